@@ -1,0 +1,30 @@
+"""OpenTelemetry for LangFlow: every flow run is a trace. See the README."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langflow_otel.custom import set_attributes, span, traced
+from langflow_otel.version import __version__
+
+if TYPE_CHECKING:
+    from langflow_otel.instrumentor import LangflowInstrumentor, instrument, uninstrument
+
+__all__ = [
+    "LangflowInstrumentor",
+    "__version__",
+    "instrument",
+    "set_attributes",
+    "span",
+    "traced",
+    "uninstrument",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # A component that says `from langflow_otel import traced` need not pay for the SDK.
+    if name in ("LangflowInstrumentor", "instrument", "uninstrument"):
+        from langflow_otel import instrumentor
+
+        return getattr(instrumentor, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

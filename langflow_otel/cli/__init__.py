@@ -1,0 +1,1 @@
+"""The command ``langflow-otel``: thin, it parses arguments and prints."""

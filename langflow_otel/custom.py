@@ -1,0 +1,213 @@
+"""For authors of custom nodes: ``traced``, ``span`` and ``set_attributes``.
+
+While instrumentation is off, all of them do nothing and cost next to nothing. Attribute values are
+what OpenTelemetry accepts: str, bool, int, float, or a sequence of one of these.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from opentelemetry import trace
+from opentelemetry.util.types import AttributeValue
+
+from langflow_otel.recording.facts import CANCELLED, OK, Outcome
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.runs import Run, StepTokens, step_out
+from langflow_otel.recording.streams import watch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_START = Guard("custom.start")
+_END = Guard("custom.end")
+_SET = Guard("custom.set_attributes")
+
+
+@overload
+def traced(function: F, /) -> F: ...
+
+
+@overload
+def traced(
+    name: str | None = None, /, *, attributes: Mapping[str, AttributeValue] | None = None
+) -> Callable[[F], F]: ...
+
+
+def traced(function_or_name: Any = None, /, *, attributes: Mapping[str, AttributeValue] | None = None) -> Any:
+    """Decorator: each call of the function is a span under whatever is running.
+
+    Works on functions and methods (also under or over ``staticmethod`` and ``classmethod``), sync and
+    async, generators and async generators; signature, type hints and kind of function are kept, so
+    LangFlow reads the same types from a component's output method. A generator's span lasts from its
+    first step to its end, and each step runs inside it.
+
+    Args:
+        function_or_name: The span's name; default: the function's qualified name.
+        attributes: Set on every span of this function.
+
+    Example::
+
+        @traced
+        def parse(text: str) -> list[str]: ...
+
+        @traced("rank", attributes={"index": "orders"})
+        async def rank(rows: list[str]) -> list[str]: ...
+    """
+    if function_or_name is None or isinstance(function_or_name, str):
+        return functools.partial(_decorate, name=function_or_name, attributes=attributes)
+    return _decorate(function_or_name, None, attributes)
+
+
+def _decorate(function: Any, name: str | None, attributes: Mapping[str, AttributeValue] | None) -> Any:
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(_decorate(function.__func__, name, attributes))
+    span_name = name or function.__qualname__
+    if inspect.isasyncgenfunction(function):
+        return _traced_async_generator(function, span_name, attributes)
+    if inspect.iscoroutinefunction(function):
+        return _traced_coroutine(function, span_name, attributes)
+    if inspect.isgeneratorfunction(function):
+        return _traced_generator(function, span_name, attributes)
+    return _traced_function(function, span_name, attributes)
+
+
+def _traced_function(function: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if active_recorder() is None:
+            return function(*args, **kwargs)
+        with _CustomSpan(name, attributes):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _traced_coroutine(function: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        if active_recorder() is None:
+            return await function(*args, **kwargs)
+        with _CustomSpan(name, attributes):
+            return await function(*args, **kwargs)
+
+    return call
+
+
+def _traced_generator(function: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (yield from watch(function(*args, **kwargs), _CustomSteps(name, attributes)))
+
+    return call
+
+
+def _traced_async_generator(function: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        steps = watch(function(*args, **kwargs), _CustomSteps(name, attributes))
+        step, sent = steps.asend, None
+        while True:
+            try:
+                chunk = await step(sent)
+            except StopAsyncIteration:
+                return
+            try:
+                step, sent = steps.asend, (yield chunk)
+            except GeneratorExit:
+                await steps.aclose()
+                raise
+            except BaseException as exc:  # noqa: BLE001 - athrow(): for the author's generator to handle
+                step, sent = steps.athrow, exc
+
+    return call
+
+
+class _CustomSteps:
+    """Watches a traced generator: the span starts with the first step and is current in each."""
+
+    def __init__(self, name: str, attributes: Mapping[str, AttributeValue] | None) -> None:
+        self._name = name
+        self._attributes = attributes
+        self._started = False
+        self._run: Run | None = None
+
+    def pull(self) -> StepTokens | None:
+        if not self._started:
+            self._started = True
+            self._run = _start(self._name, self._attributes, enter=False)
+        return None if self._run is None else self._run.step_in()
+
+    def leave_step(self, tokens: StepTokens | None) -> None:
+        if tokens is not None:
+            step_out(tokens)
+
+    def chunk(self) -> None: ...
+
+    def close(self, how: str, outcome: Outcome = OK) -> None:
+        if self._run is not None:
+            self._run.end(outcome)
+
+    def give_up(self) -> None:
+        self.close("abandoned", CANCELLED)
+
+
+class _CustomSpan:
+    """Context manager of one custom span; also the object that ``span(...)`` returns."""
+
+    __slots__ = ("_attributes", "_name", "_run")
+
+    def __init__(self, name: str, attributes: Mapping[str, AttributeValue] | None) -> None:
+        self._name = name
+        self._attributes = attributes
+        self._run: Run | None = None
+
+    def __enter__(self) -> _CustomSpan:
+        self._run = _start(self._name, self._attributes)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        run = self._run
+        if run is not None:
+            with _END:
+                run.finish(OK if exc is None else Outcome.of(exc))
+
+    def set_attributes(self, **attributes: AttributeValue) -> None:
+        """Set attributes on this span, whatever is current meanwhile."""
+        run = self._run
+        if run is not None and run.recording and run.span is not None:
+            with _SET:
+                run.span.set_attributes(attributes)
+
+
+def _start(name: str, attributes: Mapping[str, AttributeValue] | None, *, enter: bool = True) -> Run | None:
+    recorder = active_recorder()
+    if recorder is not None:
+        with _START:
+            return recorder.start_span(name, attributes, enter=enter)
+    return None
+
+
+def span(name: str, **attributes: AttributeValue) -> _CustomSpan:
+    """Context manager: a span around a block, under whatever is running.
+
+    Example::
+
+        with span("lookup", table="orders") as lookup:
+            rows = find()
+            lookup.set_attributes(rows=len(rows))
+    """
+    return _CustomSpan(name, attributes)
+
+
+def set_attributes(**attributes: AttributeValue) -> None:
+    """Set attributes on the current span: the component's own, or the innermost custom one."""
+    if active_recorder() is not None:
+        with _SET:
+            trace.get_current_span().set_attributes(attributes)

@@ -1,0 +1,1 @@
+"""Where telemetry goes. Knows nothing of LangFlow."""

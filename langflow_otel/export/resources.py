@@ -1,0 +1,20 @@
+"""The resource that everything we send carries: which service this is, and which instance of it."""
+
+from __future__ import annotations
+
+import uuid
+
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
+
+from langflow_otel.settings import Settings
+
+
+def langflow_resource(settings: Settings) -> Resource:
+    """``service.name`` and a ``service.instance.id`` of this process; OTEL_RESOURCE_ATTRIBUTES wins over
+    the latter, OTEL_SERVICE_NAME over both (OpenTelemetry resource conventions)."""
+    from_env = Resource.create()
+    ours = {SERVICE_INSTANCE_ID: str(uuid.uuid4())}
+    # Resource.create() invents "unknown_service" where no variable names one.
+    if str(from_env.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        from_env = from_env.merge(Resource({SERVICE_NAME: settings.service_name}))
+    return Resource(ours).merge(from_env)

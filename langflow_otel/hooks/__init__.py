@@ -1,0 +1,1 @@
+"""LangFlow's objects become facts. The only package that knows LangFlow."""

@@ -1,0 +1,38 @@
+"""Every function of LangFlow and LangChain that is wrapped, once. ``tests/lfx`` checks each on the
+installed version; ``versions.py`` says which versions they were read from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from langflow_otel.hooks import component, flow, streaming, tools
+from langflow_otel.hooks.patching import Hook, Patches
+
+_GRAPH = "lfx.graph.graph.base"
+_COMPONENT = "lfx.custom.custom_component.component"
+_COMPONENT_TOOL = "lfx.base.tools.component_tool"
+_TOOL = "langchain_core.tools.base"
+
+HOOKS: Final = (
+    Hook(_GRAPH, "Graph.arun", flow.arun, ("inputs", "session_id")),
+    Hook(_GRAPH, "Graph.process", flow.arun),
+    Hook(_GRAPH, "Graph.async_start", flow.async_start),
+    Hook(_GRAPH, "Graph.start", flow.start),
+    Hook(_GRAPH, "Graph.astep", flow.astep),
+    Hook(_GRAPH, "Graph.build_vertex", component.build_vertex, ("vertex_id",)),
+    Hook(_GRAPH, "Graph.mark_branch", component.mark_branch),
+    Hook(_GRAPH, "Graph.exclude_branch_conditionally", component.mark_branch, optional=True),
+    Hook(_COMPONENT, "Component._get_output_result", component.get_output_result, ("output",)),
+    Hook(_COMPONENT, "Component.send_error", component.send_error, ("exception",)),
+    Hook(_COMPONENT, "Component._stream_message", streaming.stream_message, ("iterator",)),
+    Hook(_COMPONENT_TOOL, "_build_output_function", tools.build_output_function, ("component",)),
+    Hook(_COMPONENT_TOOL, "_build_output_async_function", tools.build_output_async_function, ("component",)),
+    Hook(_TOOL, "BaseTool.run", tools.run),
+    Hook(_TOOL, "BaseTool.arun", tools.arun),
+    Hook("lfx.load.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
+    Hook("lfx.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
+    Hook("langflow.api.build", "generate_flow_events", flow.generate_flow_events, ("flow_id",)),
+)
+
+patches = Patches(HOOKS)
+"""The one set of patches of this process."""

@@ -1,0 +1,170 @@
+"""The component boundary: ``Graph.build_vertex``, which every driver calls once for each execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from langflow_otel.hooks import flow as flow_hooks
+from langflow_otel.hooks.identity import component_info, component_kind, loop_index, model_usage, output_names, own_run
+from langflow_otel.hooks.outcomes import outcome_of
+from langflow_otel.hooks.streaming import hand_over
+from langflow_otel.recording.facts import CACHED, OK, Outcome
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.recording.runs import ComponentRun, FlowRun, Run, current_run
+
+Call = Callable[..., Any]
+
+_START = Guard("component.start")
+_FAIL = Guard("component.fail")
+_FINISH = Guard("component.finish")
+_ENTER = Guard("component.enter")
+_SKIP = Guard("component.skip")
+
+_USES_A_MODEL = ("llm", "agent", "embedding")
+
+
+async def build_vertex(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.build_vertex``: one component execution, cached ones included."""
+    run: ComponentRun | None = None
+    was_built = False
+    with _START:
+        recorder = active_recorder()
+        if recorder is not None:
+            vertex = graph.get_vertex(args[0] if args else kwargs["vertex_id"])
+            was_built = vertex.built
+            run = _start(recorder, graph, vertex)
+    if run is None:
+        return await wrapped(*args, **kwargs)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as exc:
+        with _FAIL:
+            _fail(run, exc)
+        raise
+    with _FINISH:
+        _finish(run, vertex, was_built)
+    return result
+
+
+def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
+    within = current_run()
+    flow = within.flow if within is not None else None
+    if flow is not None and not flow.bound:
+        flow_hooks.bind(flow, graph)
+    # Read before the build: a loop that is done is inactive only after its last, real run.
+    if not vertex.is_active():
+        _skip(flow, vertex)
+        return None
+    info = component_info(vertex, loop_index(graph, vertex, within, flow))
+    if flow is not None:
+        flow.component_started(info.component_id)
+    return recorder.start_component(info, within)
+
+
+def _fail(run: ComponentRun, exc: BaseException) -> None:
+    outcome = outcome_of(exc)
+    if outcome.status == "error":
+        outcome = run.failure or outcome
+        if run.flow is not None and run.flow.first_error is None:
+            run.flow.first_error = outcome.error
+    try:
+        _add_model(run)
+    finally:
+        run.finish(outcome)
+
+
+def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
+    outcome: Outcome = OK
+    try:
+        if vertex.frozen and not run.entered and (was_built or _is_from_cache(vertex)):
+            outcome = CACHED
+        if run.recording:
+            run.produced(output_names(vertex))
+        _add_model(run)
+    finally:
+        run.finish(outcome)
+
+
+def _is_from_cache(vertex: Any) -> bool:
+    return bool(getattr(vertex.result, "used_frozen_result", False))
+
+
+def _add_model(run: ComponentRun) -> None:
+    if run.recording and run.model_component is not None:
+        run.used_model(model_usage(run.model_component))
+
+
+async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
+    """``Component._get_output_result``: the component's own code, one output method at a time."""
+    output_run: Run | None = None
+    with _ENTER:
+        output_run = _enter(component, args[0] if args else kwargs["output"])
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as exc:
+        if output_run is not None:
+            with _FAIL:
+                output_run.finish(outcome_of(exc))
+        raise
+    with _FINISH:
+        if output_run is not None:
+            output_run.finish(OK)
+        hand_over(component, result)
+    return result
+
+
+def _enter(component: Any, output: Any) -> Run | None:
+    """The component's class is known now. Returns a run for the output if the detail asks for one."""
+    run = own_run(component)
+    recorder = active_recorder()
+    if run is None or recorder is None:
+        return None
+    if not run.entered:
+        run.entered = True
+        info = run.info
+        if info.kind == "other":
+            kind = component_kind(component._vertex, component) if component._vertex is not None else "other"
+            if kind != "other":
+                info = replace(info, kind=kind)
+                run.describe(info)
+        if info.kind in _USES_A_MODEL:
+            run.model_component = component
+    return recorder.start_output(output.name, run)
+
+
+async def send_error(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
+    """``Component.send_error``: called at once when a component's code failed. What LangFlow does after
+    it (rendering the traceback takes up to 2 s) is not the component's time."""
+    with _FAIL:
+        run = own_run(component)
+        error = args[0] if args else kwargs.get("exception")
+        if run is not None and isinstance(error, BaseException):
+            run.note_failure(outcome_of(error).error or error)
+    return await wrapped(*args, **kwargs)
+
+
+def mark_branch(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.mark_branch`` and ``exclude_branch_conditionally``: a router decides against a branch."""
+    before = _off(graph)
+    result = wrapped(*args, **kwargs)
+    with _SKIP:
+        run = current_run()
+        if run is not None and run.flow is not None:
+            for vertex_id in sorted(_off(graph) - before):
+                _skip(run.flow, graph.get_vertex(vertex_id))
+    return result
+
+
+def _off(graph: Any) -> set[str]:
+    try:
+        return set(graph.inactivated_vertices) | set(graph.conditionally_excluded_vertices)
+    except Exception:  # noqa: BLE001 - a version without these sets reports no skipped branches
+        return set()
+
+
+def _skip(flow: FlowRun | None, vertex: Any) -> None:
+    if flow is not None:
+        flow.component_skipped(component_info(vertex))

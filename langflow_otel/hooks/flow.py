@@ -1,0 +1,286 @@
+"""The flow boundary: one span for each run, on whichever function the run comes in by.
+
+``Graph.arun``, ``Graph.process``, ``Graph.async_start``, ``Graph.astep`` and LangFlow's playground
+driver call each other in ways that differ over the versions. One rule keeps it to one span: a call
+is part of the run that is current if that run executes the same graph.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from langflow_otel.hooks.identity import UNNAMED, entry_point_of, flow_info, remember_name
+from langflow_otel.hooks.outcomes import outcome_of
+from langflow_otel.hooks.versions import is_finish
+from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.runs import FlowRun, LoopIteration, Run, current_run
+
+Call = Callable[..., Any]
+
+_START = Guard("flow.start")
+_END = Guard("flow.end")
+_STEP = Guard("flow.step")
+
+_stepped_runs: dict[int, FlowRun] = {}
+"""Runs of graphs that are stepped by hand, by the graph's id."""
+_callers: dict[int, Context] = {}
+"""Contexts of callers of ``Graph.start``, by the graph's id: it runs in a thread that has none."""
+
+
+async def arun(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.arun`` and ``Graph.process``: a coroutine that runs the whole graph."""
+    run: FlowRun | None = None
+    with _START:
+        run = _start_unless_inside(graph, kwargs.get("session_id"))
+    if run is None:
+        return await wrapped(*args, **kwargs)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as exc:
+        with _END:
+            _finish(run, graph, outcome_of(exc))
+        raise
+    with _END:
+        _finish(run, graph, OK)
+    return result
+
+
+def async_start(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.async_start``: an async generator of the graph's steps."""
+    items = wrapped(*args, **kwargs)
+    with _START:
+        run = current_run()
+        loop = run.component if run is not None else None
+        if loop is not None and getattr(graph, "_is_subgraph", False):
+            return _steps_of_iteration(items, LoopIteration(loop, graph))
+        if active_recorder() is not None and not _inside(graph):
+            return _steps_of_flow(items, graph)
+    return items
+
+
+async def _steps_of_iteration(items: AsyncGenerator[Any, Any], iteration: LoopIteration) -> AsyncGenerator[Any, Any]:
+    async with aclosing(_stepwise(items, iteration)) as steps:
+        async for item in steps:
+            yield item
+
+
+async def _steps_of_flow(items: AsyncGenerator[Any, Any], graph: Any) -> AsyncGenerator[Any, Any]:
+    run: FlowRun | None = None
+    with _START:
+        run = _start_unless_inside(graph, None)
+        if run is not None:
+            run.leave()
+    if run is None:
+        async for item in items:
+            yield item
+        return
+    outcome = CANCELLED
+    try:
+        async with aclosing(_stepwise(items, run)) as steps:
+            async for item in steps:
+                if is_finish(item):
+                    # Readers stop here and close the generator: that is a success, and the end.
+                    with _END:
+                        _end(run, graph, OK)
+                yield item
+        outcome = OK
+    except BaseException as exc:
+        outcome = outcome_of(exc)
+        raise
+    finally:
+        with _END:
+            _end(run, graph, outcome)
+
+
+async def _stepwise(items: AsyncGenerator[Any, Any], run: Run) -> AsyncGenerator[Any, Any]:
+    """The same items, each made with the run current; between them the reader's context holds."""
+    try:
+        while True:
+            run.enter()
+            try:
+                item = await items.__anext__()
+            except StopAsyncIteration:
+                return
+            finally:
+                run.leave()
+            yield item
+    finally:
+        run.enter()
+        try:
+            await items.aclose()
+        finally:
+            run.leave()
+
+
+def start(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.start``: a generator that runs ``async_start`` in a thread of its own."""
+    if active_recorder() is None:
+        return wrapped(*args, **kwargs)
+    return _with_caller_context(wrapped(*args, **kwargs), graph)
+
+
+def _with_caller_context(items: Generator[Any, Any, Any], graph: Any) -> Generator[Any, Any, Any]:
+    # LangFlow before 1.12 does not hand the caller's context to the thread.
+    _callers[id(graph)] = otel_context.get_current()
+    try:
+        yield from items
+    finally:
+        _callers.pop(id(graph), None)
+
+
+async def astep(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.astep`` called by hand after ``prepare()``: the first step opens the run."""
+    run: FlowRun | None = None
+    with _STEP:
+        run = _stepped_run(graph)
+    if run is None:
+        return await wrapped(*args, **kwargs)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as exc:
+        with _END:
+            _end_stepped(run, graph, outcome_of(exc))
+        raise
+    finally:
+        with _STEP:
+            run.leave()
+    with _END:
+        if is_finish(result) or not graph._run_queue:
+            _end_stepped(run, graph, OK)
+    return result
+
+
+def _stepped_run(graph: Any) -> FlowRun | None:
+    if active_recorder() is None or _inside(graph):
+        return None
+    run = _stepped_runs.get(id(graph))
+    if run is not None and run.executes(graph):
+        run.enter()
+        return run
+    if not getattr(graph, "_run_queue", None):
+        return None
+    run = _start_unless_inside(graph, None)
+    if run is not None:
+        _stepped_runs[id(graph)] = run
+        weakref.finalize(graph, _give_up_stepping, id(graph), run)
+    return run
+
+
+def _end_stepped(run: FlowRun, graph: Any, outcome: Outcome) -> None:
+    _stepped_runs.pop(id(graph), None)
+    _end(run, graph, outcome)
+
+
+def _give_up_stepping(key: int, run: FlowRun) -> None:
+    if _stepped_runs.get(key) is run:
+        del _stepped_runs[key]
+    run.end(CANCELLED)
+
+
+async def generate_flow_events(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
+    """The playground's driver. It builds its graph inside and swallows component errors, so the run is
+    bound to its graph by the first component and takes its outcome from the components."""
+    run: FlowRun | None = None
+    with _START:
+        run = _start_playground(kwargs)
+    if run is None:
+        return await wrapped(*args, **kwargs)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as exc:
+        with _END:
+            run.finish(outcome_of(exc))
+        raise
+    with _END:
+        run.finish(OK if run.first_error is None else Outcome("error", run.first_error))
+    return result
+
+
+def _start_playground(kwargs: dict[str, Any]) -> FlowRun | None:
+    recorder = active_recorder()
+    if recorder is None:
+        return None
+    session = getattr(kwargs.get("inputs"), "session", None)
+    served = entry_point_of(current_run())
+    info = FlowInfo(
+        name=str(kwargs.get("flow_name") or UNNAMED),
+        entry_point="playground" if served == "sdk" else served,
+        flow_id=str(kwargs["flow_id"]) if kwargs.get("flow_id") else None,
+        session_id=str(session) if session else None,
+    )
+    return recorder.start_flow(info)
+
+
+async def aload_flow_from_json(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
+    """``lfx.load.aload_flow_from_json``: remember the name, which LangFlow drops."""
+    graph = await wrapped(*args, **kwargs)
+    with _START:
+        flow = args[0] if args else kwargs["flow"]
+        name = flow.get("name") if isinstance(flow, dict) else _stem(flow)
+        if name:
+            remember_name(graph, str(name))
+    return graph
+
+
+def _stem(path: Any) -> str:
+    return str(path).replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".json")
+
+
+def bind(run: FlowRun, graph: Any) -> None:
+    """The run's graph is known now. What the driver was told about the flow stays."""
+    run.bind(graph)
+    told = run.info
+    found = flow_info(graph, None)
+    run.describe(
+        replace(
+            found,
+            name=found.name if told.name == UNNAMED else told.name,
+            entry_point=told.entry_point,
+            flow_id=told.flow_id or found.flow_id,
+            session_id=told.session_id or found.session_id,
+        )
+    )
+
+
+def _inside(graph: Any) -> bool:
+    """True if the current run already stands for a run of this graph."""
+    run = current_run()
+    return isinstance(run, (FlowRun, LoopIteration)) and run.executes(graph)
+
+
+def _start_unless_inside(graph: Any, session_id: str | None) -> FlowRun | None:
+    recorder = active_recorder()
+    if recorder is None or _inside(graph):
+        return None
+    info = flow_info(graph, current_run(), session_id)
+    return recorder.start_flow(info, graph, parent=_caller_of(graph))
+
+
+def _caller_of(graph: Any) -> Context | None:
+    """Context of the caller of ``Graph.start``, where the thread did not inherit it."""
+    handed_over = _callers.pop(id(graph), None)
+    return handed_over if handed_over is not None and not otel_context.get_current() else None
+
+
+def _end(run: FlowRun, graph: Any, outcome: Outcome) -> None:
+    try:
+        if run.recording:
+            run.complete(run_id=getattr(graph, "_run_id", None), session_id=getattr(graph, "session_id", None))
+    finally:
+        run.end(outcome)
+
+
+def _finish(run: FlowRun, graph: Any, outcome: Outcome) -> None:
+    try:
+        _end(run, graph, outcome)
+    finally:
+        run.leave()

@@ -1,0 +1,132 @@
+"""Wraps functions of the host as soon as their modules are imported, and puts them back.
+
+Importing LangFlow takes seconds, so nothing is imported here: a hook waits for its module.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+logger = logging.getLogger("langflow_otel")
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One function of the host that is wrapped.
+
+    Attributes:
+        module: Where it lives.
+        path: Its name there, such as ``Graph.arun``.
+        wrapper: ``(wrapped, instance, args, kwargs)``, as wrapt calls it.
+        parameters: Names of parameters that the wrapper relies on.
+        optional: True if some supported versions do not have it; then its absence is no warning.
+    """
+
+    module: str
+    path: str
+    wrapper: Callable[..., Any]
+    parameters: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.module}:{self.path}"
+
+
+@dataclass
+class _Patch:
+    owner: Any
+    attribute: str
+    original: Any
+    replacement: Any
+
+
+@dataclass
+class Patches:
+    """The hooks that are on. ``off`` names those that do not fit this version, with the reason."""
+
+    hooks: tuple[Hook, ...]
+    active: bool = False
+    off: dict[str, str] = field(default_factory=dict)
+    _applied: dict[str, _Patch] = field(default_factory=dict)
+    _awaited: set[str] = field(default_factory=set)
+
+    @property
+    def on(self) -> list[str]:
+        """Names of the hooks that are applied now."""
+        return list(self._applied)
+
+    def apply(self) -> None:
+        """Wrap what is imported already, and the rest when it gets imported."""
+        self.active = True
+        for module in dict.fromkeys(hook.module for hook in self.hooks):
+            if module in sys.modules:
+                self._patch_module(sys.modules[module])
+            elif module not in self._awaited:
+                # wrapt cannot forget a callback: register each once in a process.
+                self._awaited.add(module)
+                wrapt.register_post_import_hook(self._patch_module, module)
+
+    def undo(self) -> None:
+        """Put the very same function objects back."""
+        self.active = False
+        for patch in self._applied.values():
+            if patch.owner.__dict__.get(patch.attribute) is patch.replacement:
+                setattr(patch.owner, patch.attribute, patch.original)
+            # Else somebody wrapped it after us: our wrapper stays below theirs and does nothing.
+        self._applied.clear()
+        self.off.clear()
+
+    def _patch_module(self, module: ModuleType) -> None:
+        if not self.active:
+            return
+        for hook in self.hooks:
+            if hook.module == module.__name__ and hook.name not in self._applied:
+                self._patch(module, hook)
+
+    def _patch(self, module: ModuleType, hook: Hook) -> None:
+        try:
+            owner, attribute, original = _locate(module, hook)
+        except LookupError as reason:
+            if not hook.optional:
+                self.off[hook.name] = str(reason)
+                logger.warning("langflow-otel: the hook %s is off: %s", hook.name, reason)
+            return
+        function = original.__func__ if isinstance(original, staticmethod) else original
+        replacement = wrapt.FunctionWrapper(function, hook.wrapper)
+        setattr(owner, attribute, replacement)
+        self._applied[hook.name] = _Patch(owner, attribute, original, replacement)
+
+
+def _locate(module: ModuleType, hook: Hook) -> tuple[Any, str, Any]:
+    """Owner, attribute and function of a hook.
+
+    Raises:
+        LookupError: It does not exist, or lacks a parameter that the wrapper relies on.
+    """
+    *owners, attribute = hook.path.split(".")
+    owner: Any = module
+    for name in owners:
+        owner = getattr(owner, name, None)
+    original = vars(owner).get(attribute) if owner is not None else None
+    if original is None:
+        raise LookupError(f"{hook.path} does not exist")
+    missing = missing_parameters(original, hook.parameters)
+    if missing:
+        raise LookupError(f"{hook.path} has no parameter {', '.join(missing)}")
+    return owner, attribute, original
+
+
+def missing_parameters(function: Any, names: Iterable[str]) -> list[str]:
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return []
+    return [name for name in names if name not in parameters]

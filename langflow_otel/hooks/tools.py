@@ -1,0 +1,129 @@
+"""Tool calls: LangChain's ``BaseTool.run`` and ``arun``, of which each call enters exactly one.
+
+This covers components used as tools, MCP tools, flows used as tools and plain LangChain tools.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from langflow_otel.hooks.outcomes import outcome_of
+from langflow_otel.recording import semconv
+from langflow_otel.recording.facts import OK, Outcome, ToolInfo
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.runs import ToolRun, current_run
+
+Call = Callable[..., Any]
+
+_START = Guard("tool.start")
+_END = Guard("tool.end")
+_NOTE = Guard("tool.note")
+
+
+async def arun(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
+    """``BaseTool.arun``."""
+    run: ToolRun | None = None
+    with _START:
+        run = _start(tool, kwargs)
+    if run is None:
+        return await wrapped(*args, **kwargs)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as exc:
+        with _END:
+            run.finish(run.failure or outcome_of(exc))
+        raise
+    with _END:
+        run.finish(_outcome_of_result(run, result))
+    return result
+
+
+def run(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
+    """``BaseTool.run``."""
+    run: ToolRun | None = None
+    with _START:
+        run = _start(tool, kwargs)
+    if run is None:
+        return wrapped(*args, **kwargs)
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as exc:
+        with _END:
+            run.finish(run.failure or outcome_of(exc))
+        raise
+    with _END:
+        run.finish(_outcome_of_result(run, result))
+    return result
+
+
+def _start(tool: Any, kwargs: dict[str, Any]) -> ToolRun | None:
+    recorder = active_recorder()
+    within = current_run()
+    if recorder is None or within is None:
+        return None
+    source = (getattr(tool, "metadata", None) or {}).get("source_id")
+    info = ToolInfo(
+        name=str(tool.name),
+        call_id=kwargs.get("tool_call_id"),
+        component_id=str(source) if source else None,
+    )
+    return recorder.start_tool(info, within)
+
+
+def _outcome_of_result(run: ToolRun, result: Any) -> Outcome:
+    """LangChain turns a tool's error into text (``handle_tool_error``) and may mark the message so."""
+    if run.failure is not None:
+        return run.failure
+    return Outcome("error") if getattr(result, "status", None) == "error" else OK
+
+
+def build_output_function(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
+    """``component_tool._build_output_function``: the sync function by which a component is a tool."""
+    function = wrapped(*args, **kwargs)
+    component = args[0] if args else kwargs["component"]
+
+    @functools.wraps(function)
+    def output_function(*call_args: Any, **call_kwargs: Any) -> Any:
+        _note_component(component)
+        try:
+            return function(*call_args, **call_kwargs)
+        except BaseException as exc:
+            _note_failure(exc)
+            raise
+
+    return output_function
+
+
+def build_output_async_function(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
+    """``component_tool._build_output_async_function``: its async twin."""
+    function = wrapped(*args, **kwargs)
+    component = args[0] if args else kwargs["component"]
+
+    @functools.wraps(function)
+    async def output_function(*call_args: Any, **call_kwargs: Any) -> Any:
+        _note_component(component)
+        try:
+            return await function(*call_args, **call_kwargs)
+        except BaseException as exc:
+            _note_failure(exc)
+            raise
+
+    return output_function
+
+
+def _note_component(component: Any) -> None:
+    with _NOTE:
+        run = current_run()
+        if isinstance(run, ToolRun):
+            run.add({semconv.COMPONENT_ID: str(component._id)})
+
+
+def _note_failure(exc: BaseException) -> None:
+    with _NOTE:
+        run = current_run()
+        if isinstance(run, ToolRun):
+            cause = exc.__cause__ if type(exc).__name__ == "ToolException" and exc.__cause__ else exc
+            run.failure = outcome_of(cause)

@@ -1,0 +1,111 @@
+"""Every difference between LangFlow versions that the hooks must know, in one place.
+
+Read from lfx 0.2.1, 0.3.4, 0.4.6, 1.10.3, 1.11.6, 1.12.8 and 1.13.0.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib import metadata
+from typing import Any
+
+OLDEST_LFX = "0.2"
+NEWEST_LFX = "1.13"
+INSTALL_HINT = "LangFlow is not installed here. Install it with: pip install 'langflow-otel[lfx]' (or [langflow])"
+
+# LangFlow's wrappers around the error that a component raised, by class name: they are defined in
+# different modules over the versions.
+_WRAPPERS = frozenset({"ComponentBuildError", "StreamingError"})
+_VALUE_ERROR_PREFIX = "Error running graph"  # Graph._run, all versions
+_TYPE_ERROR_PREFIX = "Error running method"  # Component._get_output_result, all versions
+
+# lfx.observability.get_execution_protocol(), LangFlow 1.12 and later.
+_ENTRY_POINTS = {
+    "v1": "api",
+    "v1.advanced": "api",
+    "openai_responses": "api",
+    "v2": "api",
+    "v2.public": "api",
+    "agentic": "api",
+    "v1.build": "playground",
+    "v1.build.public": "playground",
+    "v2.background": "job",
+    "lfx.serve": "serve",
+    "lfx.run": "cli",
+}
+_SAME_NAME = frozenset({"webhook", "mcp", "voice", "a2a"})
+
+
+def lfx_is_installed() -> bool:
+    return importlib.util.find_spec("lfx") is not None
+
+
+def lfx_version() -> str | None:
+    try:
+        return metadata.version("lfx")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def unknown_version_warning() -> str | None:
+    """A warning if the installed lfx is outside of the tested range, else None."""
+    version = lfx_version()
+    if version is None or _minor(OLDEST_LFX) <= _minor(version) <= _minor(NEWEST_LFX):
+        return None
+    return (
+        f"langflow-otel is tested with lfx {OLDEST_LFX} to {NEWEST_LFX}, and lfx {version} is installed. "
+        "It works as far as the engine's functions are the same; a hook that does not fit is named below."
+    )
+
+
+def _minor(version: str) -> tuple[int, int]:
+    parts = [int("".join(filter(str.isdigit, part)) or 0) for part in version.split(".")[:2]]
+    return parts[0], parts[1] if len(parts) > 1 else 0
+
+
+def root_error(exc: BaseException) -> BaseException:
+    """The error that the failing code raised, below LangFlow's own wrappers.
+
+    Causes that the component's author chose (``raise X from y``) stay: X is the error.
+    """
+    while exc.__cause__ is not None and _is_wrapper(exc):
+        exc = exc.__cause__
+    return exc
+
+
+def _is_wrapper(exc: BaseException) -> bool:
+    if type(exc).__name__ in _WRAPPERS:
+        return True
+    first = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""
+    if type(exc) is ValueError:
+        return first.startswith(_VALUE_ERROR_PREFIX)
+    return type(exc) is TypeError and first.startswith(_TYPE_ERROR_PREFIX)
+
+
+def is_pause(exc: BaseException) -> bool:
+    """True for the exception by which a run waits for a person (LangFlow 1.11 and later)."""
+    return type(exc).__name__ == "GraphPausedException"
+
+
+def is_finish(item: object) -> bool:
+    """True for the item by which a graph says that it is done; readers stop at it."""
+    return type(item).__name__ == "Finish"
+
+
+def served_entry_point() -> str | None:
+    """The surface that the current run came in by, where LangFlow knows it (1.12 and later)."""
+    observability: Any = sys.modules.get("lfx.observability")
+    get_protocol = getattr(observability, "get_execution_protocol", None)
+    if get_protocol is None:
+        return None
+    protocol = get_protocol()
+    if protocol in _SAME_NAME:
+        return str(protocol)
+    return _ENTRY_POINTS.get(protocol) if protocol else None
+
+
+def loops_run_as_subgraphs(graph: Any) -> bool:
+    """True since lfx 0.3: a loop's body is a graph of its own, run once for each item. Before, the
+    loop and its body are built again and again in the main graph."""
+    return hasattr(graph, "create_subgraph")

@@ -1,0 +1,1 @@
+"""Reads telemetry back and explains it."""

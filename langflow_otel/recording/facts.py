@@ -1,0 +1,118 @@
+"""What the hooks learn about a flow run, as plain facts: no LangFlow object, no span."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Status = Literal["ok", "error", "cancelled", "paused", "cached"]
+"""How a run ended. ``paused`` (waiting for a person) and ``cancelled`` are not errors."""
+
+ComponentKind = Literal[
+    "llm",
+    "agent",
+    "embedding",
+    "retriever",
+    "vector_store",
+    "tool",
+    "prompt",
+    "input",
+    "output",
+    "logic",
+    "data",
+    "other",
+]
+
+
+@dataclass(frozen=True)
+class FlowInfo:
+    """Identity of one flow run.
+
+    Attributes:
+        name: The flow's name; the span is called ``invoke_workflow {name}``.
+        entry_point: Where the run came in: api, playground, webhook, mcp, job, serve, a2a, voice,
+            cli, sdk, or flow for a flow that another flow runs.
+        flow_id: LangFlow's id of the flow; absent for a flow that was never stored.
+        run_id: LangFlow's id of this run; LangFlow assigns it after the start.
+        session_id: The conversation that the run belongs to.
+        user_id: Who runs it. Recorded only when ``LANGFLOW_OTEL_USER_ID`` is true.
+        component_count: Number of components in the flow's graph.
+        version: Short hash of the graph's definition, the same over runs and processes.
+    """
+
+    name: str
+    entry_point: str = "sdk"
+    flow_id: str | None = None
+    run_id: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    component_count: int | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class ComponentInfo:
+    """Identity of one component execution.
+
+    Attributes:
+        component_id: LangFlow's vertex id, such as ``ChatInput-x1y2z``.
+        component_type: LangFlow's registry type, such as ``ChatInput``; few distinct values.
+        display_name: The name on the canvas, editable by the flow's author.
+        kind: What the component does.
+        code_hash: LangFlow's hash of the component's code, where it has one.
+        loop_index: Which iteration of the enclosing loop this is, from 0; absent outside a loop.
+    """
+
+    component_id: str
+    component_type: str
+    display_name: str
+    kind: ComponentKind = "other"
+    code_hash: str | None = None
+    loop_index: int | None = None
+
+
+@dataclass(frozen=True)
+class ToolInfo:
+    """Identity of one tool call."""
+
+    name: str
+    call_id: str | None = None
+    component_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelUsage:
+    """What a component's own model call used, as far as LangFlow knows it."""
+
+    model: str | None = None
+    provider: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: See :data:`Status`.
+        error: The exception of the failing code itself, without LangFlow's wrappers.
+        ended_ns: When the failing code ended, in nanoseconds since the epoch; absent means now.
+    """
+
+    status: Status
+    error: BaseException | None = None
+    ended_ns: int | None = None
+
+    @classmethod
+    def of(cls, exc: BaseException) -> Outcome:
+        """Cancelled if the exception means so, else an error."""
+        if isinstance(exc, (asyncio.CancelledError, GeneratorExit)):
+            return CANCELLED
+        return cls("error", exc)
+
+
+OK: Final = Outcome("ok")
+CANCELLED: Final = Outcome("cancelled")
+CACHED: Final = Outcome("cached")

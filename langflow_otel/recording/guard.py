@@ -1,0 +1,57 @@
+"""The one place where errors of our own are contained, so that no flow ever sees one."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from types import TracebackType
+
+from langflow_otel.recording.privacy import frames_of
+
+logger = logging.getLogger("langflow_otel")
+
+faults: Counter[str] = Counter()
+"""Contained errors by step, since the process started."""
+
+strict = False
+"""True in tests: a contained error is raised instead, so that a bug is loud."""
+
+
+class Guard:
+    """Context manager around one step of ours: an ``Exception`` inside is logged once and counted.
+
+    Never put the user's own call, a ``yield`` or an ``await`` of host code inside one: it would
+    swallow their exception. ``BaseException`` (cancellation, interrupts) always passes.
+    """
+
+    __slots__ = ("step",)
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if exc is None or not isinstance(exc, Exception) or strict:
+            return False
+        _contain(self.step, exc)
+        return True
+
+
+def _contain(step: str, exc: Exception) -> None:
+    first = step not in faults
+    faults[step] += 1
+    if first:
+        # The message may quote what the flow was working on; type and frames tell us enough.
+        logger.warning(
+            "An error inside langflow-otel was contained at %s; the flow itself is not affected. "
+            "Further ones at this step are counted, not logged.\n%s",
+            step,
+            frames_of(exc),
+        )

@@ -1,0 +1,168 @@
+"""The recorder: facts in, spans out. Hooks and ``@traced`` alike call it, so that neither differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer, TracerProvider
+from opentelemetry.util.types import AttributeValue
+
+from langflow_otel.recording import semconv, spans
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
+from langflow_otel.recording.runs import (
+    ComponentRun,
+    FlowRun,
+    Run,
+    StreamRun,
+    ToolRun,
+    current_run,
+)
+from langflow_otel.settings import Settings
+from langflow_otel.version import __version__
+
+_SUPPRESS_INSTRUMENTATION = "suppress_instrumentation"
+
+
+class Recorder:
+    """Starts runs. One per process while instrumentation is on."""
+
+    def __init__(self, provider: TracerProvider, settings: Settings) -> None:
+        self.settings = settings
+        self.tracer: Tracer = provider.get_tracer(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+        self._components_on = settings.detail != "flow"
+
+    def start_flow(self, info: FlowInfo, graph: object | None = None, parent: Context | None = None) -> FlowRun | None:
+        """A flow starts; its run is current from here on.
+
+        Args:
+            info: What is known at the start; :meth:`FlowRun.describe` completes it.
+            graph: The host's object being run, for telling re-entry from a nested run.
+            parent: Context of the caller where it is not the current one.
+
+        Returns:
+            None if instrumentation is suppressed in the calling context.
+        """
+        context = otel_context.get_current() if parent is None else parent
+        if _suppressed(context):
+            return None
+        context, links = _parent_or_link(context)
+        span = self.tracer.start_span(
+            spans.flow_name(info), context=context, attributes=spans.flow_attributes(info, self.settings), links=links
+        )
+        run = FlowRun(span, trace.set_span_in_context(span, context), self.settings, info, graph)
+        run.enter()
+        return run
+
+    def start_component(self, info: ComponentInfo, within: Run | None) -> ComponentRun:
+        """A component starts; its run is current from here on.
+
+        Args:
+            info: The component.
+            within: The innermost run at this point, or None when a component is built by itself.
+        """
+        flow = within.flow if within is not None else None
+        context = otel_context.get_current()
+        if not self._components_on or _is_unsampled(flow) or (within is None and _suppressed(context)):
+            run = ComponentRun(None, context, flow, self.settings, info)
+        else:
+            context = _component_parent(within, context)
+            span = self.tracer.start_span(
+                spans.component_name(info),
+                context=context,
+                attributes=spans.component_attributes(info, self.settings),
+            )
+            run = ComponentRun(span, trace.set_span_in_context(span, context), flow, self.settings, info)
+        run.enter()
+        return run
+
+    def start_tool(self, info: ToolInfo, within: Run) -> ToolRun:
+        context = otel_context.get_current()
+        if _is_unsampled(within.flow) or _suppressed(context):
+            run = ToolRun(None, context, within.flow, self.settings)
+        else:
+            span = self.tracer.start_span(
+                spans.tool_name(info), context=context, attributes=spans.tool_attributes(info, self.settings)
+            )
+            run = ToolRun(span, trace.set_span_in_context(span, context), within.flow, self.settings)
+        run.component = within.component
+        run.enter()
+        return run
+
+    def start_output(self, name: str, within: ComponentRun) -> Run | None:
+        """An output method starts; None unless the detail is ``output``."""
+        if self.settings.detail != "output" or within.span is None:
+            return None
+        return self.start_span(f"{semconv.OUTPUT} {name}", {semconv.OUTPUT_NAME: name})
+
+    def open_stream(self, producer: ComponentRun) -> StreamRun | None:
+        """A generator leaves its component; None if that component has no span."""
+        if producer.span is None or not producer.span.is_recording():
+            return None
+        return StreamRun(self, producer)
+
+    def start_span(
+        self, name: str, attributes: Mapping[str, AttributeValue] | None = None, *, enter: bool = True
+    ) -> Run | None:
+        """A custom span; None inside a flow that is not sampled, or where instrumentation is suppressed."""
+        within = current_run()
+        flow = within.flow if within is not None else None
+        context = otel_context.get_current()
+        if _is_unsampled(flow) or _suppressed(context):
+            return None
+        span = self.tracer.start_span(name, context=context, attributes=attributes)
+        run = Run(span, trace.set_span_in_context(span, context), flow, self.settings)
+        if within is not None:
+            run.component = within.component
+        if enter:
+            run.enter()
+        return run
+
+
+def _is_unsampled(flow: FlowRun | None) -> bool:
+    return flow is not None and not flow.sampled
+
+
+def _suppressed(context: Context) -> bool:
+    return bool(otel_context.get_value(_SUPPRESS_INSTRUMENTATION, context))
+
+
+def _parent_or_link(context: Context) -> tuple[Context, list[Link] | None]:
+    """A local span that has already ended is no parent (a webhook's or playground's request is over
+    when its flow starts): link to it and start a trace of our own."""
+    span = trace.get_current_span(context)
+    if getattr(span, "end_time", None) is None:
+        return context, None
+    return trace.set_span_in_context(INVALID_SPAN, context), [Link(span.get_span_context())]
+
+
+def _component_parent(within: Run | None, context: Context) -> Context:
+    """The current context, but never below LangFlow's own ``flow.execute``: that span is exported by
+    LangFlow's provider, or by nobody, and our tree must hold together without it."""
+    if within is None or within.span is None:
+        return context
+    span = trace.get_current_span(context)
+    if span is not within.span and _scope_of(span) == semconv.LANGFLOW_SCOPE:
+        return within.context
+    return context
+
+
+def _scope_of(span: Span) -> str | None:
+    scope: Any = getattr(span, "instrumentation_scope", None)
+    return None if scope is None else scope.name
+
+
+_active: Recorder | None = None
+
+
+def active_recorder() -> Recorder | None:
+    """The recorder while instrumentation is on, else None."""
+    return _active
+
+
+def set_active_recorder(recorder: Recorder | None) -> None:
+    global _active
+    _active = recorder

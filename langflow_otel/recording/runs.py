@@ -1,0 +1,376 @@
+"""Runs: what is going on right now, from a flow down to one tool call.
+
+A *run* is both the handle by which an end is reported and, through a context variable, the answer to
+"what are we in?". Entering a run makes it current, leaving it makes its parent current again; both
+must happen in the same task or thread. A span may outlive its context, a context token may not.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from langflow_otel.recording import semconv, spans
+from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.spans import Attributes
+from langflow_otel.settings import Settings
+
+if TYPE_CHECKING:
+    from langflow_otel.recording.recorder import Recorder
+
+_current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
+
+StepTokens = tuple[Token["Run | None"], Token[Context]]
+
+_UNREAD_STREAMS = Guard("stream.end_with_flow")
+
+
+def current_run() -> Run | None:
+    """The innermost run that the calling code is in, or None.
+
+    A task may outlive the flow that it was made in; it is then in no run.
+    """
+    run = _current_run.get()
+    if run is None or (run.flow is not None and run.flow._ended):
+        return None
+    return run
+
+
+def step_out(tokens: StepTokens) -> None:
+    """Leave a step that :meth:`Run.step_in` entered."""
+    otel_context.detach(tokens[1])
+    _current_run.reset(tokens[0])
+
+
+class Run:
+    """One span of ours that is going on. All methods may be called again after the end: no effect.
+
+    Attributes:
+        flow: The flow run that this belongs to; None for a component that is built without a flow.
+        component: The component run that this belongs to, itself included; None above components.
+        loop_index: The iteration of the innermost enclosing loop, or None.
+        context: The OpenTelemetry context in which this run's own code belongs.
+    """
+
+    __slots__ = (
+        "_attributes",
+        "_context_token",
+        "_ended",
+        "_run_token",
+        "_settings",
+        "component",
+        "context",
+        "flow",
+        "loop_index",
+        "span",
+    )
+
+    def __init__(self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings) -> None:
+        self.span = span
+        self.context = context
+        self.flow = flow
+        self.component: ComponentRun | None = None
+        self.loop_index: int | None = None
+        self._settings = settings
+        self._attributes: Attributes = {}
+        self._ended = False
+        self._context_token: Token[Context] | None = None
+        self._run_token: Token[Run | None] | None = None
+
+    @property
+    def recording(self) -> bool:
+        """True while attributes set here will be exported."""
+        return self.span is not None and not self._ended
+
+    def enter(self) -> None:
+        """Make this run current for the code that follows in this task or thread."""
+        self._run_token = _current_run.set(self)
+        if self.span is not None:
+            self._context_token = otel_context.attach(self.context)
+
+    def leave(self) -> None:
+        """Make the run current that was so before :meth:`enter`; same task or thread."""
+        if self._context_token is not None:
+            otel_context.detach(self._context_token)
+            self._context_token = None
+        if self._run_token is not None:
+            _current_run.reset(self._run_token)
+            self._run_token = None
+
+    def step_in(self) -> StepTokens:
+        """Like :meth:`enter`, for one step of a generator. The tokens are the step's own, since another
+        task may step meanwhile; hand them to :func:`step_out`."""
+        return _current_run.set(self), otel_context.attach(self.context)
+
+    def add(self, attributes: Attributes) -> None:
+        """Attributes that go on the span when it ends; one call to the SDK instead of many."""
+        self._attributes.update(attributes)
+
+    def end(self, outcome: Outcome = OK) -> None:
+        """End the span with this outcome. Leaves the context alone: see :meth:`leave`."""
+        if self._ended:
+            return
+        self._ended = True
+        span = self.span
+        if span is None:
+            return
+        try:
+            self._attributes.update(spans.outcome_attributes(outcome))
+            span.set_attributes(self._attributes)
+            if outcome.status == "error":
+                spans.mark_error(span, outcome, self._settings)
+        finally:
+            span.end(end_time=outcome.ended_ns)
+
+    def finish(self, outcome: Outcome = OK) -> None:
+        """End the span and leave its context."""
+        try:
+            self.end(outcome)
+        finally:
+            self.leave()
+
+
+class FlowRun(Run):
+    """One run of one flow.
+
+    Attributes:
+        info: The flow, as far as it is known.
+        first_error: The first component error, for a driver that swallows it.
+        builds: How often each component id was started in this run.
+        sampled: False if nothing of this run is recorded as spans.
+    """
+
+    __slots__ = ("_graph", "_open_streams", "_skipped", "builds", "first_error", "info", "sampled")
+
+    def __init__(
+        self, span: Span | None, context: Context, settings: Settings, info: FlowInfo, graph: object | None
+    ) -> None:
+        super().__init__(span, context, None, settings)
+        self.flow = self
+        self.info = info
+        self._graph = None if graph is None else weakref.ref(graph)
+        self.sampled = span is not None and span.is_recording()
+        self.first_error: BaseException | None = None
+        self.builds: dict[str, int] = {}
+        self._skipped: set[str] = set()
+        self._open_streams: set[StreamRun] = set()
+
+    @property
+    def bound(self) -> bool:
+        """True once the graph that this run executes is known."""
+        return self._graph is not None
+
+    def bind(self, graph: object) -> None:
+        """This run executes that graph. Opaque here, and held weakly: only its identity counts."""
+        self._graph = weakref.ref(graph)
+
+    def executes(self, graph: object) -> bool:
+        """True if the graph is this run's own, or if this run's graph is not known yet."""
+        return self._graph is None or self._graph() is graph
+
+    def describe(self, info: FlowInfo) -> None:
+        """Complete the identity once the graph is known."""
+        self.info = info
+        if self.recording and self.span is not None:
+            self.span.update_name(spans.flow_name(info))
+            self._attributes.update(spans.flow_attributes(info, self._settings))
+
+    def complete(self, run_id: object, session_id: object) -> None:
+        """The ids that LangFlow assigns while the flow runs; falsy ones are not known."""
+        if self.recording:
+            self.add(spans.run_attributes(str(run_id or "") or None, str(session_id or "") or None))
+
+    def component_started(self, component_id: str) -> int:
+        """Count a component's execution; returns how often it was started before in this run."""
+        before = self.builds.get(component_id, 0)
+        self.builds[component_id] = before + 1
+        return before
+
+    def component_skipped(self, info: ComponentInfo) -> None:
+        """Record once, as an event, that a component's branch was not taken; not if it did run before."""
+        if info.component_id in self._skipped or info.component_id in self.builds:
+            return
+        self._skipped.add(info.component_id)
+        if self.recording and self.span is not None:
+            self.span.add_event(semconv.COMPONENT_SKIPPED, spans.skipped_attributes(info))
+
+    def end(self, outcome: Outcome = OK) -> None:
+        for stream in tuple(self._open_streams):
+            with _UNREAD_STREAMS:
+                stream.give_up()
+        super().end(outcome)
+
+
+class ComponentRun(Run):
+    """One execution of one component.
+
+    Attributes:
+        info: The component, as far as it is known.
+        entered: True once the component's own code was reached (a cached one never is).
+        iterations: Loop iterations that this component has started.
+        chunks: Count of the chunks that the component itself drained, if it did.
+        model_component: The host's object to ask for model and tokens at the end; opaque here.
+    """
+
+    __slots__ = ("_failed", "chunks", "entered", "info", "iterations", "model_component")
+
+    def __init__(
+        self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings, info: ComponentInfo
+    ) -> None:
+        super().__init__(span, context, flow, settings)
+        self.component = self
+        self.info = info
+        self.entered = False
+        self.iterations = 0
+        self.chunks: ChunkCount | None = None
+        self.model_component: object | None = None
+        self._failed: tuple[BaseException, int] | None = None
+
+    def describe(self, info: ComponentInfo) -> None:
+        """Complete the identity once the component's class is known."""
+        self.info = info
+        if self.recording and self.span is not None:
+            self.span.update_name(spans.component_name(info))
+            self._attributes.update(spans.component_attributes(info, self._settings))
+
+    def produced(self, output_names: tuple[str, ...]) -> None:
+        if output_names:
+            self.add({semconv.COMPONENT_OUTPUT_NAMES: output_names})
+
+    def used_model(self, usage: ModelUsage) -> None:
+        self.add(spans.usage_attributes(usage))
+
+    def note_failure(self, error: BaseException) -> None:
+        """The component's code just failed with this error: that is when it ended, whatever the host
+        still does about it (LangFlow renders the traceback for about a second)."""
+        if self._failed is None:
+            self._failed = (error, time.time_ns())
+
+    def end(self, outcome: Outcome = OK) -> None:
+        if self.chunks is not None:
+            self.add(self.chunks.attributes())
+        super().end(outcome)
+
+    @property
+    def failure(self) -> Outcome | None:
+        """The outcome noted by :meth:`note_failure`, or None."""
+        return Outcome("error", self._failed[0], self._failed[1]) if self._failed else None
+
+
+class LoopIteration(Run):
+    """One iteration of a loop: no span of its own, it numbers the components below it."""
+
+    __slots__ = ("_graph",)
+
+    def __init__(self, loop: ComponentRun, graph: object) -> None:
+        super().__init__(None, loop.context, loop.flow, loop._settings)
+        self.component = loop
+        self._graph = weakref.ref(graph)
+        self.loop_index = loop.iterations
+        loop.iterations += 1
+
+    def executes(self, graph: object) -> bool:
+        return self._graph() is graph
+
+
+class ToolRun(Run):
+    """One tool call. ``failure`` is set where the host turns the tool's error into text."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings) -> None:
+        super().__init__(span, context, flow, settings)
+        self.failure: Outcome | None = None
+
+
+class ChunkCount:
+    """Counts what comes out of a stream and times the first chunk, from the first pull."""
+
+    __slots__ = ("_first_chunk_s", "_started_s", "chunks")
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self._started_s: float | None = None
+        self._first_chunk_s: float | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._started_s is not None
+
+    def pull(self) -> None:
+        if self._started_s is None:
+            self._started_s = time.perf_counter()
+
+    def chunk(self) -> None:
+        self.chunks += 1
+        if self._first_chunk_s is None and self._started_s is not None:
+            self._first_chunk_s = time.perf_counter() - self._started_s
+
+    def attributes(self) -> Attributes:
+        attributes: Attributes = {semconv.STREAM_CHUNK_COUNT: self.chunks}
+        if self._first_chunk_s is not None:
+            attributes[semconv.STREAM_TIME_TO_FIRST_CHUNK] = self._first_chunk_s
+        return attributes
+
+
+class StreamRun(Run):
+    """A generator that left the component which made it, read later by someone else.
+
+    Its span starts at the first pull. Each step of the generator runs in the producer's context, so
+    that what it calls nests under the stream. Never read, it gets its span when it is given up.
+    """
+
+    __slots__ = ("_count", "_name", "_recorder")
+
+    def __init__(self, recorder: Recorder, producer: ComponentRun) -> None:
+        super().__init__(None, producer.context, producer.flow, producer._settings)
+        self.component = producer
+        self._count = ChunkCount()
+        self._recorder = recorder
+        self._name = f"{semconv.STREAM} {producer.info.display_name}"
+        if producer.flow is not None:
+            producer.flow._open_streams.add(self)
+
+    def pull(self) -> StepTokens | None:
+        """Call before each step; returns what :meth:`leave_step` needs after it."""
+        if self._ended:
+            return None
+        if self.span is None:
+            self._start()
+        self._count.pull()
+        return self.step_in()
+
+    def leave_step(self, tokens: StepTokens | None) -> None:
+        if tokens is not None:
+            step_out(tokens)
+
+    def chunk(self) -> None:
+        """One chunk came out."""
+        self._count.chunk()
+
+    def _start(self) -> None:
+        self.span = self._recorder.tracer.start_span(self._name, context=self.context)
+        self.context = trace.set_span_in_context(self.span, self.context)
+
+    def close(self, how: str, outcome: Outcome = OK) -> None:
+        """End the stream: exhausted, closed, failed, abandoned (left half read) or unread."""
+        if self._ended:
+            return
+        if self.flow is not None:
+            self.flow._open_streams.discard(self)
+        if self.span is None:
+            self._start()
+        self.add({**self._count.attributes(), semconv.STREAM_OUTCOME: how})
+        self.end(outcome)
+
+    def give_up(self) -> None:
+        """Nobody will read further: the flow is over, or the generator was dropped."""
+        self.close("abandoned" if self._count.started else "unread", CANCELLED)

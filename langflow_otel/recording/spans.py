@@ -1,0 +1,152 @@
+"""Facts become span names, attributes and events."""
+
+from __future__ import annotations
+
+from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from langflow_otel.recording import semconv
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
+from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
+from langflow_otel.settings import Settings
+
+Attributes = dict[str, AttributeValue]
+
+_ERROR = Status(StatusCode.ERROR)
+
+_OPENINFERENCE_KINDS = {
+    "llm": "LLM",
+    "agent": "AGENT",
+    "embedding": "EMBEDDING",
+    "retriever": "RETRIEVER",
+    "vector_store": "RETRIEVER",
+    "tool": "TOOL",
+    "prompt": "PROMPT",
+}
+
+
+def flow_name(info: FlowInfo) -> str:
+    return f"{semconv.INVOKE_WORKFLOW} {info.name}"
+
+
+def flow_attributes(info: FlowInfo, settings: Settings) -> Attributes:
+    attributes: Attributes = {
+        semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_WORKFLOW,
+        semconv.GEN_AI_WORKFLOW_NAME: info.name,
+        semconv.FLOW_NAME: info.name,
+        semconv.ENTRY_POINT: info.entry_point,
+    }
+    if info.flow_id:
+        attributes[semconv.FLOW_ID] = info.flow_id
+    attributes.update(run_attributes(info.run_id, info.session_id))
+    if info.user_id and settings.user_id:
+        attributes[semconv.USER_ID] = info.user_id
+    if info.component_count is not None:
+        attributes[semconv.FLOW_COMPONENT_COUNT] = info.component_count
+    if info.version:
+        attributes[semconv.FLOW_VERSION] = info.version
+    if settings.openinference:
+        attributes[semconv.OPENINFERENCE_SPAN_KIND] = "CHAIN"
+    return attributes
+
+
+def run_attributes(run_id: str | None, session_id: str | None) -> Attributes:
+    attributes: Attributes = {}
+    if run_id:
+        attributes[semconv.RUN_ID] = run_id
+    if session_id:
+        attributes[semconv.SESSION_ID] = session_id
+        attributes[semconv.GEN_AI_CONVERSATION_ID] = session_id
+    return attributes
+
+
+def component_name(info: ComponentInfo) -> str:
+    operation = semconv.INVOKE_AGENT if info.kind == "agent" else semconv.COMPONENT
+    return f"{operation} {info.display_name}"
+
+
+def component_attributes(info: ComponentInfo, settings: Settings) -> Attributes:
+    attributes: Attributes = {
+        semconv.COMPONENT_ID: info.component_id,
+        semconv.COMPONENT_TYPE: info.component_type,
+        semconv.COMPONENT_DISPLAY_NAME: info.display_name,
+        semconv.COMPONENT_KIND: info.kind,
+    }
+    if info.code_hash:
+        attributes[semconv.COMPONENT_CODE_HASH] = info.code_hash
+    if info.loop_index is not None:
+        attributes[semconv.LOOP_INDEX] = info.loop_index
+    if info.kind == "agent":
+        attributes[semconv.GEN_AI_OPERATION_NAME] = semconv.INVOKE_AGENT
+        attributes[semconv.GEN_AI_AGENT_NAME] = info.display_name
+        attributes[semconv.GEN_AI_AGENT_ID] = info.component_id
+    if settings.openinference:
+        attributes[semconv.OPENINFERENCE_SPAN_KIND] = _OPENINFERENCE_KINDS.get(info.kind, "CHAIN")
+    return attributes
+
+
+def skipped_attributes(info: ComponentInfo) -> Attributes:
+    return {
+        semconv.COMPONENT_ID: info.component_id,
+        semconv.COMPONENT_TYPE: info.component_type,
+        semconv.COMPONENT_DISPLAY_NAME: info.display_name,
+    }
+
+
+def tool_name(info: ToolInfo) -> str:
+    return f"{semconv.EXECUTE_TOOL} {info.name}"
+
+
+def tool_attributes(info: ToolInfo, settings: Settings) -> Attributes:
+    attributes: Attributes = {
+        semconv.GEN_AI_OPERATION_NAME: semconv.EXECUTE_TOOL,
+        semconv.GEN_AI_TOOL_NAME: info.name,
+        semconv.GEN_AI_TOOL_TYPE: "function",
+    }
+    if info.call_id:
+        attributes[semconv.GEN_AI_TOOL_CALL_ID] = info.call_id
+    if info.component_id:
+        attributes[semconv.COMPONENT_ID] = info.component_id
+    if settings.openinference:
+        attributes[semconv.OPENINFERENCE_SPAN_KIND] = "TOOL"
+    return attributes
+
+
+def usage_attributes(usage: ModelUsage) -> Attributes:
+    attributes: Attributes = {}
+    if usage.model:
+        attributes[semconv.GEN_AI_REQUEST_MODEL] = usage.model
+    if usage.provider:
+        attributes[semconv.GEN_AI_PROVIDER_NAME] = usage.provider
+    if usage.input_tokens is not None:
+        attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = usage.input_tokens
+    if usage.output_tokens is not None:
+        attributes[semconv.GEN_AI_USAGE_OUTPUT_TOKENS] = usage.output_tokens
+    return attributes
+
+
+def mark_error(span: Span, outcome: Outcome, settings: Settings) -> None:
+    """Put the error on the span: status, and one exception event with type and frames.
+
+    The SDK's ``record_exception`` is not used: it always sends message and source text.
+    """
+    span.set_status(_ERROR)
+    error = outcome.error
+    if error is None:
+        return
+    event: Attributes = {
+        semconv.EXCEPTION_TYPE: qualified_type(error),
+        semconv.EXCEPTION_STACKTRACE: frames_of(error),
+    }
+    message = message_of(error, settings.error_messages)
+    if message is not None:
+        event[semconv.EXCEPTION_MESSAGE] = message
+    span.add_event(semconv.EXCEPTION, event, timestamp=outcome.ended_ns)
+
+
+def outcome_attributes(outcome: Outcome) -> Attributes:
+    attributes: Attributes = {semconv.STATUS: outcome.status}
+    if outcome.status == "error":
+        # "_OTHER" is the convention's word for an error whose class is not known.
+        attributes[semconv.ERROR_TYPE] = "_OTHER" if outcome.error is None else error_type(outcome.error)
+    return attributes

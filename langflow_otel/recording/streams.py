@@ -1,0 +1,176 @@
+"""Proxies that watch an iterator being read, without the reader noticing.
+
+A ``wrapt.ObjectProxy`` looks like the object that it stands for (``isinstance``,
+``inspect.isasyncgen``, attributes), so LangFlow and the user's code treat it the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
+
+import wrapt
+
+from langflow_otel.recording.facts import CANCELLED, OK, Outcome
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.runs import ChunkCount
+
+_PULL = Guard("stream.pull")
+_CHUNK = Guard("stream.chunk")
+_LEAVE = Guard("stream.leave")
+_CLOSE = Guard("stream.close")
+
+
+class Watcher(Protocol):
+    """What is told about the reading. :class:`~langflow_otel.recording.runs.StreamRun` is one."""
+
+    def pull(self) -> Any: ...
+    def leave_step(self, tokens: Any) -> None: ...
+    def chunk(self) -> None: ...
+    def close(self, how: str, outcome: Outcome = OK) -> None: ...
+    def give_up(self) -> None: ...
+
+
+class DrainedHere:
+    """Watcher of a stream that its own component drains: only counts, on the component's span."""
+
+    def __init__(self, count: ChunkCount) -> None:
+        self._count = count
+
+    def pull(self) -> None:
+        self._count.pull()
+
+    def leave_step(self, tokens: Any) -> None: ...
+
+    def chunk(self) -> None:
+        self._count.chunk()
+
+    def close(self, how: str, outcome: Outcome = OK) -> None: ...
+
+    def give_up(self) -> None: ...
+
+
+def watch(iterator: object, watcher: Watcher) -> Any:
+    """A stand-in for the iterator that tells the watcher about each step; the very same object if it
+    is no iterator, or is watched already."""
+    if is_watched(iterator):
+        return iterator
+    if isinstance(iterator, AsyncIterator):
+        return (_AsyncGenerator if hasattr(iterator, "athrow") else _AsyncIterator)(iterator, watcher)
+    if isinstance(iterator, Iterator):
+        return (_Generator if hasattr(iterator, "throw") else _Iterator)(iterator, watcher)
+    return iterator
+
+
+def is_watched(iterator: object) -> bool:
+    return isinstance(iterator, _Proxy)
+
+
+class _Proxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # not generic at run time
+    def __init__(self, wrapped: object, watcher: Watcher) -> None:
+        super().__init__(wrapped)
+        self._self_watcher = watcher
+
+    def _pull(self) -> Any:
+        with _PULL:
+            return self._self_watcher.pull()
+        return None
+
+    def _leave(self, tokens: Any) -> None:
+        with _LEAVE:
+            self._self_watcher.leave_step(tokens)
+
+    def _chunk(self) -> None:
+        with _CHUNK:
+            self._self_watcher.chunk()
+
+    def _close(self, how: str, outcome: Outcome = OK) -> None:
+        with _CLOSE:
+            self._self_watcher.close(how, outcome)
+
+    def _failed(self, exc: BaseException) -> None:
+        outcome = Outcome.of(exc)
+        self._close("failed" if outcome.status == "error" else "closed", outcome)
+
+    def __del__(self) -> None:
+        # Dropped half read: no close() and no exception tells of it.
+        with _CLOSE:
+            self._self_watcher.give_up()
+
+
+class _AsyncIterator(_Proxy):
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self._step(self.__wrapped__.__anext__)
+
+    async def _step(self, step: Any, *args: Any) -> Any:
+        tokens = self._pull()
+        try:
+            chunk = await step(*args)
+        except StopAsyncIteration:
+            self._close("exhausted")
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            raise
+        finally:
+            self._leave(tokens)
+        self._chunk()
+        return chunk
+
+
+class _AsyncGenerator(_AsyncIterator):
+    async def asend(self, value: Any) -> Any:
+        return await self._step(self.__wrapped__.asend, value)
+
+    async def athrow(self, *exc: Any) -> Any:
+        return await self._step(self.__wrapped__.athrow, *exc)
+
+    async def aclose(self) -> None:
+        tokens = self._pull()
+        try:
+            await self.__wrapped__.aclose()
+        finally:
+            self._leave(tokens)
+            self._close("closed", CANCELLED)
+
+
+class _Iterator(_Proxy):
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self._step(self.__wrapped__.__next__)
+
+    def _step(self, step: Any, *args: Any) -> Any:
+        tokens = self._pull()
+        try:
+            chunk = step(*args)
+        except StopIteration:
+            self._close("exhausted")
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            raise
+        finally:
+            self._leave(tokens)
+        self._chunk()
+        return chunk
+
+
+class _Generator(_Iterator):
+    def send(self, value: Any) -> Any:
+        return self._step(self.__wrapped__.send, value)
+
+    def throw(self, *exc: Any) -> Any:
+        return self._step(self.__wrapped__.throw, *exc)
+
+    def close(self) -> None:
+        tokens = self._pull()
+        try:
+            self.__wrapped__.close()
+        finally:
+            self._leave(tokens)
+            self._close("closed", CANCELLED)
