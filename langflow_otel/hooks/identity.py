@@ -172,19 +172,21 @@ def _kind_of_class(cls: type) -> ComponentKind:
     known = _kinds.get(cls)
     if known is not None:
         return known
-    kind = next((_KIND_BY_BASE[base.__name__] for base in cls.__mro__ if base.__name__ in _KIND_BY_BASE), None)
-    if kind is None:
-        kind = _KIND_BY_TRACE_TYPE.get(getattr(cls, "trace_type", ""))
-    if kind is None:
-        packages = [
-            base.__module__.split(".")[2:3] for base in cls.__mro__ if base.__module__.startswith("lfx.components.")
-        ]
-        kind: ComponentKind | None = next(
-            (_KIND_BY_PACKAGE[package[0]] for package in packages if package and package[0] in _KIND_BY_PACKAGE),
-            "other",
-        )
+    kind = _kind_by_base(cls) or _KIND_BY_TRACE_TYPE.get(getattr(cls, "trace_type", "")) or _kind_by_package(cls)
     _kinds[cls] = kind
     return kind
+
+
+def _kind_by_base(cls: type) -> ComponentKind | None:
+    return next((_KIND_BY_BASE[base.__name__] for base in cls.__mro__ if base.__name__ in _KIND_BY_BASE), None)
+
+
+def _kind_by_package(cls: type) -> ComponentKind:
+    for base in cls.__mro__:
+        parts = base.__module__.split(".")
+        if parts[:2] == ["lfx", "components"] and len(parts) > 2 and parts[2] in _KIND_BY_PACKAGE:
+            return _KIND_BY_PACKAGE[parts[2]]
+    return "other"
 
 
 def loop_index(graph: Any, vertex: Any, within: Run | None, flow: FlowRun | None) -> int | None:
