@@ -152,7 +152,9 @@ def mark_branch(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
     result = wrapped(*args, **kwargs)
     with _SKIP:
         run = current_run()
-        if run is not None and run.flow is not None:
+        router = graph.get_vertex(args[0] if args else kwargs["vertex_id"])
+        # A loop turns its own branches off and on: its body runs, or did.
+        if run is not None and run.flow is not None and not router.is_loop:
             for vertex_id in sorted(_off(graph) - before):
                 _skip(run.flow, graph.get_vertex(vertex_id))
     return result

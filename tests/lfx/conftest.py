@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("lfx", reason="these tests run flows on LangFlow's engine: pip install 'langflow-otel[lfx]'")
+
+from collections.abc import AsyncIterator
+
+from lfx.log.logger import configure
+
+from langflow_otel.testing import Telemetry, capture_telemetry
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_langflow() -> None:
+    configure(log_level="CRITICAL")
+
+
+@pytest.fixture
+async def telemetry() -> AsyncIterator[Telemetry]:
+    """Async, so that the check for leftover tasks sees the test's own loop."""
+    with capture_telemetry() as captured:
+        yield captured

@@ -1,0 +1,54 @@
+"""Builds the graphs of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lfx.components.input_output import ChatInput, ChatOutput
+from lfx.graph import Graph
+from opentelemetry import context as otel_context
+
+from langflow_otel.recording.runs import current_run
+
+INPUT = [{"input_value": "hi"}]
+
+
+def chat_input(**kwargs: Any) -> ChatInput:
+    return ChatInput(_id="ChatInput-in", **kwargs).set(should_store_message=False)
+
+
+def chat_output(source: Any) -> ChatOutput:
+    return ChatOutput(_id="ChatOutput-out").set(input_value=source, should_store_message=False)
+
+
+def line(*classes: type, name: str = "demo") -> Graph:
+    """chat input > each component in turn > chat output."""
+    start = chat_input()
+    previous = start.message_response
+    for index, cls in enumerate(classes):
+        node = cls(_id=f"{cls.__name__}-{index}").set(value=previous)
+        previous = getattr(node, node.outputs[0].method)
+    return Graph(start, chat_output(previous), flow_name=name)
+
+
+async def run(graph: Graph, **kwargs: Any) -> Any:
+    with context_unchanged():
+        return await graph.arun(INPUT, session_id="s1", **kwargs)
+
+
+async def steps(graph: Graph, **kwargs: Any) -> list[Any]:
+    with context_unchanged():
+        return [item async for item in graph.async_start(INPUT, **kwargs)]
+
+
+@contextmanager
+def context_unchanged() -> Iterator[None]:
+    """The caller's own context is what it was, also when the run fails."""
+    before = otel_context.get_current()
+    try:
+        yield
+    finally:
+        assert otel_context.get_current() is before
+        assert current_run() is None

@@ -1,0 +1,117 @@
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel, GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.tools import StructuredTool
+from lfx.base.agents.agent import LCToolsAgentComponent
+from lfx.base.models.model import LCModelComponent
+from lfx.custom.custom_component.component import Component
+from lfx.io import MessageTextInput, Output, StrInput
+from lfx.schema.message import Message
+
+try:
+    from langchain_classic.agents import create_tool_calling_agent
+except ImportError:
+    from langchain.agents import create_tool_calling_agent
+from langchain_core.prompts import ChatPromptTemplate
+
+
+class CallsOneTool(FakeMessagesListChatModel):
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+
+class FakeModel(LCModelComponent):
+    """A LangFlow model component over LangChain's own fake chat model, which streams word by word."""
+
+    display_name = "Fake Model"
+    name = "FakeModel"
+    inputs = [
+        *LCModelComponent._base_inputs,
+        StrInput(name="model_name", display_name="Model", value="fake-1"),
+        StrInput(name="provider", display_name="Provider", value="fake"),
+    ]
+
+    def build_model(self):
+        usage = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+        return GenericFakeChatModel(messages=iter([AIMessage(content="one two three", usage_metadata=usage)]))
+
+
+class FailingModel(FakeModel):
+    display_name = "Failing Model"
+    name = "FailingModel"
+
+    def build_model(self):
+        raise PermissionError("canary-7f3a")
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+class FakeAgent(LCToolsAgentComponent):
+    """An agent whose model calls the tool once and then answers."""
+
+    display_name = "Fake Agent"
+    name = "FakeAgent"
+    tool_name = "add"
+    tool_args = {"a": 2, "b": 3}
+    inputs = [*LCToolsAgentComponent._base_inputs]
+
+    def create_agent_runnable(self):
+        call = {"name": self.tool_name, "args": self.tool_args, "id": "call-1", "type": "tool_call"}
+        model = CallsOneTool(responses=[AIMessage(content="", tool_calls=[call]), AIMessage(content="it is five")])
+        prompt = ChatPromptTemplate.from_messages([("human", "{input}"), ("placeholder", "{agent_scratchpad}")])
+        return create_tool_calling_agent(model, self.tools or [plain_tool()], prompt)
+
+    def build_agent(self):
+        if not self.tools:
+            self.tools = [plain_tool()]
+        return super().build_agent()
+
+
+def plain_tool():
+    return StructuredTool.from_function(add, name="add", description="Adds.")
+
+
+class Shout(Component):
+    """A component that an agent can use as a tool."""
+
+    display_name = "Shout"
+    name = "Shout"
+    inputs = [MessageTextInput(name="text", display_name="Text", tool_mode=True)]
+    outputs = [Output(display_name="Out", name="out", method="shout")]
+
+    def shout(self) -> Message:
+        return Message(text=str(self.text).upper())
+
+
+class ShoutAsync(Shout):
+    display_name = "Shout Async"
+    name = "ShoutAsync"
+
+    async def shout(self) -> Message:
+        return Message(text=str(self.text).upper())
+
+
+class ShoutBroken(Shout):
+    display_name = "Shout Broken"
+    name = "ShoutBroken"
+
+    def shout(self) -> Message:
+        raise ZeroDivisionError("canary-7f3a")
+
+
+class ShoutAgent(FakeAgent):
+    tool_name = "shout"
+    tool_args = {"text": "hi"}
+
+
+class CallsTool(Component):
+    """Calls a LangChain tool from a component that is no agent."""
+
+    display_name = "Calls Tool"
+    name = "CallsTool"
+    inputs = [MessageTextInput(name="value", display_name="Value")]
+    outputs = [Output(display_name="Out", name="out", method="run_out")]
+
+    def run_out(self) -> Message:
+        return Message(text=str(plain_tool().run({"a": 1, "b": 2})))

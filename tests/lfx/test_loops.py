@@ -1,0 +1,54 @@
+"""Loops: subgraphs since lfx 0.3, cycles in the main graph before."""
+
+from __future__ import annotations
+
+from flows import run
+from lfx.components.flow_controls.loop import LoopComponent
+from lfx.graph import Graph
+from nodes.loop_body import Body
+from nodes.loop_end import End
+from nodes.rows import Rows
+
+SUBGRAPHS = hasattr(Graph, "create_subgraph")
+
+
+def loop_flow() -> Graph:
+    rows = Rows(_id="Rows-r")
+    loop = LoopComponent(_id="Loop-l").set(data=rows.rows)
+    body = Body(_id="Body-b").set(item=loop.item_output)
+    loop.set(item=body.pass_on)
+    end = End(_id="End-e").set(done=loop.done_output)
+    # As a stored flow, the way users run loops.
+    return Graph.from_payload(Graph(rows, end).dump()["data"], flow_name="demo")
+
+
+async def test_each_iteration_is_numbered(telemetry):
+    await run(loop_flow())
+
+    index = "langflow.loop.index"
+    if SUBGRAPHS:
+        assert telemetry.tree(index) == [
+            "invoke_workflow demo",
+            "  component Rows",
+            "  component Loop",
+            f"    component Body {index}=0",
+            f"    component Body {index}=1",
+            "  component End",
+        ]
+    else:
+        assert telemetry.tree(index) == [
+            "invoke_workflow demo",
+            "  component Rows",
+            f"  component Loop {index}=0",
+            f"  component Body {index}=0",
+            f"  component Loop {index}=1",
+            f"  component Body {index}=1",
+            f"  component Loop {index}=2",
+            "  component End",
+        ]
+
+
+async def test_a_loops_own_branches_are_not_reported_as_skipped(telemetry):
+    await run(loop_flow())
+
+    assert telemetry.only_span("invoke_workflow demo").events == []

@@ -1,0 +1,77 @@
+"""Tool calls under the agent, or other component, that made them."""
+
+from __future__ import annotations
+
+import pytest
+from flows import chat_input, run
+from lfx.graph import Graph
+from nodes import models
+
+
+async def agent_flow(agent: type, tool: type | None = None) -> Graph:
+    start = chat_input()
+    node = agent(_id="Agent-a").set(input_value=start.message_response)
+    if tool is not None:
+        node.set(tools=await tool(_id="Shout-s").to_toolkit())
+    return Graph(start, node, flow_name="demo")
+
+
+async def test_an_agents_tool_call_nests_below_the_agent(telemetry):
+    await run(await agent_flow(models.FakeAgent))
+
+    assert telemetry.tree("gen_ai.operation.name", "gen_ai.tool.call.id") == [
+        "invoke_workflow demo gen_ai.operation.name=invoke_workflow",
+        "  component Chat Input",
+        "  invoke_agent Fake Agent gen_ai.operation.name=invoke_agent",
+        "    execute_tool add gen_ai.operation.name=execute_tool",
+    ]
+    assert telemetry.only_span("execute_tool add").attributes == {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "add",
+        "gen_ai.tool.type": "function",
+        "langflow.status": "ok",
+    }
+
+
+@pytest.mark.parametrize("tool", [models.Shout, models.ShoutAsync])
+async def test_a_component_used_as_a_tool(telemetry, tool):
+    await run(await agent_flow(models.ShoutAgent, tool))
+
+    assert telemetry.tree("langflow.component.id") == [
+        "invoke_workflow demo",
+        "  component Chat Input langflow.component.id=ChatInput-in",
+        "  invoke_agent Fake Agent langflow.component.id=Agent-a",
+        "    execute_tool shout langflow.component.id=Shout-s",
+    ]
+
+
+async def test_a_tool_that_fails_is_an_error_though_langchain_makes_text_of_it(telemetry):
+    await run(await agent_flow(models.ShoutAgent, models.ShoutBroken))
+
+    assert telemetry.tree("error.type") == [
+        "invoke_workflow demo",
+        "  component Chat Input",
+        "  invoke_agent Fake Agent",
+        "    execute_tool shout [error] error.type=ZeroDivisionError",
+    ]
+    assert "canary" not in repr([(span.attributes, span.events) for span in telemetry.spans])
+
+
+async def test_a_tool_called_by_a_component_that_is_no_agent(telemetry):
+    start = chat_input()
+    node = models.CallsTool(_id="CallsTool-c").set(value=start.message_response)
+    await run(Graph(start, node, flow_name="demo"))
+
+    assert telemetry.tree() == [
+        "invoke_workflow demo",
+        "  component Chat Input",
+        "  component Calls Tool",
+        "    execute_tool add",
+    ]
+
+
+async def test_a_tool_outside_of_any_flow_is_not_ours(telemetry):
+    assert await models.plain_tool().arun({"a": 1, "b": 2}) == 3
+    assert models.plain_tool().run({"a": 1, "b": 2}) == 3
+
+    assert telemetry.tree() == []
