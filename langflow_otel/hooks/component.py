@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from langflow_otel.hooks import flow as flow_hooks
-from langflow_otel.hooks.identity import component_info, component_kind, loop_index, model_usage, output_names, own_run
+from langflow_otel.hooks.identity import component_info, loop_index, output_names, own_run
+from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
+from langflow_otel.hooks.usage import model_usage
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
@@ -56,9 +58,12 @@ def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
         flow_hooks.bind(flow, graph)
     # Read before the build: a loop that is done is inactive only after its last, real run.
     if not vertex.is_active():
-        _skip(flow, vertex)
+        _skip(flow, graph, vertex)
         return None
-    info = component_info(vertex, loop_index(graph, vertex, within, flow))
+    info = component_info(graph, vertex)
+    index = loop_index(graph, vertex, within, flow)
+    if index is not None:
+        info = replace(info, loop_index=index)
     if flow is not None:
         flow.component_started(info.component_id)
     return recorder.start_component(info, within)
@@ -156,7 +161,7 @@ def mark_branch(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
         # A loop turns its own branches off and on: its body runs, or did.
         if run is not None and run.flow is not None and not router.is_loop:
             for vertex_id in sorted(_off(graph) - before):
-                _skip(run.flow, graph.get_vertex(vertex_id))
+                _skip(run.flow, graph, graph.get_vertex(vertex_id))
     return result
 
 
@@ -167,6 +172,6 @@ def _off(graph: Any) -> set[str]:
         return set()
 
 
-def _skip(flow: FlowRun | None, vertex: Any) -> None:
+def _skip(flow: FlowRun | None, graph: Any, vertex: Any) -> None:
     if flow is not None:
-        flow.component_skipped(component_info(vertex))
+        flow.component_skipped(component_info(graph, vertex))

@@ -94,7 +94,8 @@ async def _steps_of_flow(items: AsyncGenerator[Any, Any], graph: Any) -> AsyncGe
                 yield item
         outcome = OK
     except BaseException as exc:
-        outcome = outcome_of(exc)
+        with _END:
+            outcome = outcome_of(exc)
         raise
     finally:
         with _END:
@@ -105,20 +106,24 @@ async def _stepwise(items: AsyncGenerator[Any, Any], run: Run) -> AsyncGenerator
     """The same items, each made with the run current; between them the reader's context holds."""
     try:
         while True:
-            run.enter()
+            with _STEP:
+                run.enter()
             try:
                 item = await items.__anext__()
             except StopAsyncIteration:
                 return
             finally:
-                run.leave()
+                with _STEP:
+                    run.leave()
             yield item
     finally:
-        run.enter()
+        with _STEP:
+            run.enter()
         try:
             await items.aclose()
         finally:
-            run.leave()
+            with _STEP:
+                run.leave()
 
 
 def start(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:

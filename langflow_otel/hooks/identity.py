@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import weakref
 from contextvars import ContextVar
 from typing import Any
 
+from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.versions import loops_run_as_subgraphs, served_entry_point
-from langflow_otel.recording.facts import ComponentInfo, ComponentKind, FlowInfo, ModelUsage
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo
 from langflow_otel.recording.runs import ComponentRun, FlowRun, Run, current_run
 
 UNNAMED = "unnamed"
@@ -17,51 +19,6 @@ TOOL_OUTPUT = "component_as_tool"
 entry_point: ContextVar[str | None] = ContextVar("langflow_otel_entry_point", default=None)
 """The entry point, where the caller knows better than LangFlow: our own CLI, LangFlow before 1.12."""
 
-# By the names of base classes, since a component's own class is made by exec from its source.
-_KIND_BY_BASE: dict[str, ComponentKind] = {
-    "AgentComponent": "agent",
-    "LCAgentComponent": "agent",
-    "LCToolsAgentComponent": "agent",
-    "LCModelComponent": "llm",
-    "LanguageModelComponent": "llm",
-    "LCEmbeddingsModel": "embedding",
-    "LCVectorStoreComponent": "vector_store",
-    "LCToolComponent": "tool",
-    "MCPToolsComponent": "tool",
-    "ConditionalRouterComponent": "logic",
-    "LoopComponent": "logic",
-    "RunFlowBaseComponent": "logic",
-    "SubFlowComponent": "logic",
-    "PromptComponent": "prompt",
-    "LCTextSplitterComponent": "data",
-    "LCDocumentTransformerComponent": "data",
-    "LCChatMemoryComponent": "data",
-    "BaseFileComponent": "data",
-}
-_KIND_BY_TRACE_TYPE: dict[str, ComponentKind] = {
-    "llm": "llm",
-    "agent": "agent",
-    "embedding": "embedding",
-    "retriever": "retriever",
-    "tool": "tool",
-    "prompt": "prompt",
-    "text_splitter": "data",
-    "document_transformer": "data",
-    "chat_memory": "data",
-}
-_KIND_BY_PACKAGE: dict[str, ComponentKind] = {
-    "logic": "logic",
-    "flow_controls": "logic",
-    "data": "data",
-    "data_source": "data",
-    "files_and_knowledge": "data",
-    "processing": "data",
-    "tools": "tool",
-    "prompts": "prompt",
-}
-
-_kinds: weakref.WeakKeyDictionary[type, ComponentKind] = weakref.WeakKeyDictionary()
-_versions: dict[int, tuple[weakref.ref[Any], int, str]] = {}
 _names: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
@@ -101,26 +58,50 @@ def entry_point_of(within: Run | None) -> str:
     return entry_point.get() or served_entry_point() or "sdk"
 
 
+class _GraphFacts:
+    """What is the same for every run of one graph object, computed once."""
+
+    __slots__ = ("components", "graph", "size", "version")
+
+    def __init__(self, graph: Any, size: int) -> None:
+        self.graph = weakref.ref(graph, functools.partial(_forget, id(graph)))
+        self.size = size
+        self.version = _definition_hash(graph)
+        self.components: dict[str, ComponentInfo] = {}
+
+
+_graph_facts: dict[int, _GraphFacts] = {}  # by id(): a Graph's own hash is slow, and changes
+
+
+def _forget(key: int, _: object) -> None:
+    _graph_facts.pop(key, None)
+
+
+def _facts_of(graph: Any) -> _GraphFacts:
+    size = len(graph.vertices) + len(graph.edges)
+    known = _graph_facts.get(id(graph))
+    if known is None or known.size != size or known.graph() is not graph:
+        known = _graph_facts[id(graph)] = _GraphFacts(graph, size)
+    return known
+
+
 def flow_version(graph: Any) -> str:
     """12 hex digits of SHA-256 over component types, code and edges; no values, no generated ids.
 
-    The same over runs, processes and machines; computed once for each graph object.
+    The same over runs, processes and machines.
     """
-    key = id(graph)
-    size = len(graph.vertices) + len(graph.edges)
-    known = _versions.get(key)
-    if known is not None and known[0]() is graph and known[1] == size:
-        return known[2]
+    return _facts_of(graph).version
+
+
+def _definition_hash(graph: Any) -> str:
     types = {vertex.id: _type_of(vertex) for vertex in graph.vertices}
-    lines = sorted(f"{_type_of(vertex)} {code_hash(vertex) or _source_hash(vertex)}" for vertex in graph.vertices)
+    lines = sorted(f"{types[vertex.id]} {code_hash(vertex) or _source_hash(vertex)}" for vertex in graph.vertices)
     lines += sorted(
         f"{types.get(edge.source_id)}.{_handle_name(edge, 'source_handle', 'name')} > "
         f"{types.get(edge.target_id)}.{_handle_name(edge, 'target_handle', 'field_name')}"
         for edge in graph.edges
     )
-    version = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
-    _versions[key] = (weakref.ref(graph, lambda _: _versions.pop(key, None)), size, version)
-    return version
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def _handle_name(edge: Any, handle: str, attribute: str) -> str:
@@ -148,45 +129,21 @@ def _source_hash(vertex: Any) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:12] if isinstance(value, str) else ""
 
 
-def component_info(vertex: Any, loop_index: int | None = None) -> ComponentInfo:
-    return ComponentInfo(
-        component_id=vertex.id,
-        component_type=_type_of(vertex),
-        display_name=str(vertex.display_name),
-        kind=component_kind(vertex, vertex.custom_component),
-        code_hash=code_hash(vertex),
-        loop_index=loop_index,
-    )
-
-
-def component_kind(vertex: Any, component: Any) -> ComponentKind:
-    """What the component does. Without a component (not built yet) only LangFlow's own flags tell."""
-    if vertex.is_input:
-        return "input"
-    if vertex.is_output:
-        return "output"
-    return "other" if component is None else _kind_of_class(type(component))
-
-
-def _kind_of_class(cls: type) -> ComponentKind:
-    known = _kinds.get(cls)
-    if known is not None:
-        return known
-    kind = _kind_by_base(cls) or _KIND_BY_TRACE_TYPE.get(getattr(cls, "trace_type", "")) or _kind_by_package(cls)
-    _kinds[cls] = kind
-    return kind
-
-
-def _kind_by_base(cls: type) -> ComponentKind | None:
-    return next((_KIND_BY_BASE[base.__name__] for base in cls.__mro__ if base.__name__ in _KIND_BY_BASE), None)
-
-
-def _kind_by_package(cls: type) -> ComponentKind:
-    for base in cls.__mro__:
-        parts = base.__module__.split(".")
-        if parts[:2] == ["lfx", "components"] and len(parts) > 2 and parts[2] in _KIND_BY_PACKAGE:
-            return _KIND_BY_PACKAGE[parts[2]]
-    return "other"
+def component_info(graph: Any, vertex: Any) -> ComponentInfo:
+    """Identity of a vertex; kept for the graph's next run once the component's class is known."""
+    known = _facts_of(graph).components
+    info = known.get(vertex.id)
+    if info is None or info.display_name != vertex.display_name:
+        info = ComponentInfo(
+            component_id=vertex.id,
+            component_type=_type_of(vertex),
+            display_name=str(vertex.display_name),
+            kind=component_kind(vertex, vertex.custom_component),
+            code_hash=code_hash(vertex),
+        )
+        if vertex.custom_component is not None:
+            known[vertex.id] = info
+    return info
 
 
 def loop_index(graph: Any, vertex: Any, within: Run | None, flow: FlowRun | None) -> int | None:
@@ -204,41 +161,6 @@ def output_names(vertex: Any) -> tuple[str, ...]:
     """The outputs that ran, without the one that LangFlow adds for use as a tool."""
     results = vertex.results or {}
     return tuple(name for name in results if name != TOOL_OUTPUT)
-
-
-def model_usage(component: Any) -> ModelUsage:
-    """Model, provider and tokens of a component's own model call, as far as LangFlow knows them.
-
-    Tokens come from the component itself and never from its message: a message carries the sum of
-    everything upstream. LangFlow counts them since 1.9 (lfx 0.4).
-    """
-    selected = _selected_model(component)
-    usage = getattr(component, "_token_usage", None)
-    return ModelUsage(
-        model=_text(component, "model_name") or selected.get("name") or _text(component, "model"),
-        provider=_text(component, "provider") or selected.get("provider"),
-        input_tokens=_count(usage, "input_tokens"),
-        output_tokens=_count(usage, "output_tokens"),
-    )
-
-
-def _selected_model(component: Any) -> dict[str, str]:
-    """LangFlow's model picker (since 1.8): a list with one dictionary."""
-    chosen = getattr(component, "model", None)
-    first = chosen[0] if isinstance(chosen, list) and chosen else None
-    if not isinstance(first, dict):
-        return {}
-    return {key: value for key, value in first.items() if isinstance(value, str) and value}
-
-
-def _text(component: Any, name: str) -> str | None:
-    value = getattr(component, name, None)
-    return value if isinstance(value, str) and value else None
-
-
-def _count(usage: Any, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) else None
 
 
 def own_run(component: Any) -> ComponentRun | None:

@@ -40,18 +40,20 @@ class Guard:
     ) -> bool:
         if exc is None or not isinstance(exc, Exception) or strict:
             return False
-        _contain(self.step, exc)
+        faults[self.step] += 1
+        try:
+            if faults[self.step] == 1:
+                _log(self.step, exc)
+        except Exception:  # noqa: BLE001 - what describes our errors is code of ours, too
+            logger.warning("An error inside langflow-otel was contained at %s.", self.step)
         return True
 
 
-def _contain(step: str, exc: Exception) -> None:
-    first = step not in faults
-    faults[step] += 1
-    if first:
-        # The message may quote what the flow was working on; type and frames tell us enough.
-        logger.warning(
-            "An error inside langflow-otel was contained at %s; the flow itself is not affected. "
-            "Further ones at this step are counted, not logged.\n%s",
-            step,
-            frames_of(exc),
-        )
+def _log(step: str, exc: Exception) -> None:
+    # The message may quote what the flow was working on; type and frames tell us enough.
+    logger.warning(
+        "An error inside langflow-otel was contained at %s; the flow itself is not affected. "
+        "Further ones at this step are counted, not logged.\n%s",
+        step,
+        frames_of(exc),
+    )

@@ -34,7 +34,9 @@ def frames_of(exc: BaseException) -> str:
     while current is not None and id(current) not in seen and len(chain) < _MAX_CAUSES:
         seen.add(id(current))
         chain.append(_one_stack(current))
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        # Not `or`: an exception's truth value is its author's code.
+        hidden = None if current.__suppress_context__ else current.__context__
+        current = current.__cause__ if current.__cause__ is not None else hidden
     return "\ncaused by\n".join(chain)
 
 
@@ -51,6 +53,7 @@ def message_of(exc: BaseException, policy: ErrorMessages) -> str | None:
     if policy == "none":
         return None
     try:
-        return str(exc)
+        # A lone surrogate would make the exporter refuse the whole batch.
+        return str(exc).encode("utf-8", "replace").decode()
     except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
         return None

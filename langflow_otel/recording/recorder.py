@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer, TracerProvider
+from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import semconv, spans
@@ -24,7 +24,8 @@ from langflow_otel.recording.runs import (
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 
-_SUPPRESS_INSTRUMENTATION = "suppress_instrumentation"
+# The contrib package sets both, other libraries only one of them.
+_SUPPRESS_KEYS = ("suppress_instrumentation", otel_context._SUPPRESS_INSTRUMENTATION_KEY)
 
 
 class Recorder:
@@ -53,7 +54,10 @@ class Recorder:
         span = self.tracer.start_span(
             spans.flow_name(info), context=context, attributes=spans.flow_attributes(info, self.settings), links=links
         )
-        run = FlowRun(span, trace.set_span_in_context(span, context), self.settings, info, graph)
+        sampled = span.is_recording()
+        if not sampled:
+            span = UnsampledFlowSpan(span.get_span_context())
+        run = FlowRun(span, trace.set_span_in_context(span, context), self.settings, info, graph, sampled=sampled)
         run.enter()
         return run
 
@@ -66,7 +70,7 @@ class Recorder:
         """
         flow = within.flow if within is not None else None
         context = otel_context.get_current()
-        if not self._components_on or _is_unsampled(flow) or (within is None and _suppressed(context)):
+        if not self._components_on or _is_unsampled(flow) or _suppressed(context):
             run = ComponentRun(None, context, flow, self.settings, info)
         else:
             context = _component_parent(within, context)
@@ -81,7 +85,7 @@ class Recorder:
 
     def start_tool(self, info: ToolInfo, within: Run) -> ToolRun:
         context = otel_context.get_current()
-        if _is_unsampled(within.flow) or _suppressed(context):
+        if not self._components_on or _is_unsampled(within.flow) or _suppressed(context):
             run = ToolRun(None, context, within.flow, self.settings)
         else:
             span = self.tracer.start_span(
@@ -122,12 +126,22 @@ class Recorder:
         return run
 
 
+class UnsampledFlowSpan(NonRecordingSpan):
+    """Stands for a flow run that is not sampled, so that its context still goes out with flag 0.
+
+    It says that it records, for LangFlow 1.12 and later starts a new trace below a span that does not.
+    """
+
+    def is_recording(self) -> bool:
+        return True
+
+
 def _is_unsampled(flow: FlowRun | None) -> bool:
     return flow is not None and not flow.sampled
 
 
 def _suppressed(context: Context) -> bool:
-    return bool(otel_context.get_value(_SUPPRESS_INSTRUMENTATION, context))
+    return bool(context.get(_SUPPRESS_KEYS[0]) or context.get(_SUPPRESS_KEYS[1]))
 
 
 def _parent_or_link(context: Context) -> tuple[Context, list[Link] | None]:
@@ -142,7 +156,7 @@ def _parent_or_link(context: Context) -> tuple[Context, list[Link] | None]:
 def _component_parent(within: Run | None, context: Context) -> Context:
     """The current context, but never below LangFlow's own ``flow.execute``: that span is exported by
     LangFlow's provider, or by nobody, and our tree must hold together without it."""
-    if within is None or within.span is None:
+    if within is None or within.span is None or context is within.context:
         return context
     span = trace.get_current_span(context)
     if span is not within.span and _scope_of(span) == semconv.LANGFLOW_SCOPE:

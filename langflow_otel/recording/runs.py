@@ -46,8 +46,18 @@ def current_run() -> Run | None:
 
 def step_out(tokens: StepTokens) -> None:
     """Leave a step that :meth:`Run.step_in` entered."""
-    otel_context.detach(tokens[1])
-    _current_run.reset(tokens[0])
+    _put_back(*tokens)
+
+
+def _put_back(run_token: Token[Run | None], context_token: Token[Context] | None) -> None:
+    try:
+        _current_run.reset(run_token)
+    except ValueError:
+        # A coroutine that was dropped half way is closed wherever the garbage collector runs. The
+        # context it had is gone, and the one found there is not ours to change.
+        return
+    if context_token is not None:
+        otel_context.detach(context_token)
 
 
 class Run:
@@ -98,12 +108,10 @@ class Run:
 
     def leave(self) -> None:
         """Make the run current that was so before :meth:`enter`; same task or thread."""
-        if self._context_token is not None:
-            otel_context.detach(self._context_token)
-            self._context_token = None
         if self._run_token is not None:
-            _current_run.reset(self._run_token)
-            self._run_token = None
+            run_token, context_token = self._run_token, self._context_token
+            self._run_token = self._context_token = None
+            _put_back(run_token, context_token)
 
     def step_in(self) -> StepTokens:
         """Like :meth:`enter`, for one step of a generator. The tokens are the step's own, since another
@@ -123,10 +131,11 @@ class Run:
         if span is None:
             return
         try:
-            self._attributes.update(spans.outcome_attributes(outcome))
-            span.set_attributes(self._attributes)
+            self._attributes[semconv.STATUS] = outcome.status
             if outcome.status == "error":
+                self._attributes[semconv.ERROR_TYPE] = spans.error_type_of(outcome)
                 spans.mark_error(span, outcome, self._settings)
+            span.set_attributes(self._attributes)
         finally:
             span.end(end_time=outcome.ended_ns)
 
@@ -151,13 +160,20 @@ class FlowRun(Run):
     __slots__ = ("_graph", "_open_streams", "_skipped", "builds", "first_error", "info", "sampled")
 
     def __init__(
-        self, span: Span | None, context: Context, settings: Settings, info: FlowInfo, graph: object | None
+        self,
+        span: Span,
+        context: Context,
+        settings: Settings,
+        info: FlowInfo,
+        graph: object | None,
+        *,
+        sampled: bool,
     ) -> None:
         super().__init__(span, context, None, settings)
         self.flow = self
         self.info = info
         self._graph = None if graph is None else weakref.ref(graph)
-        self.sampled = span is not None and span.is_recording()
+        self.sampled = sampled
         self.first_error: BaseException | None = None
         self.builds: dict[str, int] = {}
         self._skipped: set[str] = set()

@@ -144,9 +144,6 @@ def mark_error(span: Span, outcome: Outcome, settings: Settings) -> None:
     span.add_event(semconv.EXCEPTION, event, timestamp=outcome.ended_ns)
 
 
-def outcome_attributes(outcome: Outcome) -> Attributes:
-    attributes: Attributes = {semconv.STATUS: outcome.status}
-    if outcome.status == "error":
-        # "_OTHER" is the convention's word for an error whose class is not known.
-        attributes[semconv.ERROR_TYPE] = "_OTHER" if outcome.error is None else error_type(outcome.error)
-    return attributes
+def error_type_of(outcome: Outcome) -> str:
+    """``error.type``; ``_OTHER`` is the convention's word for an error whose class is not known."""
+    return "_OTHER" if outcome.error is None else error_type(outcome.error)

@@ -89,8 +89,15 @@ class _Proxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # not generic at run
             self._self_watcher.close(how, outcome)
 
     def _failed(self, exc: BaseException) -> None:
-        outcome = Outcome.of(exc)
-        self._close("failed" if outcome.status == "error" else "closed", outcome)
+        with _CLOSE:
+            if not self._goes_on():
+                outcome = Outcome.of(exc)
+                self._self_watcher.close("failed" if outcome.status == "error" else "closed", outcome)
+
+    def _goes_on(self) -> bool:
+        """True if the generator can still be read: it refused a second reader while the first waits."""
+        wrapped = self.__wrapped__
+        return getattr(wrapped, "ag_frame", None) is not None or getattr(wrapped, "gi_frame", None) is not None
 
     def __del__(self) -> None:
         # Dropped half read: no close() and no exception tells of it.

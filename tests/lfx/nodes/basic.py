@@ -15,7 +15,10 @@ seen: dict = {}
 class Echo(Component):
     display_name = "Echo"
     name = "Echo"
-    inputs = [MessageTextInput(name="value", display_name="Value"), MessageTextInput(name="other", display_name="Other")]
+    inputs = [
+        MessageTextInput(name="value", display_name="Value"),
+        MessageTextInput(name="other", display_name="Other"),
+    ]
     outputs = [Output(display_name="Out", name="out", method="run_out")]
 
     async def run_out(self) -> Message:

@@ -1,0 +1,125 @@
+"""The hooks fit the installed LangFlow, and leave no trace when they are taken off."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+
+import pytest
+from flows import line, run
+from nodes import basic
+
+from langflow_otel.hooks import versions
+from langflow_otel.hooks.catalogue import HOOKS, patches
+from langflow_otel.hooks.patching import Hook, Patches, missing_parameters
+from langflow_otel.instrumentor import LangflowInstrumentor
+from langflow_otel.settings import Settings
+from langflow_otel.testing import capture_telemetry
+
+IMPORTABLE = [hook for hook in HOOKS if not hook.module.startswith("langflow.")]
+
+
+def _current(hook: Hook) -> object:
+    owner = importlib.import_module(hook.module)
+    *path, attribute = hook.path.split(".")
+    for name in path:
+        owner = getattr(owner, name)
+    return vars(owner)[attribute]
+
+
+@pytest.mark.parametrize("hook", IMPORTABLE, ids=lambda hook: hook.name)
+def test_each_hooked_function_exists_with_the_parameters_that_we_use(hook):
+    function = _current(hook)
+
+    assert callable(function)
+    assert missing_parameters(function, hook.parameters) == []
+
+
+def test_the_list_of_hooks_is_not_empty():
+    assert len(IMPORTABLE) >= 15
+
+
+@pytest.mark.parametrize(
+    ("path", "is_kind"),
+    [
+        ("Graph.arun", inspect.iscoroutinefunction),
+        ("Graph.process", inspect.iscoroutinefunction),
+        ("Graph.build_vertex", inspect.iscoroutinefunction),
+        ("Graph.astep", inspect.iscoroutinefunction),
+        ("Graph.async_start", inspect.isasyncgenfunction),
+        ("Component._get_output_result", inspect.iscoroutinefunction),
+        ("Component._stream_message", inspect.iscoroutinefunction),
+        ("Component.send_error", inspect.iscoroutinefunction),
+    ],
+)
+def test_each_hooked_function_is_of_the_kind_that_its_wrapper_expects(path, is_kind):
+    hook = next(hook for hook in IMPORTABLE if hook.path == path)
+
+    assert is_kind(_current(hook))
+
+
+def test_all_hooks_are_on_and_taking_them_off_restores_the_very_same_functions():
+    for hook in IMPORTABLE:
+        importlib.import_module(hook.module)
+    before = {hook.name: _current(hook) for hook in IMPORTABLE}
+
+    with capture_telemetry():
+        assert set(patches.on) >= {hook.name for hook in IMPORTABLE}
+        assert patches.off == {}
+        assert all(_current(hook) is not before[hook.name] for hook in IMPORTABLE)
+
+    assert all(_current(hook) is before[hook.name] for hook in IMPORTABLE)
+
+
+async def test_instrumenting_twice_is_once(telemetry):
+    LangflowInstrumentor().instrument(tracer_provider=telemetry.provider, settings=Settings())
+    await run(line(basic.Echo))
+    telemetry.warnings.clear()  # the base class says that it was on already
+
+    assert len(telemetry.tree()) == 4
+
+
+def test_a_wrapper_that_somebody_put_over_ours_stays_when_we_leave():
+    from lfx.graph.graph.base import Graph
+
+    original = vars(Graph)["astep"]
+    with capture_telemetry():
+        ours = vars(Graph)["astep"]
+        Graph.astep = theirs = lambda *args, **kwargs: ours(*args, **kwargs)
+
+    assert vars(Graph)["astep"] is theirs
+    Graph.astep = original
+
+
+def test_a_hook_that_does_not_fit_is_named_once_and_the_rest_works(caplog):
+    fits = Hook("lfx.graph.graph.base", "Graph.find_next_runnable_vertices", lambda w, _, a, k: w(*a, **k))
+    gone = Hook("lfx.graph.graph.base", "Graph.gone", lambda w, _, a, k: w(*a, **k))
+    changed = Hook("lfx.graph.graph.base", "Graph.arun", lambda w, _, a, k: w(*a, **k), ("renamed",))
+    own = Patches((fits, gone, changed))
+    with caplog.at_level(logging.WARNING, logger="langflow_otel"):
+        own.apply()
+    try:
+        assert own.on == [fits.name]
+        assert own.off == {
+            gone.name: "Graph.gone does not exist",
+            changed.name: "Graph.arun has no parameter renamed",
+        }
+        assert [record.getMessage() for record in caplog.records] == [
+            "langflow-otel: the hook lfx.graph.graph.base:Graph.gone is off: Graph.gone does not exist",
+            "langflow-otel: the hook lfx.graph.graph.base:Graph.arun is off: Graph.arun has no parameter renamed",
+        ]
+    finally:
+        own.undo()
+
+
+@pytest.mark.parametrize(
+    ("version", "known"), [("0.2.1", True), ("1.13.0", True), ("1.14.0", False), ("0.1.13", False)]
+)
+def test_a_version_outside_of_the_tested_range_is_one_clear_warning(monkeypatch, version, known):
+    monkeypatch.setattr(versions, "lfx_version", lambda: version)
+    warning = versions.unknown_version_warning()
+
+    assert (warning is None) is known
+    if warning is not None:
+        assert f"lfx {version} is installed" in warning
