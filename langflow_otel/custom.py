@@ -66,7 +66,9 @@ def traced(function_or_name: Any = None, /, *, attributes: Mapping[str, Attribut
 def _decorate(function: Any, name: str | None, attributes: Mapping[str, AttributeValue] | None) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_decorate(function.__func__, name, attributes))
-    span_name = name or function.__qualname__
+    if not callable(function) or inspect.isclass(function):
+        raise TypeError(f"traced() is for functions and methods, not for a {type(function).__name__}")
+    span_name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
     if inspect.isasyncgenfunction(function):
         return _traced_async_generator(function, span_name, attributes)
     if inspect.iscoroutinefunction(function):
@@ -101,7 +103,7 @@ def _traced_coroutine(function: Any, name: str, attributes: Mapping[str, Attribu
 def _traced_generator(function: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return (yield from watch(function(*args, **kwargs), _CustomSteps(name, attributes)))
+        return (yield from _watched(function(*args, **kwargs), name, attributes))
 
     return call
 
@@ -109,7 +111,7 @@ def _traced_generator(function: Any, name: str, attributes: Mapping[str, Attribu
 def _traced_async_generator(function: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        steps = watch(function(*args, **kwargs), _CustomSteps(name, attributes))
+        steps = _watched(function(*args, **kwargs), name, attributes)
         step, sent = steps.asend, None
         while True:
             try:
@@ -125,6 +127,10 @@ def _traced_async_generator(function: Any, name: str, attributes: Mapping[str, A
                 step, sent = steps.athrow, exc
 
     return call
+
+
+def _watched(generator: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
+    return generator if active_recorder() is None else watch(generator, _CustomSteps(name, attributes))
 
 
 class _CustomSteps:

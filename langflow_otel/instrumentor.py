@@ -24,6 +24,11 @@ NOTHING_TO_DO = (
     "(or LANGFLOW_OTEL_TRACE_FILE, or OTEL_TRACES_EXPORTER=console), or pass a tracer_provider."
 )
 
+REFUSED = (
+    "langflow-otel: the OpenTelemetry SDK does not accept its settings (%s: %s), so nothing is instrumented. "
+    "Check the OTEL_* variables."
+)
+
 
 class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base class is untyped
     """Instruments LangFlow: every flow run and component execution becomes a span.
@@ -57,12 +62,20 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
 
     def _instrument(self, **kwargs: Any) -> None:
         with _INSTRUMENT:
-            self._turn_on(**kwargs)
+            try:
+                self._turn_on(**kwargs)
+            except Exception:
+                self._uninstrument()
+                raise
 
     def _turn_on(self, **kwargs: Any) -> None:
         settings: Settings = kwargs.get("settings") or Settings.from_env()
         settings.log_problems()
-        choice = choose_tracer_provider(settings, kwargs.get("tracer_provider"))
+        try:
+            choice = choose_tracer_provider(settings, kwargs.get("tracer_provider"))
+        except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
+            logger.error(REFUSED, type(exc).__name__, exc)
+            return
         if choice is None:
             if settings.enabled != "false" and not settings.sdk_disabled:
                 logger.warning(NOTHING_TO_DO)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 logger = logging.getLogger("langflow_otel")
 
@@ -24,7 +25,7 @@ Protocol = Literal["grpc", "http/protobuf"]
 
 RESERVED_BY_LANGFLOW: Final = ("LANGFLOW_OTEL_DB_SPANS", "LANGFLOW_OTEL_LOG_LEVEL", "LANGFLOW_OTEL_LOG_BODIES")
 
-GRPC_PORT: Final = ":4317"
+GRPC_PORT: Final = 4317
 DEFAULT_GRPC_ENDPOINT: Final = "http://localhost:4317"
 DEFAULT_HTTP_ENDPOINT: Final = "http://localhost:4318"
 
@@ -79,7 +80,12 @@ def _semconv(text: str) -> tuple[str, ...]:
 
 
 def _path(text: str) -> Path | None:
-    return None if text.strip().lower() == "none" else Path(text.strip()).expanduser()
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return Path(text.strip()).expanduser()
+    except RuntimeError as exc:  # "~name" of somebody whom this system does not know
+        raise ValueError(text) from exc
 
 
 def _service_name(text: str) -> str:
@@ -239,39 +245,71 @@ def _otlp_target(env: Mapping[str, str], problems: list[str]) -> OtlpTarget | No
     The signal's own variable wins over the general one and, for HTTP, is used as it stands; the
     general one gets ``/v1/traces`` appended (OpenTelemetry protocol exporter specification).
     """
-    own = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
-    general = env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
-    endpoint = own or general
-    asked_for = "otlp" in env.get("OTEL_TRACES_EXPORTER", "").lower()
-    if not endpoint and not asked_for:
+    name, given = _first_set(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    asked_for = "otlp" in [part.strip().lower() for part in env.get("OTEL_TRACES_EXPORTER", "").split(",")]
+    if not given and not asked_for:
         return None
-    protocol = _protocol(env, endpoint, problems)
-    if not endpoint:
-        endpoint = DEFAULT_GRPC_ENDPOINT if protocol == "grpc" else DEFAULT_HTTP_ENDPOINT
-    endpoint, insecure = _with_scheme(env, endpoint)
-    if protocol == "http/protobuf" and not own:
-        endpoint = endpoint.rstrip("/") + "/v1/traces"
+    protocol = _protocol(env, given, problems)
+    endpoint = given or (DEFAULT_GRPC_ENDPOINT if protocol == "grpc" else DEFAULT_HTTP_ENDPOINT)
+    insecure = _is_insecure(env, endpoint, problems)
+    if "://" not in endpoint:
+        endpoint = f"{'http' if insecure else 'https'}://{endpoint}"
+    if not _is_address(endpoint, protocol):
+        problems.append(_problem(name, given, "host:port or http(s)://host:port", "none"))
+        return None
+    if protocol == "http/protobuf" and name != "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT":
+        parts = urlsplit(endpoint)
+        endpoint = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/v1/traces"))
     return OtlpTarget(protocol, endpoint, insecure)
 
 
-def _protocol(env: Mapping[str, str], endpoint: str, problems: list[str]) -> Protocol:
-    by_port: Protocol = "grpc" if endpoint.split("://")[-1].split("/")[0].endswith(GRPC_PORT) else "http/protobuf"
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+def _first_set(env: Mapping[str, str], *names: str) -> tuple[str, str]:
+    """The first of the variables that is set, and its text; the last one and "" if none is."""
+    for name in names:
         text = env.get(name, "").strip()
-        if text == "grpc":
-            return "grpc"
-        if text == "http/protobuf":
-            return "http/protobuf"
         if text:
-            problems.append(_problem(name, text, "grpc, http/protobuf", by_port))
-    return by_port
+            return name, text
+    return names[-1], ""
 
 
-def _with_scheme(env: Mapping[str, str], endpoint: str) -> tuple[str, bool]:
-    """The endpoint with a scheme, and whether it is plain text. Without a scheme it is TLS unless
+def _protocol(env: Mapping[str, str], endpoint: str, problems: list[str]) -> Protocol:
+    used: Protocol = "grpc" if _port(endpoint) == GRPC_PORT else "http/protobuf"
+    wrong = []
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        text = env.get(name, "").strip().lower()
+        if text in ("grpc", "http/protobuf"):
+            used = "grpc" if text == "grpc" else "http/protobuf"
+            break
+        if text:
+            wrong.append(name)
+    problems += [_problem(name, env[name], "grpc, http/protobuf", used) for name in wrong]
+    return used
+
+
+def _is_insecure(env: Mapping[str, str], endpoint: str, problems: list[str]) -> bool:
+    """Whether the connection is plain text. The scheme says so; without one it is TLS unless
     OTEL_EXPORTER_OTLP_INSECURE (or its TRACES form) is true."""
-    if "://" in endpoint:
-        return endpoint, endpoint.startswith("http://")
-    text = env.get("OTEL_EXPORTER_OTLP_TRACES_INSECURE") or env.get("OTEL_EXPORTER_OTLP_INSECURE") or ""
-    insecure = text.strip().lower() == "true"
-    return f"{'http' if insecure else 'https'}://{endpoint}", insecure
+    scheme = endpoint.partition("://")[0].lower() if "://" in endpoint else ""
+    if scheme in ("http", "https"):
+        return scheme == "http"
+    name, text = _first_set(env, "OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE")
+    if text.lower() not in ("true", "false", ""):
+        problems.append(_problem(name, text, "true, false", "false"))
+    return text.lower() == "true"
+
+
+def _port(endpoint: str) -> int | None:
+    try:
+        return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
+    except ValueError:
+        return None
+
+
+def _is_address(endpoint: str, protocol: Protocol) -> bool:
+    """False for what could only fail at each export. gRPC knows schemes of its own, such as unix and dns."""
+    try:
+        parts = urlsplit(endpoint)
+        usable = bool(parts.hostname) and parts.port != 0 and not any(map(str.isspace, endpoint))
+    except ValueError:
+        return False
+    return usable if parts.scheme in ("http", "https") else protocol == "grpc"

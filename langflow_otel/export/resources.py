@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import uuid
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
@@ -13,8 +15,14 @@ def langflow_resource(settings: Settings) -> Resource:
     """``service.name`` and a ``service.instance.id`` of this process; OTEL_RESOURCE_ATTRIBUTES wins over
     the latter, OTEL_SERVICE_NAME over both (OpenTelemetry resource conventions)."""
     from_env = Resource.create()
-    ours = {SERVICE_INSTANCE_ID: str(uuid.uuid4())}
+    ours = {SERVICE_INSTANCE_ID: _instance_id(os.getpid())}
     # Resource.create() invents "unknown_service" where no variable names one.
-    if str(from_env.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+    named = str(from_env.attributes.get(SERVICE_NAME, "")).strip()
+    if not named or named.startswith("unknown_service"):
         from_env = from_env.merge(Resource({SERVICE_NAME: settings.service_name}))
     return Resource(ours).merge(from_env)
+
+
+@functools.cache
+def _instance_id(pid: int) -> str:
+    return str(uuid.uuid4())

@@ -53,7 +53,7 @@ def message_of(exc: BaseException, policy: ErrorMessages) -> str | None:
     if policy == "none":
         return None
     try:
-        # A lone surrogate would make the exporter refuse the whole batch.
+        # The exporter drops a text with a lone surrogate, and complains about it in the log.
         return str(exc).encode("utf-8", "replace").decode()
     except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
         return None

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from langflow_otel.recording import guard
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "LANGFLOW_OTEL_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _strict_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors inside the library are loud; a test about their containment sets it back."""
+    monkeypatch.setattr(guard, "strict", True)
+    guard.faults.clear()

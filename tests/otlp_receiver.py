@@ -1,0 +1,104 @@
+"""Real OTLP receivers on 127.0.0.1 and a free port, over gRPC and over HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+@dataclass
+class Request:
+    """One request as it came in. Header names are in lower case; gRPC has no path."""
+
+    message: ExportTraceServiceRequest
+    headers: dict[str, str]
+    path: str = ""
+
+
+@dataclass
+class Receiver:
+    """Attributes: address: host:port, without a scheme."""
+
+    address: str
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def spans(self) -> dict[str, Span]:
+        """The received spans by name."""
+        return {
+            span.name: span
+            for request in self.requests
+            for resource_spans in request.message.resource_spans
+            for scope_spans in resource_spans.scope_spans
+            for span in scope_spans.spans
+        }
+
+
+@contextmanager
+def otlp_receiver(protocol: Literal["grpc", "http/protobuf"]) -> Iterator[Receiver]:
+    with _grpc_receiver() if protocol == "grpc" else _http_receiver() as receiver:
+        yield receiver
+
+
+@contextmanager
+def _grpc_receiver() -> Iterator[Receiver]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    receiver = Receiver(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+
+    class Service(TraceServiceServicer):  # type: ignore[misc]
+        def Export(self, request: Any, context: Any) -> Any:
+            headers = {key: str(value) for key, value in context.invocation_metadata()}
+            receiver.requests.append(Request(request, headers))
+            return ExportTraceServiceResponse()
+
+    add_TraceServiceServicer_to_server(Service(), server)
+    server.start()
+    try:
+        yield receiver
+    finally:
+        server.stop(None).wait()
+
+
+@contextmanager
+def _http_receiver() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            headers = {key.lower(): value for key, value in self.headers.items()}
+            receiver.requests.append(Request(ExportTraceServiceRequest.FromString(body), headers, self.path))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.end_headers()
+            self.wfile.write(ExportTraceServiceResponse().SerializeToString())
+
+        def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    receiver = Receiver(f"127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

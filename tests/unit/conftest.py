@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from langflow_otel.testing import Telemetry
+
+from .support import recording
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with recording() as captured:
+        yield captured
+
+
+@pytest.fixture
+def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors inside the library are contained, as they are in production."""
+    monkeypatch.setattr("langflow_otel.recording.guard.strict", False)

@@ -1,0 +1,38 @@
+"""What several unit tests share: a recorder without LangFlow, and facts to feed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry.sdk.trace.sampling import Sampler
+
+from langflow_otel.recording.facts import ComponentInfo, ComponentKind, FlowInfo
+from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
+from langflow_otel.settings import Settings
+from langflow_otel.testing import Telemetry, capture_telemetry
+
+FLOW = FlowInfo("demo")
+
+
+def component(name: str, kind: ComponentKind = "other") -> ComponentInfo:
+    return ComponentInfo(f"{name}-1", name, name, kind)
+
+
+def recorder() -> Recorder:
+    active = active_recorder()
+    assert active is not None
+    return active
+
+
+@contextmanager
+def recording(
+    settings: Settings | None = None, sampler: Sampler | None = None, *, strict: bool = True
+) -> Iterator[Telemetry]:
+    """Instrumentation is on, with an in-memory provider and without LangFlow."""
+    with capture_telemetry(instrument=False, sampler=sampler, strict=strict) as telemetry:
+        set_active_recorder(Recorder(telemetry.provider, settings or Settings()))
+        try:
+            yield telemetry
+        finally:
+            set_active_recorder(None)

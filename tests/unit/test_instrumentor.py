@@ -1,0 +1,305 @@
+"""Switching on and off: nothing to do, LangFlow missing, twice, back again, and a set-up that fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.instrumentation.dependencies import DependencyConflictError
+from opentelemetry.sdk.trace import TracerProvider
+
+import langflow_otel
+from langflow_otel import LangflowInstrumentor, instrumentor
+from langflow_otel.hooks.patching import Hook, Patches
+from langflow_otel.instrumentor import NOTHING_TO_DO
+from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.settings import Settings
+
+HINT = "LangFlow is not installed here. Install it with: pip install 'langflow-otel[lfx]' (or [langflow])"
+
+
+def run_flow(name: str) -> str:
+    return f"ran {name}"
+
+
+def around(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    return f"watched: {wrapped(*args, **kwargs)}"
+
+
+@pytest.fixture
+def host(monkeypatch) -> ModuleType:
+    """Stands for LangFlow: installed as far as the instrumentor can tell, with one function to wrap."""
+    module = ModuleType("a_host")
+    module.run_flow = run_flow  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_host", module)
+    monkeypatch.setattr(instrumentor, "patches", Patches((Hook("a_host", "run_flow", around),)))
+    monkeypatch.setattr(instrumentor, "lfx_is_installed", lambda: True)
+    monkeypatch.setattr(LangflowInstrumentor, "_check_dependency_conflicts", lambda _: None)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _off_afterwards() -> Iterator[None]:
+    yield
+    if LangflowInstrumentor().is_instrumented_by_opentelemetry:
+        LangflowInstrumentor().uninstrument()
+
+
+@pytest.fixture
+def provider() -> TracerProvider:
+    return TracerProvider(shutdown_on_exit=False)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+def is_off(host: ModuleType) -> bool:
+    return (
+        host.run_flow is run_flow
+        and active_recorder() is None
+        and not LangflowInstrumentor().is_instrumented_by_opentelemetry
+    )
+
+
+def test_on_and_off_again_leaves_everything_as_before(host, provider):
+    langflow_otel.instrument(tracer_provider=provider)
+
+    assert LangflowInstrumentor().is_instrumented_by_opentelemetry
+    assert host.run_flow("a") == "watched: ran a"
+    assert active_recorder() is not None
+    langflow_otel.uninstrument()
+    assert is_off(host)
+
+
+def test_on_off_and_on_again(host, provider):
+    for _ in range(3):
+        langflow_otel.instrument(tracer_provider=provider)
+        assert host.run_flow("a") == "watched: ran a"
+        langflow_otel.uninstrument()
+        assert is_off(host)
+
+
+def test_twice_is_once(host, provider):
+    langflow_otel.instrument(tracer_provider=provider)
+    first = active_recorder()
+    langflow_otel.instrument(tracer_provider=TracerProvider(shutdown_on_exit=False))
+
+    assert active_recorder() is first
+    assert host.run_flow("a") == "watched: ran a"
+    langflow_otel.uninstrument()
+    assert is_off(host)
+
+
+def test_off_twice_is_harmless(host, provider):
+    langflow_otel.instrument(tracer_provider=provider)
+    langflow_otel.uninstrument()
+    langflow_otel.uninstrument()
+
+    assert is_off(host)
+
+
+def test_without_a_destination_there_is_one_warning_and_nothing_is_wrapped(host, caplog, monkeypatch):
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    langflow_otel.instrument()
+
+    assert lines(caplog) == [("WARNING", NOTHING_TO_DO)]
+    assert is_off(host)
+
+
+def test_after_nothing_to_do_it_can_still_be_switched_on(host, provider, monkeypatch):
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    langflow_otel.instrument()
+    langflow_otel.instrument(tracer_provider=provider)
+
+    assert host.run_flow("a") == "watched: ran a"
+
+
+@pytest.mark.parametrize(("variable", "text"), [("LANGFLOW_OTEL_ENABLED", "false"), ("OTEL_SDK_DISABLED", "true")])
+def test_switched_off_by_the_environment_is_silent(host, provider, caplog, monkeypatch, variable: str, text: str):
+    monkeypatch.setenv(variable, text)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    langflow_otel.instrument(tracer_provider=provider)
+
+    assert lines(caplog) == []
+    assert is_off(host)
+
+
+def test_the_environment_is_a_destination(host, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("LANGFLOW_OTEL_TRACE_FILE", str(tmp_path / "spans.jsonl"))
+    langflow_otel.instrument()
+    recorder = active_recorder()
+    assert recorder is not None
+    recorder.start_span("custom").finish()  # type: ignore[union-attr]
+    langflow_otel.uninstrument()
+
+    assert '"name":"custom"' in (tmp_path / "spans.jsonl").read_text()
+    assert lines(caplog) == []
+
+
+def test_settings_can_be_handed_in(host, provider, monkeypatch):
+    monkeypatch.setenv("LANGFLOW_OTEL_DETAIL", "output")
+    langflow_otel.instrument(tracer_provider=provider, settings=Settings(detail="flow"))
+    recorder = active_recorder()
+
+    assert recorder is not None
+    assert recorder.settings == Settings(detail="flow")
+
+
+def test_the_other_providers_of_the_convention_are_accepted(host, provider):
+    langflow_otel.instrument(tracer_provider=provider, meter_provider=object(), logger_provider=object())
+
+    assert host.run_flow("a") == "watched: ran a"
+
+
+def test_wrong_settings_are_logged_and_it_still_starts(host, provider, caplog, monkeypatch):
+    monkeypatch.setenv("LANGFLOW_OTEL_DETAIL", "all")
+    langflow_otel.instrument(tracer_provider=provider)
+
+    assert lines(caplog) == [
+        (
+            "WARNING",
+            "LANGFLOW_OTEL_DETAIL='all' is not accepted; use flow, component, output. Using 'component' instead.",
+        )
+    ]
+    assert host.run_flow("a") == "watched: ran a"
+
+
+def test_a_providers_owner_shuts_it_down(host, provider, monkeypatch):
+    monkeypatch.setattr(TracerProvider, "shutdown", lambda _: pytest.fail("not ours"))
+    langflow_otel.instrument(tracer_provider=provider)
+    langflow_otel.uninstrument()
+
+
+# LangFlow is missing
+
+
+@pytest.fixture
+def no_langflow(monkeypatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "lfx" else find_spec(name, *rest)
+    )
+
+
+@pytest.mark.usefixtures("no_langflow")
+def test_without_langflow_one_line_says_how_to_install_it(provider, caplog):
+    langflow_otel.instrument(tracer_provider=provider)
+
+    assert lines(caplog) == [("ERROR", HINT)]
+    assert active_recorder() is None
+    assert not LangflowInstrumentor().is_instrumented_by_opentelemetry
+
+
+@pytest.mark.usefixtures("no_langflow")
+def test_without_langflow_auto_instrumentation_passes_over_us(provider, caplog, monkeypatch):
+    """``opentelemetry-instrument`` asks for the exception, and goes on without a word."""
+    monkeypatch.setattr(LangflowInstrumentor, "_check_dependency_conflicts", lambda _: "conflict")
+    with pytest.raises(DependencyConflictError):
+        LangflowInstrumentor().instrument(tracer_provider=provider, raise_exception_on_conflict=True)
+
+    assert lines(caplog) == []
+    assert active_recorder() is None
+
+
+def test_it_is_found_as_an_instrumentor():
+    from importlib.metadata import entry_points
+
+    (found,) = entry_points(group="opentelemetry_instrumentor", name="langflow")
+    assert found.load() is LangflowInstrumentor
+    assert LangflowInstrumentor().instrumentation_dependencies() == ("lfx >= 0.2",)
+    assert LangflowInstrumentor() is LangflowInstrumentor()
+
+
+# A set-up that fails
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise ValueError("canary")
+
+
+@pytest.mark.usefixtures("lenient")
+@pytest.mark.parametrize("step", ["unknown_version_warning", "Recorder"])
+def test_a_set_up_that_fails_is_contained_and_changes_nothing(host, provider, caplog, monkeypatch, step: str):
+    with monkeypatch.context() as patch:
+        patch.setattr(instrumentor, step, broken)
+        langflow_otel.instrument(tracer_provider=provider)
+
+    ((level, message),) = lines(caplog)
+    assert level == "WARNING"
+    assert message.startswith("An error inside langflow-otel was contained at instrument; ")
+    assert "canary" not in message
+    assert is_off(host)
+
+
+@pytest.mark.usefixtures("lenient")
+def test_hooks_that_fail_are_contained_and_nothing_stays_on(host, provider, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(instrumentor.patches, "apply", broken)
+        langflow_otel.instrument(tracer_provider=provider)
+
+    assert is_off(host)
+    langflow_otel.instrument(tracer_provider=provider)
+    assert host.run_flow("a") == "watched: ran a"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.usefixtures("lenient")
+def test_a_variable_that_the_sdk_does_not_take_never_stops_the_host(
+    host, caplog, monkeypatch, variable: str, text: str, protocol: str
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv(variable, text)
+    langflow_otel.instrument()
+
+    assert host.run_flow("a") in ("ran a", "watched: ran a")
+    assert not any("contained" in message for _, message in lines(caplog))
+
+
+def test_what_the_sdk_refuses_is_one_line_that_says_so(host, caplog, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+    langflow_otel.instrument()
+
+    assert lines(caplog) == [
+        (
+            "ERROR",
+            "langflow-otel: the OpenTelemetry SDK does not accept its settings (ValueError: "
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got many), so nothing is instrumented. "
+            "Check the OTEL_* variables.",
+        )
+    ]
+    assert is_off(host)
+
+
+def test_strict_mode_is_loud(host, provider, monkeypatch):
+    monkeypatch.setattr(instrumentor, "Recorder", broken)
+    with pytest.raises(ValueError, match="canary"):
+        langflow_otel.instrument(tracer_provider=provider)
+
+
+def test_the_recorder_makes_spans_by_the_given_provider(host, provider, caplog):
+    caplog.set_level(logging.DEBUG, "langflow_otel")
+    langflow_otel.instrument(tracer_provider=provider)
+    recorder = active_recorder()
+
+    assert isinstance(recorder, Recorder)
+    assert lines(caplog) == [("DEBUG", "langflow-otel is on: the tracer provider that was passed in")]

@@ -1,0 +1,368 @@
+"""The environment becomes settings: defaults, accepted values, and one line for each wrong one."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langflow_otel.settings import RESERVED_BY_LANGFLOW, VARIABLES, OtlpTarget, Settings
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+INSECURE = "OTEL_EXPORTER_OTLP_INSECURE"
+TRACES_INSECURE = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
+
+
+def target(**env: str) -> OtlpTarget | None:
+    settings = Settings.from_env(env)
+    assert settings.problems == ()
+    return settings.otlp
+
+
+def test_an_empty_environment_gives_the_defaults_and_no_problem():
+    assert Settings.from_env({}) == Settings()
+    assert Settings() == Settings(
+        service_name="langflow",
+        sdk_disabled=False,
+        enabled="auto",
+        detail="component",
+        error_messages="none",
+        openinference=False,
+        user_id=False,
+        console=False,
+        otlp=None,
+        trace_file=None,
+        problems=(),
+    )
+    assert not Settings().has_destination
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().detail = "flow"  # type: ignore[misc]
+
+
+def test_without_an_argument_the_process_environment_is_read(monkeypatch):
+    monkeypatch.setenv("LANGFLOW_OTEL_DETAIL", "output")
+
+    assert Settings.from_env() == Settings(detail="output")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("OTEL_SERVICE_NAME", "orders", {"service_name": "orders"}),
+        ("OTEL_SERVICE_NAME", "Bestellungen-日本", {"service_name": "Bestellungen-日本"}),
+        ("OTEL_SERVICE_NAME", "x" * 100_000, {"service_name": "x" * 100_000}),
+        ("OTEL_TRACES_EXPORTER", "console", {"console": True}),
+        ("OTEL_TRACES_EXPORTER", " Console ", {"console": True}),
+        ("OTEL_TRACES_EXPORTER", "none", {}),
+        (
+            "OTEL_TRACES_EXPORTER",
+            "otlp",
+            {"otlp": OtlpTarget("http/protobuf", "http://localhost:4318/v1/traces", insecure=True)},
+        ),
+        (
+            "OTEL_TRACES_EXPORTER",
+            "otlp, console",
+            {"otlp": OtlpTarget("http/protobuf", "http://localhost:4318/v1/traces", insecure=True), "console": True},
+        ),
+        ("OTEL_SDK_DISABLED", "true", {"sdk_disabled": True}),
+        ("OTEL_SDK_DISABLED", "TRUE", {"sdk_disabled": True}),
+        ("OTEL_SDK_DISABLED", "false", {}),
+        ("LANGFLOW_OTEL_ENABLED", "auto", {}),
+        ("LANGFLOW_OTEL_ENABLED", "true", {"enabled": "true"}),
+        ("LANGFLOW_OTEL_ENABLED", "False", {"enabled": "false"}),
+        ("LANGFLOW_OTEL_DETAIL", "flow", {"detail": "flow"}),
+        ("LANGFLOW_OTEL_DETAIL", "component", {}),
+        ("LANGFLOW_OTEL_DETAIL", " OUTPUT\n", {"detail": "output"}),
+        ("LANGFLOW_OTEL_ERROR_MESSAGES", "none", {}),
+        ("LANGFLOW_OTEL_ERROR_MESSAGES", "full", {"error_messages": "full"}),
+        ("LANGFLOW_OTEL_SEMCONV", "genai", {}),
+        ("LANGFLOW_OTEL_SEMCONV", "genai,openinference", {"openinference": True}),
+        ("LANGFLOW_OTEL_SEMCONV", "OpenInference, GenAI", {"openinference": True}),
+        ("LANGFLOW_OTEL_TRACE_FILE", "none", {}),
+        ("LANGFLOW_OTEL_TRACE_FILE", "/tmp/sp ans-ü.jsonl", {"trace_file": Path("/tmp/sp ans-ü.jsonl")}),
+        ("LANGFLOW_OTEL_TRACE_FILE", "~/spans.jsonl", {"trace_file": Path.home() / "spans.jsonl"}),
+        ("LANGFLOW_OTEL_USER_ID", "true", {"user_id": True}),
+        ("LANGFLOW_OTEL_USER_ID", "false", {}),
+    ],
+)
+def test_an_accepted_value(name: str, text: str, expected: dict[str, Any]):
+    assert Settings.from_env({name: text}) == dataclasses.replace(Settings(), **expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "accepts", "used"),
+    [
+        ("OTEL_TRACES_EXPORTER", "jaeger", "otlp, console, none, or a list", "otlp"),
+        ("OTEL_TRACES_EXPORTER", "console,zipkin", "otlp, console, none, or a list", "otlp"),
+        ("OTEL_TRACES_EXPORTER", ",", "otlp, console, none, or a list", "otlp"),
+        ("OTEL_TRACES_EXPORTER", "otlp_json", "otlp, console, none, or a list", "otlp"),
+        ("OTEL_SDK_DISABLED", "1", "true, false", "false"),
+        ("LANGFLOW_OTEL_ENABLED", "on", "auto, true, false", "auto"),
+        ("LANGFLOW_OTEL_DETAIL", "outputs", "flow, component, output", "component"),
+        ("LANGFLOW_OTEL_DETAIL", "日本", "flow, component, output", "component"),
+        ("LANGFLOW_OTEL_ERROR_MESSAGES", "redact", "none, full", "none"),
+        ("LANGFLOW_OTEL_SEMCONV", "openinference", "genai; genai,openinference", "genai"),
+        ("LANGFLOW_OTEL_SEMCONV", "genai,traceloop", "genai; genai,openinference", "genai"),
+        ("LANGFLOW_OTEL_TRACE_FILE", "~no-such-user/spans", "a path, none", "none"),
+        ("LANGFLOW_OTEL_USER_ID", "yes", "true, false", "false"),
+    ],
+)
+def test_a_wrong_value_gives_one_line_and_the_default(name: str, text: str, accepts: str, used: str):
+    problem = f"{name}={text!r} is not accepted; use {accepts}. Using {used!r} instead."
+
+    assert Settings.from_env({name: text}) == dataclasses.replace(Settings(), problems=(problem,))
+
+
+def test_every_variable_has_a_default_that_it_accepts():
+    for variable in VARIABLES:
+        variable.parse(variable.default)
+        assert variable.accepts
+        assert variable.meaning
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_an_empty_value_is_as_good_as_none(text: str):
+    names = [variable.name for variable in VARIABLES]
+    names += [ENDPOINT, TRACES_ENDPOINT, PROTOCOL, TRACES_PROTOCOL, INSECURE, TRACES_INSECURE]
+
+    assert Settings.from_env(dict.fromkeys(names, text)) == Settings()
+
+
+def test_a_huge_wrong_value_is_cut_to_one_short_line():
+    (problem,) = Settings.from_env({"LANGFLOW_OTEL_DETAIL": "many\nlines " * 10_000}).problems
+
+    assert "\n" not in problem
+    assert len(problem) < 250
+    assert problem.startswith("LANGFLOW_OTEL_DETAIL='many\\nlines many")
+    assert problem.endswith("...' is not accepted; use flow, component, output. Using 'component' instead.")
+
+
+def test_several_wrong_values_are_each_reported(caplog):
+    settings = Settings.from_env({"LANGFLOW_OTEL_DETAIL": "x", "OTEL_SDK_DISABLED": "y"})
+
+    with caplog.at_level(logging.WARNING, "langflow_otel"):
+        settings.log_problems()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "OTEL_SDK_DISABLED='y' is not accepted; use true, false. Using 'false' instead.",
+        "LANGFLOW_OTEL_DETAIL='x' is not accepted; use flow, component, output. Using 'component' instead.",
+    ]
+
+
+def test_a_percent_sign_in_a_value_survives_the_log(caplog):
+    Settings.from_env({"LANGFLOW_OTEL_DETAIL": "%s %d"}).log_problems()
+
+    assert caplog.records[0].getMessage().startswith("LANGFLOW_OTEL_DETAIL='%s %d' is not accepted")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("LANGFLOW_OTEL_DETIAL", "LANGFLOW_OTEL_DETAIL"),
+        ("LANGFLOW_OTEL_DETAILS", "LANGFLOW_OTEL_DETAIL"),
+        ("LANGFLOW_OTEL_ENABLE", "LANGFLOW_OTEL_ENABLED"),
+        ("LANGFLOW_OTEL_TRACEFILE", "LANGFLOW_OTEL_TRACE_FILE"),
+        ("LANGFLOW_OTEL_ERROR_MESAGE", "LANGFLOW_OTEL_ERROR_MESSAGES"),
+        ("LANGFLOW_OTEL_SEMCOV", "LANGFLOW_OTEL_SEMCONV"),
+        ("LANGFLOW_OTEL_USERID", "LANGFLOW_OTEL_USER_ID"),
+    ],
+)
+def test_a_misspelled_variable_is_reported_with_the_right_name(written: str, meant: str):
+    assert Settings.from_env({written: "flow"}).problems == (
+        f"{written} is not a variable of langflow-otel; did you mean {meant}? It is ignored.",
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *RESERVED_BY_LANGFLOW,
+        "LANGFLOW_OTEL_SOMETHING_OF_LANGFLOWS_OWN",
+        "LANGFLOW_OTEL_",
+        "LANGFLOW_OTEL_" + "x" * 100_000,
+        "LANGFLOW_DETIAL",
+        "OTEL_SERVICE_NAMES",
+    ],
+)
+def test_a_name_that_is_not_ours_is_left_alone(name: str):
+    assert Settings.from_env({name: "x"}) == Settings()
+
+
+def test_the_names_that_langflow_reserves_are_not_ours():
+    assert RESERVED_BY_LANGFLOW == (
+        "LANGFLOW_OTEL_DB_SPANS",
+        "LANGFLOW_OTEL_LOG_LEVEL",
+        "LANGFLOW_OTEL_LOG_BODIES",
+    )
+    assert not {variable.name for variable in VARIABLES} & set(RESERVED_BY_LANGFLOW)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        # An address with a scheme; port 4317 means gRPC, all else HTTP.
+        ({ENDPOINT: "http://host:4317"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "https://host:4317"}, ("grpc", "https://host:4317", False)),
+        ({ENDPOINT: "https://host:4317/"}, ("grpc", "https://host:4317/", False)),
+        ({ENDPOINT: "HTTP://host:4317"}, ("grpc", "HTTP://host:4317", True)),
+        ({ENDPOINT: "http://user:pw@host:4317"}, ("grpc", "http://user:pw@host:4317", True)),
+        ({ENDPOINT: "http://host:4318"}, ("http/protobuf", "http://host:4318/v1/traces", True)),
+        ({ENDPOINT: "http://host:4318/"}, ("http/protobuf", "http://host:4318/v1/traces", True)),
+        ({ENDPOINT: "https://host"}, ("http/protobuf", "https://host/v1/traces", False)),
+        ({ENDPOINT: "https://host/otlp"}, ("http/protobuf", "https://host/otlp/v1/traces", False)),
+        ({ENDPOINT: "http://host:14317"}, ("http/protobuf", "http://host:14317/v1/traces", True)),
+        ({ENDPOINT: "http://host:8080/4317"}, ("http/protobuf", "http://host:8080/4317/v1/traces", True)),
+        ({ENDPOINT: " https://host:4318 "}, ("http/protobuf", "https://host:4318/v1/traces", False)),
+        # A query string stays behind the path.
+        ({ENDPOINT: "https://host/otlp?key=a/b"}, ("http/protobuf", "https://host/otlp/v1/traces?key=a/b", False)),
+        ({ENDPOINT: "http://host:4317?key=1"}, ("grpc", "http://host:4317?key=1", True)),
+        # IPv6.
+        ({ENDPOINT: "http://[::1]:4317"}, ("grpc", "http://[::1]:4317", True)),
+        ({ENDPOINT: "[::1]:4318", INSECURE: "true"}, ("http/protobuf", "http://[::1]:4318/v1/traces", True)),
+        # No scheme: TLS unless INSECURE says otherwise.
+        ({ENDPOINT: "host:4317"}, ("grpc", "https://host:4317", False)),
+        ({ENDPOINT: "host:4317", INSECURE: "true"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "host:4317", INSECURE: "True"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "host:4317", INSECURE: "false"}, ("grpc", "https://host:4317", False)),
+        ({ENDPOINT: "host:4317", TRACES_INSECURE: "true"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "host:4317", TRACES_INSECURE: "false", INSECURE: "true"}, ("grpc", "https://host:4317", False)),
+        ({ENDPOINT: "host:4317", TRACES_INSECURE: " ", INSECURE: "true"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "host:4318"}, ("http/protobuf", "https://host:4318/v1/traces", False)),
+        ({ENDPOINT: "host"}, ("http/protobuf", "https://host/v1/traces", False)),
+        ({ENDPOINT: "host:4318/otlp"}, ("http/protobuf", "https://host:4318/otlp/v1/traces", False)),
+        # A scheme says it all.
+        ({ENDPOINT: "http://host:4317", INSECURE: "false"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "https://host:4317", INSECURE: "true"}, ("grpc", "https://host:4317", False)),
+        # The signal's own endpoint wins and is used as it stands.
+        ({TRACES_ENDPOINT: "http://host:4318"}, ("http/protobuf", "http://host:4318", True)),
+        ({TRACES_ENDPOINT: "http://host:4318/x/"}, ("http/protobuf", "http://host:4318/x/", True)),
+        (
+            {TRACES_ENDPOINT: "https://a/v1/traces", ENDPOINT: "http://b:4317"},
+            ("http/protobuf", "https://a/v1/traces", False),
+        ),
+        ({TRACES_ENDPOINT: "", ENDPOINT: "http://b:4317"}, ("grpc", "http://b:4317", True)),
+        # A protocol that is named wins over the port.
+        ({ENDPOINT: "http://a:4317", PROTOCOL: "http/protobuf"}, ("http/protobuf", "http://a:4317/v1/traces", True)),
+        ({ENDPOINT: "http://host:4318", PROTOCOL: "grpc"}, ("grpc", "http://host:4318", True)),
+        ({ENDPOINT: "http://host:4318", PROTOCOL: "GRPC"}, ("grpc", "http://host:4318", True)),
+        (
+            {ENDPOINT: "http://host:1", PROTOCOL: "grpc", TRACES_PROTOCOL: "http/protobuf"},
+            ("http/protobuf", "http://host:1/v1/traces", True),
+        ),
+        # gRPC's own schemes.
+        ({ENDPOINT: "unix:///run/o.sock", PROTOCOL: "grpc", INSECURE: "true"}, ("grpc", "unix:///run/o.sock", True)),
+        # Asked for without an address.
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, ("http/protobuf", "http://localhost:4318/v1/traces", True)),
+        ({"OTEL_TRACES_EXPORTER": "otlp", PROTOCOL: "grpc"}, ("grpc", "http://localhost:4317", True)),
+        ({"OTEL_TRACES_EXPORTER": "console,OTLP", PROTOCOL: "grpc"}, ("grpc", "http://localhost:4317", True)),
+    ],
+)
+def test_where_otlp_goes(env: dict[str, str], expected: tuple[Any, str, bool]):
+    protocol, endpoint, insecure = expected
+
+    assert target(**env) == OtlpTarget(protocol, endpoint, insecure)
+
+
+@pytest.mark.parametrize("exporter", ["none", "console"])
+def test_an_endpoint_does_not_count_where_the_exporter_is_another(exporter: str):
+    assert target(**{ENDPOINT: "http://host:4317", "OTEL_TRACES_EXPORTER": exporter}) is None
+
+
+def test_a_protocol_alone_is_no_destination():
+    assert target(**{PROTOCOL: "grpc"}) is None
+
+
+def test_a_wrong_exporter_is_no_request_for_the_default_endpoint():
+    assert Settings.from_env({"OTEL_TRACES_EXPORTER": "otlp_json"}).otlp is None
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://",
+        "https:///v1/traces",
+        "htp://host:4318",
+        "http://host:port",
+        "http://host:99999",
+        "http://[::1:4318",
+        "::1:4318",
+        "http://my host:4318",
+        "://",
+    ],
+)
+def test_an_endpoint_that_no_exporter_could_reach_is_reported(endpoint: str):
+    settings = Settings.from_env({ENDPOINT: endpoint})
+
+    assert settings.otlp is None
+    assert settings.problems == (
+        f"{ENDPOINT}={endpoint!r} is not accepted; use host:port or http(s)://host:port. Using 'none' instead.",
+    )
+
+
+def test_a_wrong_protocol_is_reported_with_the_one_that_is_used():
+    by_port = Settings.from_env({ENDPOINT: "http://host:4317", PROTOCOL: "http/json"})
+    by_name = Settings.from_env({ENDPOINT: "http://host:4317", TRACES_PROTOCOL: "tcp", PROTOCOL: "http/protobuf"})
+
+    assert by_port.otlp == OtlpTarget("grpc", "http://host:4317", insecure=True)
+    assert by_port.problems == (
+        "OTEL_EXPORTER_OTLP_PROTOCOL='http/json' is not accepted; use grpc, http/protobuf. Using 'grpc' instead.",
+    )
+    assert by_name.otlp == OtlpTarget("http/protobuf", "http://host:4317/v1/traces", insecure=True)
+    assert by_name.problems == (
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL='tcp' is not accepted; use grpc, http/protobuf. "
+        "Using 'http/protobuf' instead.",
+    )
+
+
+def test_a_wrong_insecure_means_tls_and_is_reported():
+    settings = Settings.from_env({ENDPOINT: "host:4317", INSECURE: "yes"})
+
+    assert settings.otlp == OtlpTarget("grpc", "https://host:4317", insecure=False)
+    assert settings.problems == (
+        "OTEL_EXPORTER_OTLP_INSECURE='yes' is not accepted; use true, false. Using 'false' instead.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, False),
+        ({ENDPOINT: "http://host:4317"}, True),
+        ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"LANGFLOW_OTEL_TRACE_FILE": "spans.jsonl"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "LANGFLOW_OTEL_TRACE_FILE": "spans.jsonl"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none"}, False),
+    ],
+)
+def test_what_counts_as_a_destination(env: dict[str, str], expected: bool):
+    assert Settings.from_env(env).has_destination is expected
+
+
+NAMES = [variable.name for variable in VARIABLES]
+NAMES += [ENDPOINT, TRACES_ENDPOINT, PROTOCOL, TRACES_PROTOCOL, INSECURE, TRACES_INSECURE]
+ADDRESSES = st.from_regex(r"(\w{0,5}:)?/{0,3}[\[\]\w.:@-]{0,12}(:\d{0,6})?[/?#%\w]{0,6}", fullmatch=True)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(NAMES) | st.text().map("LANGFLOW_OTEL_".__add__),
+        st.text() | ADDRESSES | st.sampled_from(["otlp", "grpc", "true", "~", "~x", "none,"]),
+    )
+)
+def test_no_environment_makes_it_raise(env: dict[str, str]):
+    settings = Settings.from_env(env)
+
+    assert all(len(problem.splitlines()) == 1 for problem in settings.problems if "did you mean" not in problem)
+    if settings.otlp is not None:
+        assert "://" in settings.otlp.endpoint
