@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,3 +144,17 @@ def build_trees(spans: Iterable[TraceSpan]) -> list[TraceSpan]:
         parent = by_id.get(span.parent_id or "")
         (parent.children if parent is not None else roots).append(span)
     return roots
+
+
+def without_scope(spans: Iterable[TraceSpan], scope: str) -> list[TraceSpan]:
+    """The spans that another instrumentation scope made, linked past those of this one."""
+    every = list(spans)
+    parents = {span.span_id: span.parent_id for span in every if span.scope == scope}
+    kept = [span for span in every if span.scope != scope]
+    return [replace(span, parent_id=_kept_parent(span.parent_id, parents)) for span in kept]
+
+
+def _kept_parent(parent_id: str | None, removed: dict[str, str | None]) -> str | None:
+    while parent_id in removed:
+        parent_id = removed[parent_id]
+    return parent_id

@@ -1,0 +1,113 @@
+"""How the commands talk: readable on a terminal, in a pipe and on one that knows no Unicode."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+_PIPE_WIDTH = 120
+_MAX_MESSAGE = 240
+
+FAILED = 1
+BAD_INPUT = 2
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The few signs that are not letters."""
+
+    ok: str
+    error: str
+    other: str
+    skipped: str
+    branch: str
+    last: str
+    down: str
+    bar: str
+    bar_start: str
+    bar_end: str
+    ellipsis: str
+    dot: str
+
+
+UNICODE = Glyphs("✓", "✗", "~", "○", "├─ ", "└─ ", "│  ", "━", "╺", "╸", "…", "·")
+ASCII = Glyphs("+", "x", "~", "o", "|- ", "`- ", "|  ", "=", "=", "=", "...", "-")
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that in a pipe is wide and plain: no colours, no control codes."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, width=max(_PIPE_WIDTH, console.width))
+    return console
+
+
+def glyphs_of(console: Console) -> Glyphs:
+    """The signs that this console can show."""
+    return UNICODE if console.encoding.lower().startswith("utf") else ASCII
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    typer.echo(line, err=True)
+
+
+def give_up(problem: str, code: int = BAD_INPUT) -> NoReturn:
+    """One line on stderr, and the end."""
+    say(f"langflow-otel: {problem}")
+    raise typer.Exit(code)
+
+
+def in_words(seconds: float | None) -> str:
+    """``<0.1 ms``, ``0.4 ms``, ``87 ms``, ``1.23 s``; a dash for None."""
+    if seconds is None:
+        return "-"
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    milliseconds = seconds * 1000
+    if milliseconds < 0.1:
+        return "<0.1 ms"
+    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
+def shortened(line: str) -> str:
+    """At most so much of a message that it stays one line or two."""
+    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 3] + "..."
+
+
+class Warnings(logging.Handler):
+    """Each kind of warning of this library and of the SDK once, as one line (an exporter repeats itself)."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+        self._seen: set[tuple[str, str]] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage().split("\n", 1)[0]
+        # Our own message is the whole argument of "%s"; the SDK's template stands for its kind.
+        kind = line if record.name.startswith("langflow_otel") else str(record.msg)
+        if (record.name, kind) not in self._seen:
+            self._seen.add((record.name, kind))
+            self._write(f"warning: {shortened(line)}\n")
+
+    def listen(self) -> None:
+        """From now on, instead of whatever these loggers did before."""
+        for name in ("langflow_otel", "opentelemetry"):
+            logger = logging.getLogger(name)
+            logger.handlers = [self]
+            logger.propagate = False
+
+
+def never_fail_on_a_sign() -> None:
+    """A name that the terminal's encoding lacks is shown with question marks instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

@@ -1,0 +1,32 @@
+"""A custom node with spans of its own."""
+
+import asyncio
+import re
+
+from lfx.custom.custom_component.component import Component
+from lfx.io import MessageTextInput, Output
+from lfx.schema.message import Message
+
+from langflow_otel import set_attributes, span, traced
+
+
+class OrderLookup(Component):  # type: ignore[misc]  # LangFlow is not type-checked here
+    """A custom node whose author wants to see more than its total: two spans of its own."""
+
+    display_name = "Order Lookup"
+    name = "OrderLookup"
+    inputs = [MessageTextInput(name="question", display_name="Question")]
+    outputs = [Output(display_name="Order", name="order", method="find_order")]
+
+    async def find_order(self) -> Message:
+        order_id = self.parse_question()
+        with span("query orders", table="orders") as query:
+            await asyncio.sleep(0.03)
+            query.set_attributes(rows=1)
+        return Message(text=f"{self.question} (order {order_id}: two lamps, paid, shipped)")
+
+    @traced("parse question")
+    def parse_question(self) -> str:
+        found = re.search(r"\d+", self.question)
+        set_attributes(characters=len(self.question))
+        return found.group() if found else "unknown"

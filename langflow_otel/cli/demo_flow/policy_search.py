@@ -1,0 +1,28 @@
+"""The slow component."""
+
+import asyncio
+
+from lfx.custom.custom_component.component import Component
+from lfx.io import MessageTextInput, Output
+from lfx.schema.message import Message
+
+from langflow_otel import span
+
+SLOW_S = 0.3
+UNREACHABLE_ORDER = "order 1013"
+
+
+class PolicySearch(Component):  # type: ignore[misc]  # LangFlow is not type-checked here
+    """The slow one, on purpose; for one order its index is not to be reached."""
+
+    display_name = "Policy Search"
+    name = "PolicySearch"
+    inputs = [MessageTextInput(name="order", display_name="Order")]
+    outputs = [Output(display_name="Policies", name="policies", method="search")]
+
+    async def search(self) -> Message:
+        with span("search index", index="policies", top_k=3):
+            await asyncio.sleep(SLOW_S)
+            if UNREACHABLE_ORDER in self.order:
+                raise ConnectionError("the policy index does not answer")
+        return Message(text="Parcels arrive within three working days.")

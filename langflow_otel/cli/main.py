@@ -1,0 +1,74 @@
+"""The command's arguments. Everything heavy is imported by the subcommand that needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from langflow_otel.version import __version__
+
+app = typer.Typer(
+    name="langflow-otel",
+    help="OpenTelemetry for LangFlow: every flow run is a trace.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"langflow-otel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    svg: Annotated[Optional[Path], typer.Option(hidden=True, help="Save the good run's tree as SVG.")] = None,  # noqa: UP045 - Typer on Python 3.10
+) -> None:
+    """Run a sample flow 20 times and show its traces.
+
+    It needs LangFlow, but no network and no key. Where OTEL_EXPORTER_OTLP_ENDPOINT or
+    LANGFLOW_OTEL_TRACE_FILE is set, the traces go there as well.
+    """
+    from langflow_otel.cli import demo as command
+
+    command.demo(svg)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    flow: Annotated[Path, typer.Argument(metavar="FLOW", help="JSON as LangFlow exports it, or a Python script.")],
+    input_value: Annotated[Optional[str], typer.Option("--input", help="What to say to the flow.")] = None,  # noqa: UP045
+) -> None:
+    """Run a flow file once, as `lfx run` does, and show its trace.
+
+    Example: langflow-otel run flow.json --input "Where is my order?"
+
+    The result goes to stdout, the trace to stderr. Other options after FLOW are handed to `lfx run`,
+    such as --format text. The exit code is 1 if the flow fails and 2 if it cannot be run.
+    """
+    from langflow_otel.cli import run as command
+
+    command.run(flow, input_value, context.args)
+
+
+def main() -> None:
+    """The console script."""
+    from langflow_otel.cli.console import never_fail_on_a_sign
+
+    never_fail_on_a_sign()
+    app()

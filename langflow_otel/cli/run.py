@@ -1,0 +1,132 @@
+"""``langflow-otel run``: ``lfx run`` in this process, traced, and the trace on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from langflow_otel.cli.console import BAD_INPUT, FAILED, Warnings, give_up, make_console, shortened
+from langflow_otel.cli.tracing import destinations, tracing
+from langflow_otel.cli.tree_view import tree_view
+from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed
+from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk, without_scope
+from langflow_otel.recording import semconv
+from langflow_otel.settings import Settings
+
+_COMPONENT_FAILED = "Error building Component"  # as LangFlow begins such a message, all versions
+
+
+def run(flow: Path, input_value: str | None, lfx_options: Sequence[str]) -> None:
+    """Run the flow file; exits with 1 if the flow fails and with 2 if it cannot be run."""
+    _check_flow_file(flow)
+    if not lfx_is_installed():
+        give_up(INSTALL_HINT)
+    settings = Settings.from_env()
+    arguments = [str(flow), *lfx_options]
+    if input_value is not None:
+        arguments += ["--input-value", input_value]
+    _run_traced(flow, arguments, settings)
+
+
+def _check_flow_file(path: Path) -> None:
+    """What can be told without LangFlow, whose import takes seconds."""
+    if not path.is_file():
+        give_up(f"{path}: there is no such file")
+    if path.suffix == ".py":
+        return
+    try:
+        flow = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        give_up(f"{path}: cannot be read: {exc.strerror}")
+    except ValueError as exc:
+        give_up(f"{path}: not JSON: {exc}")
+    if not _is_flow(flow):
+        give_up(f"{path}: JSON, but not a LangFlow flow: it has no data.nodes")
+
+
+def _is_flow(flow: Any) -> bool:
+    data = flow.get("data", flow) if isinstance(flow, dict) else None
+    return isinstance(data, dict) and isinstance(data.get("nodes"), list)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What ``lfx run`` said, and the traces of it."""
+
+    code: int
+    stdout: str
+    roots: list[TraceSpan]
+
+    @property
+    def error(self) -> str:
+        """The message of ``lfx run``'s error response, as one line."""
+        try:
+            response = json.loads(self.stdout.strip().rsplit("\n", 1)[-1])
+            message = str(response["exception_message"])
+        except (ValueError, KeyError, TypeError):
+            message = self.stdout
+        # What comes after two paragraphs is advice on options.
+        return shortened(" ".join(" ".join(message.split("\n\n")[:2]).split()))
+
+    @property
+    def never_ran(self) -> bool:
+        """True if the file asks for something that is not there. Without a sampled trace, the message tells."""
+        return self.code != 0 and not self.roots and not self.error.startswith(_COMPONENT_FAILED)
+
+
+def _run_traced(flow: Path, arguments: list[str], settings: Settings) -> None:
+    # LangFlow puts what is written to stderr meanwhile into its result: warnings go past it.
+    stderr = sys.stderr
+    Warnings(stderr.write).listen()
+    kept = InMemorySpanExporter()
+    processors = [SimpleSpanProcessor(kept)]
+    if settings.console:
+        # Standard output belongs to the result.
+        processors.append(SimpleSpanProcessor(ConsoleSpanExporter(out=stderr)))
+    settings = replace(settings, enabled="true", console=False)
+    # With an OTLP endpoint, LangFlow from 1.12 on sends traces of its own from here.
+    with tracing(settings, *processors, own_process=settings.otlp is None):
+        code, stdout = _lfx_run(arguments)
+        roots = build_trees(without_scope(from_sdk(kept.get_finished_spans()), semconv.LANGFLOW_SCOPE))
+        # Before the traces are sent, which may take a while: nobody who reads the result waits for that.
+        _report(flow, _Result(code, stdout, roots), settings)
+
+
+def _lfx_run(arguments: list[str]) -> tuple[int, str]:
+    """Exit code and standard output of ``lfx run``."""
+    from lfx.__main__ import app
+
+    stdout = io.StringIO()
+    code: Any = 0
+    with redirect_stdout(stdout):
+        try:
+            app(["run", *arguments], prog_name="langflow-otel")
+        except SystemExit as end:
+            code = end.code or 0
+    return code if isinstance(code, int) else FAILED, stdout.getvalue()
+
+
+def _report(flow: Path, result: _Result, settings: Settings) -> None:
+    if result.code == BAD_INPUT:  # wrong options; lfx has said so
+        raise typer.Exit(BAD_INPUT)
+    if result.never_ran:
+        give_up(f"{flow}: {result.error}")
+    sys.stdout.write(result.stdout)
+    sys.stdout.flush()
+    console = make_console(stderr=True)
+    for root in result.roots:
+        console.print(tree_view(root, console))
+    for line in destinations(settings):
+        console.print(line, style="dim", soft_wrap=True, markup=False)
+    if result.code != 0:
+        give_up(f"the flow failed: {result.error}", FAILED)

@@ -1,0 +1,265 @@
+"""``langflow-otel demo`` in a process of its own, with a receiver of OTLP beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from lfx.custom.custom_component.component import Component
+from otlp_receiver import Receiver, otlp_receiver
+
+from langflow_otel.cli.demo import FAILING_RUN, Outcomes, run_all
+from langflow_otel.cli.main import app
+from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
+
+LANGFLOW_COUNTS_TOKENS = hasattr(Component, "_build_source") and "_token_usage" in Component.__init__.__code__.co_names
+
+GOOD_RUN = [
+    "component Answer Model",
+    "component Chat Input",
+    "component Chat Output",
+    "component Escalate  skipped",
+    "component If-Else",
+    "component Order Lookup",
+    "component Policy Search",
+    "component Prompt Template",
+    "component Track Parcel",
+    "execute_tool track_parcel",
+    "invoke_agent Parcel Agent",
+    "invoke_workflow support desk",
+    "parse question  characters=20",
+    "query orders  table=orders · rows=1",
+    "search index  index=policies · top_k=3",
+]
+FAILED_RUN = [
+    "✓ component Chat Input",
+    "✓ component If-Else",
+    "✓ component Order Lookup",
+    "✓ component Track Parcel",
+    "✓ execute_tool track_parcel",
+    "✓ invoke_agent Parcel Agent",
+    "✓ parse question  characters=20",
+    "✓ query orders  table=orders · rows=1",
+    "✗ component Policy Search  ConnectionError",
+    "✗ invoke_workflow support desk  ConnectionError",
+    "✗ search index  ConnectionError · index=policies · top_k=3",
+    "○ component Escalate  skipped",
+]
+
+
+@dataclass
+class Demo:
+    code: int
+    lines: list[str]
+    stderr: str
+    first_line_s: float
+    total_s: float
+    trace_file: Path
+    picture: Path
+    receiver: Receiver
+
+    def block(self, title: str) -> list[str]:
+        """The lines below a heading, up to the next empty one."""
+        start = next(number for number, line in enumerate(self.lines) if line.startswith(title))
+        below = self.lines[start + 1 :]
+        return below[: below.index("")]
+
+    def roots(self) -> list[TraceSpan]:
+        return build_trees(without_scope(from_file(self.trace_file), "langflow.observability"))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("demo")
+    with otlp_receiver("http/protobuf") as receiver:
+        yield _run_demo(folder, receiver)
+
+
+def _run_demo(folder: Path, receiver: Receiver) -> Demo:
+    trace_file, picture = folder / "new" / "traces.jsonl", folder / "good.svg"
+    env = {name: value for name, value in os.environ.items() if "OTEL" not in name}
+    env |= {
+        "LANGFLOW_OTEL_TRACE_FILE": str(trace_file),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{receiver.address}",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    command = [sys.executable, "-c", "from langflow_otel.cli.main import main; main()", "demo", "--svg", str(picture)]
+    started_s = time.monotonic()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=env, cwd=folder
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    first_line_s = time.monotonic() - started_s
+    stdout, stderr = process.communicate(timeout=90)
+    return Demo(
+        process.returncode,
+        [line.rstrip() for line in (first + stdout).splitlines()],
+        stderr,
+        first_line_s,
+        time.monotonic() - started_s,
+        trace_file,
+        picture,
+        receiver,
+    )
+
+
+def without_times(lines: list[str]) -> list[str]:
+    """A tree's lines without guides, durations and bars; facts that stand on a line of their own are left out."""
+    labels = [re.sub(r"^[│├└─ ]*", "", line) for line in lines]
+    return sorted(re.sub(r"\s{2,}[<\d.]+ m?s(\s.*)?$", "", label) for label in labels if label[0] in "✓✗○")
+
+
+@pytest.mark.slow
+class TestDemo:
+    def test_it_ends_well_and_in_time(self, demo: Demo) -> None:
+        assert (demo.code, demo.stderr) == (0, "")
+        assert demo.lines[0] == "langflow-otel 0.1.0: 20 runs of a real flow, no network, no key"
+        assert demo.first_line_s < 3
+        assert demo.total_s < 60
+
+    def test_a_pipe_gets_plain_text(self, demo: Demo) -> None:
+        text = "\n".join(demo.lines)
+        assert "\x1b" not in text
+        assert "\r" not in text
+
+    def test_it_says_how_the_runs_ended(self, demo: Demo) -> None:
+        assert re.fullmatch(
+            r"20 runs of 'support desk', up to 4 at once: 19 good, 1 failed on purpose, [\d.]+ s", demo.lines[3]
+        )
+
+    def test_the_tree_of_a_good_run(self, demo: Demo) -> None:
+        block = demo.block("A good run")
+        named = [re.sub(r"  (tokens|\d+ chunks)\b.*", "", line[2:]) for line in without_times(block)]
+
+        assert sorted(named) == GOOD_RUN
+        assert all(re.search(r" (<0\.1|\d+(\.\d)?) m?s  +[━╺╸]+$", line) for line in block if "✓" in line)
+
+    def test_the_tree_tells_of_the_stream(self, demo: Demo) -> None:
+        block = "\n".join(demo.block("A good run"))
+
+        assert re.search(r"1[56] chunks, first after \d+ ms", block)
+        if LANGFLOW_COUNTS_TOKENS:
+            assert "invoke_agent Parcel Agent  tokens 83 in, 17 out" in block
+            assert "tokens 118 in, 15 out" in block
+
+    def test_the_tree_of_the_failed_run(self, demo: Demo) -> None:
+        named = [re.sub(r"  tokens .*", "", line) for line in without_times(demo.block("The failed run"))]
+
+        assert named == sorted(FAILED_RUN)
+
+    def test_the_table_of_components(self, demo: Demo) -> None:
+        start = demo.lines.index("Components  all 20 runs")
+        header, rule, *rows = demo.lines[start + 2 : start + 14]
+        cells = [re.split(r"\s{2,}", row.strip()) for row in rows]
+
+        assert header.split() == ["Component", "Runs", "Errors", "Skipped", "P50", "P95", "Share", "of", "time"]
+        assert set(rule.strip()) == {"─"}
+        assert [row[:3] for row in cells[:1]] == [["Policy Search", "20", "1"]]
+        assert {row[0]: row[1:3] for row in cells} == {
+            "Policy Search": ["20", "1"],
+            "Parcel Agent": ["20", "0"],
+            "Answer Model": ["19", "0"],
+            "Order Lookup": ["20", "0"],
+            "If-Else": ["20", "0"],
+            "Track Parcel": ["20", "0"],
+            "Chat Input": ["20", "0"],
+            "Chat Output": ["19", "0"],
+            "Prompt Template": ["19", "0"],
+            "Escalate": ["0", "0"],
+        }
+        assert cells[-1] == ["Escalate", "0", "0", "20", "-", "-", "0%"]
+
+    def test_the_trace_file_holds_every_run(self, demo: Demo) -> None:
+        roots = demo.roots()
+
+        assert Counter(root.status for root in roots) == {"ok": 19, "error": 1}
+        assert {root.name for root in roots} == {"invoke_workflow support desk"}
+        assert {root.attributes["langflow.entry_point"] for root in roots} == {"cli"}
+        assert len({root.trace_id for root in roots}) == 20
+
+    def test_runs_at_once_do_not_mix(self, demo: Demo) -> None:
+        for root in demo.roots():
+            names = sorted(span.name for span in root.walk())
+            assert len(names) == len(set(names)) == (14 if root.status == "ok" else 11)
+
+    def test_the_same_spans_are_sent(self, demo: Demo) -> None:
+        sent = [
+            span.name
+            for request in demo.receiver.requests
+            for resource_spans in request.message.resource_spans
+            for scope_spans in resource_spans.scope_spans
+            for span in scope_spans.spans
+        ]
+        assert sorted(sent) == sorted(span.name for span in from_file(demo.trace_file))
+
+    def test_it_says_where_the_traces_are_and_what_to_do_next(self, demo: Demo) -> None:
+        assert f"  trace file: {demo.trace_file}" in demo.lines
+        assert demo.lines[demo.lines.index("Next") + 1 :][:3] == [
+            "  send it to a collector    OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 langflow-otel demo",
+            "  trace your own server     the same variable, and: opentelemetry-instrument langflow run",
+            "  see inside your own node  from langflow_otel import traced, then @traced above any method",
+        ]
+
+    def test_the_picture_shows_the_good_run(self, demo: Demo) -> None:
+        picture = demo.picture.read_text(encoding="utf-8")
+
+        assert picture.startswith("<svg")
+        assert "support&#160;desk" in picture
+
+
+async def test_a_run_that_should_have_worked_is_a_surprise() -> None:
+    async def run_one(number: int) -> None:
+        if number in (5, FAILING_RUN):
+            raise KeyError(number)
+
+    shown: list[int] = []
+    outcomes = await run_all(run_one, lambda now: shown.append(now.finished))
+
+    assert (outcomes.finished, outcomes.failed) == (20, 2)
+    assert [str(surprise) for surprise in outcomes.surprises] == ["5"]
+    assert shown == list(range(1, 21))
+    assert outcomes != Outcomes()
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"OTEL_SDK_DISABLED": "true"}, "OTEL_SDK_DISABLED=true switches every span off, so the demo has nothing"),
+        ({"LANGFLOW_OTEL_TRACE_FILE": "/dev/null/traces"}, "LANGFLOW_OTEL_TRACE_FILE=/dev/null/traces cannot be"),
+    ],
+)
+def test_without_a_place_for_traces_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], line: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        app(["demo"])
+
+    stderr = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2
+    assert len(stderr) == 1
+    assert stderr[0].startswith(f"langflow-otel: {line}")
+
+
+def test_without_langflow_it_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("langflow_otel.cli.demo.lfx_is_installed", lambda: False)
+    with pytest.raises(SystemExit) as end:
+        app(["demo"])
+
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        "langflow-otel: LangFlow is not installed here. "
+        "Install it with: pip install 'langflow-otel[lfx]' (or [langflow])\n"
+    )

@@ -1,0 +1,206 @@
+"""``langflow-otel run``: the same result as ``lfx run``, and the trace beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flows import chat_input, chat_output
+from lfx.graph import Graph
+
+from langflow_otel.cli.demo_flow.order_lookup import OrderLookup
+from langflow_otel.cli.main import app
+from langflow_otel.insights.trace import from_file
+
+TREE = [
+    "✓ invoke_workflow orders",
+    "├─ ✓ component Chat Input",
+    "├─ ✓ component Order Lookup",
+    "│  ├─ ✓ parse question  characters=11",
+    "│  └─ ✓ query orders  table=orders · rows=1",
+    "└─ ✓ component Chat Output",
+]
+FAILED_TREE = [
+    "✗ invoke_workflow orders  KeyError",
+    "├─ ✓ component Chat Input",
+    "└─ ✗ component Order Lookup  KeyError",
+]
+
+LFX = "from lfx.__main__ import main; main()"
+OURS = "from langflow_otel.cli.main import main; main()"
+
+
+@pytest.fixture
+def flow_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a flow file; the order lookup's code may be changed."""
+
+    def write(change_code: Callable[[str], str] = lambda code: code) -> Path:
+        question = chat_input()
+        order = OrderLookup(_id="OrderLookup-o").set(question=question.message_response)
+        flow: dict[str, Any] = Graph(question, chat_output(order.find_order)).dump(name="orders")
+        for node in flow["data"]["nodes"]:
+            if node["id"] == "OrderLookup-o":
+                code = node["data"]["node"]["template"]["code"]
+                code["value"] = change_code(code["value"])
+        path = tmp_path / "orders.json"
+        path.write_text(json.dumps(flow, default=str))
+        return path
+
+    return write
+
+
+def call(program: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if "OTEL" not in name}
+    env |= {"PYTHONIOENCODING": "utf-8", **variables}
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        env=env,
+        timeout=90,
+        check=False,
+    )
+
+
+def without_times(stderr: str) -> list[str]:
+    return [re.sub(r"\s{2,}[<\d.]+ m?s\s.*$", "", line) for line in stderr.splitlines()]
+
+
+@pytest.mark.slow
+class TestRun:
+    def test_the_result_is_that_of_lfx_run_and_the_tree_goes_to_stderr(self, flow_file: Any) -> None:
+        path = flow_file()
+        theirs = call(LFX, "run", path, "Where is 5?")
+        ours = call(OURS, "run", path, "--input", "Where is 5?")
+
+        assert (ours.returncode, ours.stdout) == (0, theirs.stdout)
+        assert json.loads(ours.stdout)["result"] == "Where is 5? (order 5: two lamps, paid, shipped)"
+        assert without_times(ours.stderr) == TREE
+
+    def test_options_of_lfx_run_are_handed_on(self, flow_file: Any, tmp_path: Path) -> None:
+        trace_file = tmp_path / "traces.jsonl"
+        ours = call(
+            OURS,
+            "run",
+            flow_file(),
+            "Where is 5?",
+            "--format",
+            "text",
+            LANGFLOW_OTEL_TRACE_FILE=str(trace_file),
+            LANGFLOW_OTEL_DETAIL="everything",
+        )
+
+        assert (ours.returncode, ours.stdout) == (0, "Where is 5? (order 5: two lamps, paid, shipped)\n")
+        assert without_times(ours.stderr) == [
+            "warning: LANGFLOW_OTEL_DETAIL='everything' is not accepted; use flow, component, output. "
+            "Using 'component' instead.",
+            *TREE,
+            f"trace file: {trace_file}",
+        ]
+        flows = [span for span in from_file(trace_file) if span.name == "invoke_workflow orders"]
+        assert [flow.attributes["langflow.entry_point"] for flow in flows] == ["cli"]
+
+    def test_a_flow_that_fails_has_its_tree_and_one_line(self, flow_file: Any) -> None:
+        path = flow_file(lambda code: code.replace("order_id = self.parse_question()", "raise KeyError('gone')"))
+        theirs = call(LFX, "run", path, "Where is 5?")
+        ours = call(OURS, "run", path, "Where is 5?")
+
+        assert (ours.returncode, ours.stdout) == (1, theirs.stdout)
+        assert without_times(ours.stderr) == [
+            *FAILED_TREE,
+            "langflow-otel: the flow failed: Error building Component Order Lookup: 'gone'",
+        ]
+
+    def test_a_flow_that_fails_unsampled_has_failed_all_the_same(self, flow_file: Any) -> None:
+        path = flow_file(lambda code: code.replace("order_id = self.parse_question()", "raise KeyError('gone')"))
+        ours = call(OURS, "run", path, "Where is 5?", OTEL_TRACES_SAMPLER="always_off")
+
+        assert ours.returncode == 1
+        assert ours.stderr == "langflow-otel: the flow failed: Error building Component Order Lookup: 'gone'\n"
+
+    def test_a_component_that_is_not_installed_is_named(self, flow_file: Any) -> None:
+        ours = call(OURS, "run", flow_file(lambda code: "import not_there_at_all\n" + code), "hi")
+
+        assert (ours.returncode, ours.stdout) == (2, "")
+        assert re.fullmatch(r"langflow-otel: \S+orders\.json: .*not[-_]there[-_]at[-_]all.*\n", ours.stderr)
+
+    def test_spans_on_the_console_leave_the_result_alone(self, flow_file: Any) -> None:
+        path = flow_file()
+        ours = call(OURS, "run", path, "Where is 5?", OTEL_TRACES_EXPORTER="console")
+
+        assert ours.returncode == 0
+        assert json.loads(ours.stdout)["success"] is True
+        assert '"name": "component Order Lookup"' in ours.stderr
+
+    def test_a_wrong_option_is_a_wrong_option(self, flow_file: Any) -> None:
+        ours = call(OURS, "run", flow_file(), "--no-such-option")
+
+        assert (ours.returncode, ours.stdout) == (2, "")
+        assert "--no-such-option" in ours.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "there is no such file"),
+        ("{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[1]", "JSON, but not a LangFlow flow: it has no data.nodes"),
+        ('{"data": {"nodes": 3}}', "JSON, but not a LangFlow flow: it has no data.nodes"),
+    ],
+)
+def test_what_is_no_flow_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, problem: str
+) -> None:
+    path = tmp_path / "flow.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit) as end:
+        app(["run", str(path)])
+
+    captured = capsys.readouterr()
+    assert (end.value.code, captured.out) == (2, "")
+    assert captured.err == f"langflow-otel: {path}: {problem}\n"
+
+
+def test_without_langflow_it_says_how_to_install_it(
+    flow_file: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("langflow_otel.cli.run.lfx_is_installed", lambda: False)
+    with pytest.raises(SystemExit) as end:
+        app(["run", str(flow_file())])
+
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("langflow-otel: LangFlow is not installed here. Install it with: pip")
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        app(["--version"])
+
+    assert (end.value.code, capsys.readouterr().out) == (0, "langflow-otel 0.1.0\n")
+
+
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app(["--help"])
+    shown = capsys.readouterr().out
+
+    assert "OpenTelemetry for LangFlow: every flow run is a trace." in shown
+    assert re.findall(r"^\W*(demo|run) +(.*?)\W*$", shown, re.MULTILINE) == [
+        ("demo", "Run a sample flow 20 times and show its traces"),
+        ("run", "Run a flow file once, as `lfx run` does, and show its trace"),
+    ]
+
+
+@pytest.mark.slow
+def test_the_command_starts_without_langflow_and_the_sdk() -> None:
+    imported = call("import sys, langflow_otel.cli.main; print(*sys.modules)").stdout.split()
+
+    assert not {"lfx", "opentelemetry.sdk", "rich.console"} & set(imported)
