@@ -7,10 +7,12 @@ is part of the run that is current if that run executes the same graph.
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -29,6 +31,7 @@ Call = Callable[..., Any]
 _START = Guard("flow.start")
 _END = Guard("flow.end")
 _STEP = Guard("flow.step")
+_NAME = Guard("flow.name")
 
 _stepped_runs: dict[int, FlowRun] = {}
 """Runs of graphs that are stepped by hand, by the graph's id."""
@@ -228,16 +231,17 @@ def _start_playground(kwargs: dict[str, Any]) -> FlowRun | None:
 async def aload_flow_from_json(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
     """``lfx.load.aload_flow_from_json``: remember the name, which LangFlow drops."""
     graph = await wrapped(*args, **kwargs)
-    with _START:
-        flow = args[0] if args else kwargs["flow"]
-        name = flow.get("name") if isinstance(flow, dict) else _stem(flow)
-        if name:
-            remember_name(graph, str(name))
+    with _NAME:
+        remember_name(graph, _name_of(args[0] if args else kwargs["flow"]))
     return graph
 
 
-def _stem(path: Any) -> str:
-    return str(path).replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".json")
+def _name_of(flow: Any) -> str:
+    """The name inside the flow, as the LangFlow UI shows it; else the file's own."""
+    if isinstance(flow, dict):
+        return str(flow.get("name") or UNNAMED)
+    path = Path(flow)
+    return str(json.loads(path.read_text(encoding="utf-8")).get("name") or path.stem)
 
 
 def bind(run: FlowRun, graph: Any) -> None:

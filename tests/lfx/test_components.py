@@ -78,7 +78,7 @@ async def test_an_error_that_the_author_chained_is_the_error(telemetry):
 
 
 async def test_a_type_error_of_the_component_is_found_below_langflows_own(telemetry):
-    with pytest.raises(Exception, match="WrongType|len"):
+    with pytest.raises(Exception, match="len"):
         await run(line(basic.WrongType))
 
     stack = telemetry.only_span("component Wrong Type").events[0].attributes["exception.stacktrace"]
@@ -223,9 +223,8 @@ async def test_detail_output_makes_a_span_for_each_output_method():
     from langflow_otel.settings import Settings
     from langflow_otel.testing import capture_telemetry
 
-    with capture_telemetry(settings=Settings(detail="output")) as telemetry:
-        with pytest.raises(Exception, match="canary"):
-            await run(line(basic.Broken))
+    with capture_telemetry(settings=Settings(detail="output")) as telemetry, pytest.raises(Exception, match="canary"):
+        await run(line(basic.Broken))
 
     assert telemetry.tree() == [
         "invoke_workflow demo [error]",

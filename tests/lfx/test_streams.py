@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from flows import chat_input, line, run
+from flows import chat_input, run
 from lfx.events.event_manager import create_default_event_manager
 from lfx.graph import Graph
-from nodes import basic, streams
+from nodes import streams
 from nodes.models import FailingModel, FakeModel
 
 SHOWN = ("langflow.stream.outcome", "langflow.stream.chunk_count")

@@ -105,6 +105,11 @@ class ShoutAgent(FakeAgent):
     tool_args = {"text": "hi"}
 
 
+class MultiplyAgent(FakeAgent):
+    tool_name = "multiply"
+    tool_args = {"a": 2, "b": 3}
+
+
 class CallsTool(Component):
     """Calls a LangChain tool from a component that is no agent."""
 
