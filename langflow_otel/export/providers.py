@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
 
+from langflow_otel.export.nested import NestedModelSpans
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.settings import OtlpTarget, Settings
 
@@ -50,6 +51,7 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
     """A provider with every destination of the settings. Samplers, limits and batch sizes come from the
     standard variables, which the SDK reads itself."""
     provider = SdkTracerProvider(resource=langflow_resource(settings))
+    provider.add_span_processor(NestedModelSpans())
     if settings.otlp is not None:
         provider.add_span_processor(BatchSpanProcessor(otlp_exporter(settings.otlp)))
     if settings.trace_file is not None:

@@ -25,7 +25,7 @@ _FINISH = Guard("component.finish")
 _ENTER = Guard("component.enter")
 _SKIP = Guard("component.skip")
 
-_USES_A_MODEL = ("llm", "agent", "embedding")
+_USES_A_MODEL = frozenset({"llm", "agent", "embedding"})
 
 
 async def build_vertex(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
@@ -66,7 +66,9 @@ def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
         info = replace(info, loop_index=index)
     if flow is not None:
         flow.component_started(info.component_id)
-    return recorder.start_component(info, within)
+    run = recorder.start_component(info, within)
+    run.class_known = vertex.custom_component is not None
+    return run
 
 
 def _fail(run: ComponentRun, exc: BaseException) -> None:
@@ -86,9 +88,9 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
     try:
         if vertex.frozen and not run.entered and (was_built or _is_from_cache(vertex)):
             outcome = CACHED
-        if run.recording:
+        if run.span is not None:
             run.produced(output_names(vertex))
-        _add_model(run)
+            _add_model(run)
     finally:
         run.finish(outcome)
 
@@ -98,15 +100,20 @@ def _is_from_cache(vertex: Any) -> bool:
 
 
 def _add_model(run: ComponentRun) -> None:
-    if run.recording and run.model_component is not None:
+    if run.model_component is not None:
         run.used_model(model_usage(run.model_component))
 
 
 async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
     """``Component._get_output_result``: the component's own code, one output method at a time."""
+    run: ComponentRun | None = None
     output_run: Run | None = None
     with _ENTER:
-        output_run = _enter(component, args[0] if args else kwargs["output"])
+        run = own_run(component)
+        if run is not None:
+            output_run = _enter(run, component, args[0] if args else kwargs["output"])
+    if run is None or not run.recording:
+        return await wrapped(*args, **kwargs)
     try:
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
@@ -117,27 +124,20 @@ async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: An
     with _FINISH:
         if output_run is not None:
             output_run.finish(OK)
-        hand_over(component, result)
+        hand_over(run, result)
     return result
 
 
-def _enter(component: Any, output: Any) -> Run | None:
+def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     """The component's class is known now. Returns a run for the output if the detail asks for one."""
-    run = own_run(component)
+    run.entered = True
+    if not run.class_known:
+        run.class_known = True
+        run.describe(replace(run.info, kind=component_kind(component._vertex, component)))
+    if run.info.kind in _USES_A_MODEL:
+        run.model_component = component
     recorder = active_recorder()
-    if run is None or recorder is None:
-        return None
-    if not run.entered:
-        run.entered = True
-        info = run.info
-        if info.kind == "other":
-            kind = component_kind(component._vertex, component) if component._vertex is not None else "other"
-            if kind != "other":
-                info = replace(info, kind=kind)
-                run.describe(info)
-        if info.kind in _USES_A_MODEL:
-            run.model_component = component
-    return recorder.start_output(output.name, run)
+    return recorder.start_output(output.name, run) if recorder is not None else None
 
 
 async def send_error(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from langflow_otel.hooks.identity import own_run
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import ChunkCount
+from langflow_otel.recording.runs import ChunkCount, ComponentRun
 from langflow_otel.recording.streams import DrainedHere, is_watched, watch
 
 Call = Callable[..., Any]
@@ -28,14 +28,13 @@ async def stream_message(wrapped: Call, component: Any, args: Any, kwargs: Any) 
     return await wrapped(*args, **kwargs)
 
 
-def hand_over(component: Any, result: Any) -> None:
+def hand_over(run: ComponentRun, result: Any) -> None:
     """If a component returns a message that is still a generator, watch whoever reads it later."""
-    recorder = active_recorder()
     stream = _unread_stream_of(result)
+    recorder = active_recorder()
     if recorder is None or stream is None or is_watched(stream):
         return
-    run = own_run(component)
-    watcher = recorder.open_stream(run) if run is not None else None
+    watcher = recorder.open_stream(run)
     if watcher is not None:
         result.text = watch(stream, watcher)
 

@@ -35,6 +35,7 @@ class Recorder:
         self.settings = settings
         self.tracer: Tracer = provider.get_tracer(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         self._components_on = settings.detail != "flow"
+        self._outputs_on = settings.detail == "output"
 
     def start_flow(self, info: FlowInfo, graph: object | None = None, parent: Context | None = None) -> FlowRun | None:
         """A flow starts; its run is current from here on.
@@ -98,7 +99,7 @@ class Recorder:
 
     def start_output(self, name: str, within: ComponentRun) -> Run | None:
         """An output method starts; None unless the detail is ``output``."""
-        if self.settings.detail != "output" or within.span is None:
+        if not self._outputs_on or within.span is None:
             return None
         return self.start_span(f"{semconv.OUTPUT} {name}", {semconv.OUTPUT_NAME: name})
 

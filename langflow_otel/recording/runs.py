@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import weakref
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
@@ -230,13 +231,24 @@ class ComponentRun(Run):
 
     Attributes:
         info: The component, as far as it is known.
+        class_known: True if ``info`` was made with the component's class at hand.
         entered: True once the component's own code was reached (a cached one never is).
         iterations: Loop iterations that this component has started.
         chunks: Count of the chunks that the component itself drained, if it did.
+        tokens_are_below: True if a nested instrumentor's span carries the tokens already.
         model_component: The host's object to ask for model and tokens at the end; opaque here.
     """
 
-    __slots__ = ("_failed", "chunks", "entered", "info", "iterations", "model_component")
+    __slots__ = (
+        "_failed",
+        "chunks",
+        "class_known",
+        "entered",
+        "info",
+        "iterations",
+        "model_component",
+        "tokens_are_below",
+    )
 
     def __init__(
         self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings, info: ComponentInfo
@@ -244,10 +256,12 @@ class ComponentRun(Run):
         super().__init__(span, context, flow, settings)
         self.component = self
         self.info = info
+        self.class_known = False
         self.entered = False
         self.iterations = 0
         self.chunks: ChunkCount | None = None
         self.model_component: object | None = None
+        self.tokens_are_below = False
         self._failed: tuple[BaseException, int] | None = None
 
     def describe(self, info: ComponentInfo) -> None:
@@ -262,6 +276,8 @@ class ComponentRun(Run):
             self.add({semconv.COMPONENT_OUTPUT_NAMES: output_names})
 
     def used_model(self, usage: ModelUsage) -> None:
+        if self.tokens_are_below:
+            usage = replace(usage, input_tokens=None, output_tokens=None)
         self.add(spans.usage_attributes(usage))
 
     def note_failure(self, error: BaseException) -> None:

@@ -9,7 +9,9 @@ from flows import chat_input, run
 from lfx.events.event_manager import create_default_event_manager
 from lfx.graph import Graph
 from nodes import streams
-from nodes.models import FailingModel, FakeModel
+from nodes.models import FailingModel, FakeModel, NestedSpanModel
+
+from langflow_otel.export.nested import NestedModelSpans
 
 SHOWN = ("langflow.stream.outcome", "langflow.stream.chunk_count")
 
@@ -128,6 +130,21 @@ async def test_a_model_without_stream_has_model_and_tokens(telemetry):
         expected |= {"gen_ai.usage.input_tokens": 3, "gen_ai.usage.output_tokens": 5}
     assert counted == expected
     assert span.attributes["langflow.component.kind"] == "llm"
+
+
+async def test_tokens_that_a_nested_instrumentors_span_carries_are_not_counted_twice(telemetry):
+    telemetry.provider.add_span_processor(NestedModelSpans())
+    start = chat_input()
+    model = NestedSpanModel(_id="FakeModel-m").set(input_value=start.message_response)
+    NestedSpanModel.tracer = telemetry.provider.get_tracer("some.llm.instrumentor")
+    await run(Graph(start, model, flow_name="demo"))
+
+    assert telemetry.tree("gen_ai.request.model", "gen_ai.usage.input_tokens") == [
+        "invoke_workflow demo",
+        "  component Chat Input",
+        "  component Nested Span Model gen_ai.request.model=fake-1",
+        "    chat fake-1 gen_ai.usage.input_tokens=3",
+    ]
 
 
 async def test_a_failing_model(telemetry):

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
+from langflow_otel.export.nested import NestedModelSpans
 from langflow_otel.export.providers import TracerChoice, build_tracer_provider, choose_tracer_provider, otlp_exporter
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.trace_file import TraceFileExporter
@@ -55,6 +56,7 @@ def exporters_of(provider: TracerProvider) -> list[object]:
     return [
         getattr(processor, "span_exporter", None) or processor._batch_processor._exporter  # type: ignore[attr-defined]
         for processor in provider._active_span_processor._span_processors
+        if not isinstance(processor, NestedModelSpans)
     ]
 
 
@@ -128,7 +130,7 @@ def test_each_destination_has_its_exporter(tmp_path, monkeypatch):
     provider = build_tracer_provider(settings)
     kinds = [type(processor) for processor in provider._active_span_processor._span_processors]
 
-    assert kinds == [BatchSpanProcessor, BatchSpanProcessor, SimpleSpanProcessor]
+    assert kinds == [NestedModelSpans, BatchSpanProcessor, BatchSpanProcessor, SimpleSpanProcessor]
     otlp, file, console = exporters_of(provider)
     assert otlp._endpoint == "http://127.0.0.1:9/v1/traces"  # type: ignore[attr-defined]
     assert isinstance(file, TraceFileExporter)

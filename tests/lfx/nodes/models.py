@@ -43,6 +43,18 @@ class FailingModel(FakeModel):
         raise PermissionError("canary-7f3a")
 
 
+class NestedSpanModel(FakeModel):
+    """Its model call has a span of another instrumentor, with the tokens on it."""
+
+    display_name = "Nested Span Model"
+    name = "NestedSpanModel"
+    tracer = None
+
+    async def text_response(self) -> Message:
+        with self.tracer.start_as_current_span("chat fake-1", attributes={"gen_ai.usage.input_tokens": 3}):
+            return await super().text_response()
+
+
 def add(a: int, b: int) -> int:
     return a + b
 
