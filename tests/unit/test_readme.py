@@ -1,0 +1,71 @@
+"""The README's tables say what the code does, and its Python is valid."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from langflow_otel.hooks.versions import NEWEST_LFX, OLDEST_LFX
+from langflow_otel.recording import semconv
+from langflow_otel.settings import VARIABLES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Cells of the table whose first column has this heading, without the header."""
+    table = re.search(rf"^\| {re.escape(heading)} \|.*\n\|[ -|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert table is not None, heading
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.group(1).splitlines()]
+
+
+def test_every_variable_has_its_row():
+    assert rows("variable") == [
+        [f"`{each.name}`", f"`{each.default}`", each.accepts, each.meaning] for each in VARIABLES
+    ]
+
+
+def test_every_attribute_that_is_written_has_its_row():
+    not_attributes = {"SCHEMA_URL", "SCOPE", "LANGFLOW_SCOPE", "EXCEPTION", "COMPONENT_SKIPPED"}
+    written = {
+        value
+        for name, value in vars(semconv).items()
+        if name.isupper() and isinstance(value, str) and "." in value and name not in not_attributes
+    }
+    events_only = {value for value in written if value.startswith("exception.")}
+    assert {row[0].strip("`") for row in rows("attribute")} == written - events_only
+
+
+def test_every_span_has_its_row():
+    operations = {"invoke_workflow", "component", "invoke_agent", "execute_tool", "stream", "output"}
+    named = {row[1].strip("`").split(" {")[0] for row in rows("what")}
+    assert named == operations | {"the name that you give"}
+
+
+def test_the_versions_are_those_of_the_code_and_of_the_matrix():
+    matrix = (ROOT / ".ci" / "matrix").read_text()
+    tested = re.findall(r"(\d+\.\d+\.\d+):(\d+\.\d+):\d{4}-\d\d-\d\d", matrix.split("rows=(", 1)[1])
+    text = README.split("## Versions", 1)[1]
+    assert ", ".join(lfx for lfx, _ in tested) in text
+    assert ", ".join(python for _, python in tested) in text
+    assert tested[0][0].startswith(OLDEST_LFX)
+    assert tested[-1][0].startswith(NEWEST_LFX)
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_its_python_parses(code):
+    ast.parse(re.sub(r"^    await|^await", "    _ =", code, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(((?!https?:)[^)]+)\)", README))
+def test_its_links_lead_somewhere(link):
+    path, _, anchor = link.partition("#")
+    assert (ROOT / path).exists()
+    if anchor:
+        assert anchor in [
+            line.lstrip("# ").lower().replace(" ", "-") for line in README.splitlines() if line[:1] == "#"
+        ]
