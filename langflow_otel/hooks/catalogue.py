@@ -22,6 +22,7 @@ HOOKS: Final = (
     Hook(_GRAPH, "Graph.build_vertex", component.build_vertex, ("vertex_id",)),
     Hook(_GRAPH, "Graph.mark_branch", component.mark_branch),
     Hook(_GRAPH, "Graph.exclude_branch_conditionally", component.mark_branch, optional=True),
+    Hook(_GRAPH, "Graph.exclude_branches_conditionally", component.mark_branch, optional=True),
     Hook(_COMPONENT, "Component._get_output_result", component.get_output_result, ("output",)),
     Hook(_COMPONENT, "Component.send_error", component.send_error, ("exception",)),
     Hook(_COMPONENT, "Component._stream_message", streaming.stream_message, ("iterator",)),

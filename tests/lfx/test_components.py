@@ -9,6 +9,7 @@ from flows import INPUT, chat_input, chat_output, line, run, steps
 from lfx.components.flow_controls.conditional_router import ConditionalRouterComponent
 from lfx.graph import Graph
 from nodes import basic
+from nodes.edited import Edited
 
 
 async def test_a_component_span_says_what_ran(telemetry):
@@ -251,6 +252,25 @@ async def test_traced_works_on_an_output_method_and_below(telemetry):
     ]
     component = basic.TracedOutput(_id="T-1")
     assert component.get_output("out").types == ["Message"]
+
+
+async def test_traced_works_in_source_that_langflow_executes_as_its_code_editor_does(telemetry):
+    stored = line(Edited).dump()["data"]
+    source = next(node for node in stored["nodes"] if node["id"].startswith("Edited"))["data"]["node"]
+    assert "@traced" in source["template"]["code"]["value"]
+    assert source["outputs"][0]["types"] == ["Message"]
+    graph = Graph.from_payload(stored, flow_name="demo")
+    await run(graph)
+
+    assert type(graph.get_vertex("Edited-0").custom_component) is not Edited
+    assert telemetry.tree("index", "input_size") == [
+        "invoke_workflow demo",
+        "  component Chat Input",
+        "  component Edited",
+        "    rank index=orders",
+        "      lookup input_size=2",
+        "  component Chat Output",
+    ]
 
 
 async def test_an_unsampled_run_makes_no_span_at_all():
