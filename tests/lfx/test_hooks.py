@@ -18,7 +18,6 @@ from langflow_otel.settings import Settings
 from langflow_otel.testing import capture_telemetry
 
 
-
 def _current(hook: Hook) -> object:
     owner = importlib.import_module(hook.module)
     *path, attribute = hook.path.split(".")

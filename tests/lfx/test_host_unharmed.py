@@ -123,8 +123,8 @@ def _functions_of(module: ModuleType) -> list[tuple[Any, str]]:
     return found
 
 
-# Getters by which the hooks ask whether they are on; the proxies' own steps are the reader's call.
-NOT_A_STEP = {"active_recorder", "set_active_recorder", "current_run", "watch", "is_watched", "executes", "bound"}
+# Getters by which the hooks ask whether they are on; a weak reference's callback, contained by Python itself.
+NOT_A_STEP = {"active_recorder", "set_active_recorder", "current_run", "executes", "bound", "_forget"}
 STEPS = [
     (owner, name)
     for module in (identity, outcomes, versions, recorder, runs, spans, privacy)
