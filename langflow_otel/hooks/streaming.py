@@ -8,7 +8,8 @@ from typing import Any
 from langflow_otel.hooks.identity import own_run
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import ChunkCount, ComponentRun
+from langflow_otel.recording.runs import ComponentRun
+from langflow_otel.recording.stream_runs import ChunkCount
 from langflow_otel.recording.streams import DrainedHere, is_watched, watch
 
 Call = Callable[..., Any]

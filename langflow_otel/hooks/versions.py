@@ -38,7 +38,10 @@ _SAME_NAME = frozenset({"webhook", "mcp", "voice", "a2a"})
 
 
 def lfx_is_installed() -> bool:
-    return importlib.util.find_spec("lfx") is not None
+    try:
+        return importlib.util.find_spec("lfx") is not None
+    except ValueError:  # it is imported, and has no spec
+        return True
 
 
 def lfx_version() -> str | None:

@@ -17,10 +17,10 @@ from langflow_otel.recording.runs import (
     ComponentRun,
     FlowRun,
     Run,
-    StreamRun,
     ToolRun,
     current_run,
 )
+from langflow_otel.recording.stream_runs import StreamRun
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 

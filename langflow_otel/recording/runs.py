@@ -14,18 +14,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel.recording import semconv, spans
-from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
-    from langflow_otel.recording.recorder import Recorder
+    from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
 
 _current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
 
@@ -321,88 +320,3 @@ class ToolRun(Run):
     def __init__(self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings) -> None:
         super().__init__(span, context, flow, settings)
         self.failure: Outcome | None = None
-
-
-class ChunkCount:
-    """Counts what comes out of a stream and times the first chunk, from the first pull."""
-
-    __slots__ = ("_first_chunk_s", "_started_s", "chunks")
-
-    def __init__(self) -> None:
-        self.chunks = 0
-        self._started_s: float | None = None
-        self._first_chunk_s: float | None = None
-
-    @property
-    def started(self) -> bool:
-        return self._started_s is not None
-
-    def pull(self) -> None:
-        if self._started_s is None:
-            self._started_s = time.perf_counter()
-
-    def chunk(self) -> None:
-        self.chunks += 1
-        if self._first_chunk_s is None and self._started_s is not None:
-            self._first_chunk_s = time.perf_counter() - self._started_s
-
-    def attributes(self) -> Attributes:
-        attributes: Attributes = {semconv.STREAM_CHUNK_COUNT: self.chunks}
-        if self._first_chunk_s is not None:
-            attributes[semconv.STREAM_TIME_TO_FIRST_CHUNK] = self._first_chunk_s
-        return attributes
-
-
-class StreamRun(Run):
-    """A generator that left the component which made it, read later by someone else.
-
-    Its span starts at the first pull. Each step of the generator runs in the producer's context, so
-    that what it calls nests under the stream. Never read, it gets its span when it is given up.
-    """
-
-    __slots__ = ("_count", "_name", "_recorder")
-
-    def __init__(self, recorder: Recorder, producer: ComponentRun) -> None:
-        super().__init__(None, producer.context, producer.flow, producer._settings)
-        self.component = producer
-        self._count = ChunkCount()
-        self._recorder = recorder
-        self._name = f"{semconv.STREAM} {producer.info.display_name}"
-        if producer.flow is not None:
-            producer.flow._open_streams.add(self)
-
-    def pull(self) -> StepTokens | None:
-        """Call before each step; returns what :meth:`leave_step` needs after it."""
-        if self._ended:
-            return None
-        if self.span is None:
-            self._start()
-        self._count.pull()
-        return self.step_in()
-
-    def leave_step(self, tokens: StepTokens | None) -> None:
-        if tokens is not None:
-            step_out(tokens)
-
-    def chunk(self) -> None:
-        """One chunk came out."""
-        self._count.chunk()
-
-    def _start(self) -> None:
-        self.span = self._recorder.tracer.start_span(self._name, context=self.context)
-        self.context = trace.set_span_in_context(self.span, self.context)
-
-    def close(self, how: str, outcome: Outcome = OK) -> None:
-        """End the stream: exhausted, closed, failed, abandoned (left half read) or unread."""
-        if self._ended:
-            return
-        if self.flow is not None:
-            self.flow._open_streams.discard(self)
-        if self.span is None:
-            self._start()
-        self.add({**self._count.attributes(), semconv.STREAM_OUTCOME: how})
-        self.end(outcome)
-
-    def give_up(self) -> None:
-        """Nobody will read further: the flow is over, or the generator was dropped."""
-        self.close("abandoned" if self._count.started else "unread", CANCELLED)

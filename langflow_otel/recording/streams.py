@@ -13,7 +13,7 @@ import wrapt
 
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.runs import ChunkCount
+from langflow_otel.recording.stream_runs import ChunkCount
 
 _PULL = Guard("stream.pull")
 _CHUNK = Guard("stream.chunk")
@@ -22,7 +22,7 @@ _CLOSE = Guard("stream.close")
 
 
 class Watcher(Protocol):
-    """What is told about the reading. :class:`~langflow_otel.recording.runs.StreamRun` is one."""
+    """What is told about the reading. :class:`~langflow_otel.recording.stream_runs.StreamRun` is one."""
 
     def pull(self) -> Any: ...
     def leave_step(self, tokens: Any) -> None: ...

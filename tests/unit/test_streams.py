@@ -17,7 +17,8 @@ from opentelemetry import context as otel_context
 from langflow_otel import span
 from langflow_otel.recording import guard
 from langflow_otel.recording.facts import OK, Outcome
-from langflow_otel.recording.runs import ChunkCount, ComponentRun, FlowRun, StreamRun, current_run
+from langflow_otel.recording.runs import ComponentRun, FlowRun, current_run
+from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
 from langflow_otel.recording.streams import DrainedHere, is_watched, watch
 from langflow_otel.testing import Telemetry
 
