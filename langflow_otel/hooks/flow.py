@@ -7,6 +7,7 @@ is part of the run that is current if that run executes the same graph.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -232,7 +233,9 @@ async def aload_flow_from_json(wrapped: Call, _: Any, args: Any, kwargs: Any) ->
     """``lfx.load.aload_flow_from_json``: remember the name, which LangFlow drops."""
     graph = await wrapped(*args, **kwargs)
     with _NAME:
-        remember_name(graph, _name_of(args[0] if args else kwargs["flow"]))
+        flow = args[0] if args else kwargs["flow"]
+        # In a thread: a flow given as a path is read once more.
+        remember_name(graph, await asyncio.to_thread(_name_of, flow))
     return graph
 
 

@@ -122,6 +122,11 @@ class Run:
         """Attributes that go on the span when it ends; one call to the SDK instead of many."""
         self._attributes.update(attributes)
 
+    def _rename(self, name: str, attributes: Attributes) -> None:
+        if self.recording and self.span is not None:
+            self.span.update_name(name)
+            self.add(attributes)
+
     def end(self, outcome: Outcome = OK) -> None:
         """End the span with this outcome. Leaves the context alone: see :meth:`leave`."""
         if self._ended:
@@ -195,9 +200,7 @@ class FlowRun(Run):
     def describe(self, info: FlowInfo) -> None:
         """Complete the identity once the graph is known."""
         self.info = info
-        if self.recording and self.span is not None:
-            self.span.update_name(spans.flow_name(info))
-            self._attributes.update(spans.flow_attributes(info, self._settings))
+        self._rename(spans.flow_name(info), spans.flow_attributes(info, self._settings))
 
     def complete(self, run_id: object, session_id: object) -> None:
         """The ids that LangFlow assigns while the flow runs; falsy ones are not known."""
@@ -266,9 +269,7 @@ class ComponentRun(Run):
     def describe(self, info: ComponentInfo) -> None:
         """Complete the identity once the component's class is known."""
         self.info = info
-        if self.recording and self.span is not None:
-            self.span.update_name(spans.component_name(info))
-            self._attributes.update(spans.component_attributes(info, self._settings))
+        self._rename(spans.component_name(info), spans.component_attributes(info, self._settings))
 
     def produced(self, output_names: tuple[str, ...]) -> None:
         if output_names:

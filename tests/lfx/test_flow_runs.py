@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import threading
+from pathlib import Path
 
+import lfx.load
 import pytest
 from flows import INPUT, chat_input, chat_output, line, run, steps
 from lfx.graph import Graph
 from nodes import basic
+from nodes.edited import Edited
 from opentelemetry import trace
 
 LINE = [
@@ -173,6 +178,26 @@ async def test_the_version_depends_on_the_definition_and_not_on_values(telemetry
     versions = [root.attributes["langflow.flow.version"] for root in telemetry.roots()]
     assert versions[0] == versions[1] != versions[2]
     assert len(versions[0]) == 12
+
+
+async def test_a_flow_from_a_file_has_the_name_inside_it_read_off_the_event_loop(telemetry, tmp_path, monkeypatch):
+    path = tmp_path / "file-name.json"
+    path.write_text(json.dumps({**line(Edited).dump(), "name": "inside"}), encoding="utf-8")
+    readers = []
+    read_text = Path.read_text
+
+    def noted(self, *args, **kwargs):
+        if self == path:
+            readers.append(threading.current_thread())
+        return read_text(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    graph = await lfx.load.aload_flow_from_json(path)
+    await run(graph)
+
+    assert telemetry.roots()[0].name == "invoke_workflow inside"
+    assert readers
+    assert threading.main_thread() not in readers
 
 
 async def test_a_flow_run_by_a_component_nests_below_it(telemetry):
