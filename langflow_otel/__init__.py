@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langflow_otel.custom import set_attributes, span, traced
+from langflow_otel import metrics
+from langflow_otel.custom import record_retry, set_attributes, span, traced
 from langflow_otel.version import __version__
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ __all__ = [
     "LangflowInstrumentor",
     "__version__",
     "instrument",
+    "metrics",
+    "record_retry",
     "set_attributes",
     "span",
     "traced",

@@ -1,4 +1,4 @@
-"""For authors of custom nodes: ``traced``, ``span`` and ``set_attributes``.
+"""For authors of custom nodes: ``traced``, ``span``, ``set_attributes`` and ``record_retry``.
 
 While instrumentation is off, all of them do nothing and cost next to nothing. Attribute values are
 what OpenTelemetry accepts: str, bool, int, float, or a sequence of one of these.
@@ -18,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import Run, StepTokens, step_out
+from langflow_otel.recording.runs import Run, StepTokens, current_run, step_out
 from langflow_otel.recording.streams import watch
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _START = Guard("custom.start")
 _END = Guard("custom.end")
 _SET = Guard("custom.set_attributes")
+_RETRY = Guard("custom.record_retry")
 
 
 @overload
@@ -210,6 +211,31 @@ def span(name: str, **attributes: AttributeValue) -> _CustomSpan:
             lookup.set_attributes(rows=len(rows))
     """
     return _CustomSpan(name, attributes)
+
+
+def record_retry(attempt: Any, delay_s: float = 0.0, error: BaseException | None = None) -> None:
+    """Something in the current component failed and is about to be tried again: an event
+    ``component.retry`` on its span, and one more in ``langflow.component.retries``.
+
+    With tenacity: ``@retry(before_sleep=record_retry)``.
+
+    Args:
+        attempt: The number of the attempt that failed, from 1; or tenacity's ``RetryCallState``, which
+            knows the rest as well.
+        delay_s: Seconds until the next attempt.
+        error: Why it failed. Only its class leaves.
+    """
+    if active_recorder() is None:
+        return
+    with _RETRY:
+        run = current_run()
+        if run is None or run.component is None:
+            return
+        if hasattr(attempt, "attempt_number"):
+            outcome, sleep = attempt.outcome, attempt.next_action
+            error = outcome.exception() if outcome is not None and outcome.failed else None
+            attempt, delay_s = attempt.attempt_number, 0.0 if sleep is None else sleep.sleep
+        run.component.retried(attempt, delay_s, error)
 
 
 def set_attributes(**attributes: AttributeValue) -> None:

@@ -29,13 +29,17 @@ from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from langflow_otel.export.exposition import Renderer
+from langflow_otel.export.scrape import Scrape
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk
-from langflow_otel.recording import guard
+from langflow_otel.recording import guard, semconv
 from langflow_otel.recording.runs import current_run
 from langflow_otel.settings import Settings
 
@@ -53,12 +57,16 @@ class Telemetry:
 
     Attributes:
         provider: The provider that makes the spans; for tracers of a test's own.
+        meter_provider: The one that makes the metrics.
         warnings: Warnings and errors that this library or the SDK logged.
     """
 
     provider: TracerProvider
+    meter_provider: MeterProvider
     warnings: list[str] = field(default_factory=list)
     _exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+    _reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
+    _scrape: Scrape | None = None
 
     @property
     def sdk_spans(self) -> list[ReadableSpan]:
@@ -113,8 +121,32 @@ class Telemetry:
     def _ordered(spans: list[TraceSpan], by_name: bool) -> list[TraceSpan]:
         return sorted(spans, key=lambda span: span.name) if by_name else spans
 
+    def metrics(self, *prefixes: str) -> dict[str, float]:
+        """All samples as a Prometheus scrape has them, such as ``langflow_flow_active{flow="my flow",...}``.
+
+        Args:
+            prefixes: Only samples whose names start so; default: those of this library, and tokens.
+        """
+        if self._scrape is None:
+            return {}
+        wanted = prefixes or ("langflow", "gen_ai")
+        lines = "".join(Renderer().slices(self._scrape.families(), openmetrics=False)).splitlines()
+        samples = (line.rpartition(" ") for line in lines if line.startswith(wanted) and line[0] != "#")
+        return {name: float(value) for name, _, value in samples}
+
+    def pushed_metrics(self) -> list[Metric]:
+        """The metrics of this library as OpenTelemetry exports them: cumulative, since the start."""
+        data = self._reader.get_metrics_data()
+        return [
+            metric
+            for resource in ([] if data is None else data.resource_metrics)
+            for scope in resource.scope_metrics
+            if scope.scope.name == semconv.SCOPE
+            for metric in scope.metrics
+        ]
+
     def clear(self) -> None:
-        """Forget what was recorded so far."""
+        """Forget the spans so far. Metrics go on counting."""
         self._exporter.clear()
 
 
@@ -152,7 +184,7 @@ def capture_telemetry(
     strict: bool = True,
     check_leaks: bool = True,
 ) -> Iterator[Telemetry]:
-    """Instrument LangFlow with an in-memory provider; global providers are not touched.
+    """Instrument LangFlow with in-memory providers; global providers are not touched.
 
     Args:
         settings: Instead of the defaults; the environment is not read.
@@ -168,7 +200,9 @@ def capture_telemetry(
 
     open_spans = _OpenSpans()
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-    telemetry = Telemetry(provider)
+    reader = InMemoryMetricReader()
+    meter_provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    telemetry = Telemetry(provider, meter_provider, _reader=reader)
     provider.add_span_processor(open_spans)
     provider.add_span_processor(SimpleSpanProcessor(telemetry._exporter))
     handler = _Warnings(telemetry.warnings)
@@ -180,7 +214,10 @@ def capture_telemetry(
     guard.strict = strict
     try:
         if instrument:
-            instrumentor.instrument(tracer_provider=provider, settings=settings or Settings())
+            instrumentor.instrument(
+                tracer_provider=provider, meter_provider=meter_provider, settings=settings or Settings()
+            )
+            telemetry._scrape = instrumentor.scrape
         yield telemetry
         if check_leaks:
             _check_leaks(open_spans, context_before, tasks_before)

@@ -1,4 +1,4 @@
-"""Which TracerProvider makes our spans: one that is passed in, our own, or a global one that was found.
+"""Which providers make our spans and metrics: those passed in, our own, or global ones that were found.
 
 LangFlow 1.12 and later may install a global provider that drops foreign scopes, so ours is normally
 not global. Contexts are shared all the same: our spans and LangFlow's form one tree.
@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
 
+from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
 from langflow_otel.export.nested import NestedModelSpans
 from langflow_otel.export.resources import langflow_resource
-from langflow_otel.settings import OtlpTarget, Settings
+from langflow_otel.otlp_target import OtlpTarget
+from langflow_otel.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ def choose_tracer_provider(settings: Settings, given: TracerProvider | None) -> 
         return None
     if given is not None:
         return TracerChoice(given, None, "the tracer provider that was passed in")
-    if settings.has_destination:
+    if settings.spans_have_destination:
         own = build_tracer_provider(settings)
         return TracerChoice(own, own, "our own tracer provider, built from the environment")
     found = trace.get_tracer_provider()
@@ -53,14 +58,18 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
     provider = SdkTracerProvider(resource=langflow_resource(settings))
     provider.add_span_processor(NestedModelSpans())
     if settings.otlp is not None:
-        provider.add_span_processor(BatchSpanProcessor(otlp_exporter(settings.otlp)))
+        provider.add_span_processor(_batches(otlp_exporter(settings.otlp)))
     if settings.trace_file is not None:
         from langflow_otel.export.trace_file import TraceFileExporter
 
-        provider.add_span_processor(BatchSpanProcessor(TraceFileExporter(settings.trace_file)))
+        provider.add_span_processor(_batches(TraceFileExporter(settings.trace_file)))
     if settings.console:
         provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
     return provider
+
+
+def _batches(exporter: SpanExporter) -> CountingBatchSpanProcessor:
+    return CountingBatchSpanProcessor(CountingSpanExporter(exporter))
 
 
 def otlp_exporter(target: OtlpTarget) -> SpanExporter:
@@ -75,4 +84,65 @@ def otlp_exporter(target: OtlpTarget) -> SpanExporter:
     return HttpExporter(endpoint=target.endpoint)
 
 
-__all__ = ["TracerChoice", "build_tracer_provider", "choose_tracer_provider", "otlp_exporter"]
+@dataclass(frozen=True)
+class MeterChoice:
+    """The meter provider that was chosen, and why."""
+
+    provider: MeterProvider
+    own: SdkMeterProvider | None
+    reason: str
+
+    def shutdown(self) -> None:
+        """Push what is there and close the provider if it is ours; leave anybody else's alone."""
+        if self.own is not None:
+            self.own.shutdown()
+
+
+def choose_meter_provider(settings: Settings, given: MeterProvider | None) -> MeterChoice | None:
+    """None if metrics are off, or are not to be pushed."""
+    if settings.sdk_disabled or settings.enabled == "false":
+        return None
+    if given is not None:
+        return MeterChoice(given, None, "the meter provider that was passed in")
+    if settings.metrics_are_pushed:
+        own = build_meter_provider(settings)
+        return MeterChoice(own, own, "our own meter provider, built from the environment")
+    found = metrics.get_meter_provider()
+    if settings.metrics_default and not settings.has_destination and isinstance(found, SdkMeterProvider):
+        return MeterChoice(found, None, "the global SDK meter provider; no destination of our own is configured")
+    return None
+
+
+def build_meter_provider(settings: Settings) -> SdkMeterProvider:
+    """A provider that pushes to every destination of the settings. Interval, temporality and aggregation
+    come from the standard variables, which the SDK reads itself."""
+    exporters: list[MetricExporter] = []
+    if settings.metrics_otlp is not None:
+        exporters.append(CountingMetricExporter(otlp_metric_exporter(settings.metrics_otlp)))
+    if settings.metrics_console:
+        exporters.append(ConsoleMetricExporter())
+    readers = [PeriodicExportingMetricReader(exporter) for exporter in exporters]
+    return SdkMeterProvider(metric_readers=readers, resource=langflow_resource(settings))
+
+
+def otlp_metric_exporter(target: OtlpTarget) -> MetricExporter:
+    """Like :func:`otlp_exporter`, for metrics."""
+    if target.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+
+        return GrpcExporter(endpoint=target.endpoint, insecure=target.insecure)
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
+
+    return HttpExporter(endpoint=target.endpoint)
+
+
+__all__ = [
+    "MeterChoice",
+    "TracerChoice",
+    "build_meter_provider",
+    "build_tracer_provider",
+    "choose_meter_provider",
+    "choose_tracer_provider",
+    "otlp_exporter",
+    "otlp_metric_exporter",
+]

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from langflow_otel.hooks import component, flow, streaming, tools
+from langflow_otel.hooks import component, flow, queues, streaming, tools
 from langflow_otel.hooks.patching import Hook, Patches
 
 _GRAPH = "lfx.graph.graph.base"
 _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
+_BACKGROUND = "langflow.services.background_execution.executor"  # LangFlow 1.11 and later
 
 HOOKS: Final = (
     Hook(_GRAPH, "Graph.arun", flow.arun, ("inputs", "session_id")),
@@ -32,6 +33,7 @@ HOOKS: Final = (
     Hook(_TOOL, "BaseTool.arun", tools.arun),
     Hook("lfx.load.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
     Hook("lfx.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
+    Hook(_BACKGROUND, "InProcessExecutor.submit", queues.submit, ("key", "coro_factory")),
     Hook("langflow.api.build", "generate_flow_events", flow.generate_flow_events, ("flow_id",)),
 )
 

@@ -90,7 +90,7 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
             outcome = CACHED
         if run.span is not None:
             run.produced(output_names(vertex))
-            _add_model(run)
+        _add_model(run)
     finally:
         run.finish(outcome)
 
@@ -112,7 +112,7 @@ async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: An
         run = own_run(component)
         if run is not None:
             output_run = _enter(run, component, args[0] if args else kwargs["output"])
-    if run is None or not run.recording:
+    if run is None or not run.observed:
         return await wrapped(*args, **kwargs)
     try:
         result = await wrapped(*args, **kwargs)

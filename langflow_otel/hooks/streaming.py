@@ -22,9 +22,9 @@ async def stream_message(wrapped: Call, component: Any, args: Any, kwargs: Any) 
     Chunk count and time to first chunk become attributes of the component's span."""
     with _DRAIN:
         run = own_run(component)
-        if run is not None and run.recording and args and not is_watched(args[0]):
+        if run is not None and run.observed and args and not is_watched(args[0]):
             if run.chunks is None:
-                run.chunks = ChunkCount()
+                run.chunks = ChunkCount(run)
             args = (watch(args[0], DrainedHere(run.chunks)), *args[1:])
     return await wrapped(*args, **kwargs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 
 from langflow_otel.recording.privacy import frames_of
@@ -15,6 +16,10 @@ faults: Counter[str] = Counter()
 
 strict = False
 """True in tests: a contained error is raised instead, so that a bug is loud."""
+
+
+on_fault: Callable[[str], None] | None = None
+"""Told of each contained error, with its step. Its own errors go nowhere."""
 
 
 class Guard:
@@ -44,6 +49,8 @@ class Guard:
         try:
             if faults[self.step] == 1:
                 _log(self.step, exc)
+            if on_fault is not None:
+                on_fault(self.step)
         except Exception:  # noqa: BLE001 - what describes our errors is code of ours, too
             logger.warning("An error inside langflow-otel was contained at %s.", self.step)
         return True

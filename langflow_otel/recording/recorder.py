@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, Tracer, TracerProvider
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    NoOpTracerProvider,
+    Span,
+    Tracer,
+    TracerProvider,
+)
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
+from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import (
     ComponentRun,
     FlowRun,
@@ -29,11 +39,33 @@ _SUPPRESS_KEYS = ("suppress_instrumentation", otel_context._SUPPRESS_INSTRUMENTA
 
 
 class Recorder:
-    """Starts runs. One per process while instrumentation is on."""
+    """Starts runs. One per process while instrumentation is on.
 
-    def __init__(self, provider: TracerProvider, settings: Settings) -> None:
+    Args:
+        provider: Makes the spans; None if only metrics have somewhere to go.
+        settings: See :class:`~langflow_otel.settings.Settings`.
+        metrics: Measures the runs; None without metrics.
+        memory: Watches the process's memory during runs.
+
+    Attributes:
+        before_next_flow: Called once, before the next flow starts; set in a process that was forked.
+    """
+
+    def __init__(
+        self,
+        provider: TracerProvider | None,
+        settings: Settings,
+        metrics: RunMetrics | None = None,
+        memory: MemoryWatch | None = None,
+    ) -> None:
         self.settings = settings
-        self.tracer: Tracer = provider.get_tracer(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+        self.metrics = metrics
+        self.before_next_flow: Callable[[], None] | None = None
+        self._memory = memory
+        self._traces = provider is not None
+        self.tracer: Tracer = (provider or NoOpTracerProvider()).get_tracer(
+            semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL
+        )
         self._components_on = settings.detail != "flow"
         self._outputs_on = settings.detail == "output"
 
@@ -51,6 +83,15 @@ class Recorder:
         context = otel_context.get_current() if parent is None else parent
         if _suppressed(context):
             return None
+        if self.before_next_flow is not None:
+            prepare, self.before_next_flow = self.before_next_flow, None
+            prepare()
+        if self.metrics is not None:
+            self.metrics.probe.watch_running_loop()
+        if not self._traces:
+            run = FlowRun(None, context, self.settings, info, graph, sampled=False, metrics=self.metrics)
+            run.enter()
+            return run
         context, links = _parent_or_link(context)
         span = self.tracer.start_span(
             spans.flow_name(info), context=context, attributes=spans.flow_attributes(info, self.settings), links=links
@@ -58,7 +99,16 @@ class Recorder:
         sampled = span.is_recording()
         if not sampled:
             span = UnsampledFlowSpan(span.get_span_context())
-        run = FlowRun(span, trace.set_span_in_context(span, context), self.settings, info, graph, sampled=sampled)
+        run = FlowRun(
+            span,
+            trace.set_span_in_context(span, context),
+            self.settings,
+            info,
+            graph,
+            sampled=sampled,
+            metrics=self.metrics,
+            memory=self._memory,
+        )
         run.enter()
         return run
 
@@ -71,8 +121,9 @@ class Recorder:
         """
         flow = within.flow if within is not None else None
         context = otel_context.get_current()
-        if not self._components_on or _is_unsampled(flow) or _suppressed(context):
-            run = ComponentRun(None, context, flow, self.settings, info)
+        measures = self._measures_for(flow)
+        if not self._components_on or self._is_untraced(flow) or _suppressed(context):
+            run = ComponentRun(None, context, flow, self.settings, info, measures)
         else:
             context = _component_parent(within, context)
             span = self.tracer.start_span(
@@ -80,13 +131,13 @@ class Recorder:
                 context=context,
                 attributes=spans.component_attributes(info, self.settings),
             )
-            run = ComponentRun(span, trace.set_span_in_context(span, context), flow, self.settings, info)
+            run = ComponentRun(span, trace.set_span_in_context(span, context), flow, self.settings, info, measures)
         run.enter()
         return run
 
     def start_tool(self, info: ToolInfo, within: Run) -> ToolRun:
         context = otel_context.get_current()
-        if not self._components_on or _is_unsampled(within.flow) or _suppressed(context):
+        if not self._components_on or self._is_untraced(within.flow) or _suppressed(context):
             run = ToolRun(None, context, within.flow, self.settings)
         else:
             span = self.tracer.start_span(
@@ -104,10 +155,8 @@ class Recorder:
         return self.start_span(f"{semconv.OUTPUT} {name}", {semconv.OUTPUT_NAME: name})
 
     def open_stream(self, producer: ComponentRun) -> StreamRun | None:
-        """A generator leaves its component; None if that component has no span."""
-        if producer.span is None or not producer.span.is_recording():
-            return None
-        return StreamRun(self, producer)
+        """A generator leaves its component; None if nobody wants to know."""
+        return StreamRun(self, producer) if producer.observed else None
 
     def start_span(
         self, name: str, attributes: Mapping[str, AttributeValue] | None = None, *, enter: bool = True
@@ -116,7 +165,7 @@ class Recorder:
         within = current_run()
         flow = within.flow if within is not None else None
         context = otel_context.get_current()
-        if _is_unsampled(flow) or _suppressed(context):
+        if self._is_untraced(flow) or _suppressed(context):
             return None
         span = self.tracer.start_span(name, context=context, attributes=attributes)
         run = Run(span, trace.set_span_in_context(span, context), flow, self.settings)
@@ -125,6 +174,14 @@ class Recorder:
         if enter:
             run.enter()
         return run
+
+    def _is_untraced(self, flow: FlowRun | None) -> bool:
+        return not self._traces or (flow is not None and not flow.sampled)
+
+    def _measures_for(self, flow: FlowRun | None) -> FlowMetrics | None:
+        if flow is not None:
+            return flow.measures
+        return None if self.metrics is None else self.metrics.flow(None)
 
 
 class UnsampledFlowSpan(NonRecordingSpan):
@@ -135,10 +192,6 @@ class UnsampledFlowSpan(NonRecordingSpan):
 
     def is_recording(self) -> bool:
         return True
-
-
-def _is_unsampled(flow: FlowRun | None) -> bool:
-    return flow is not None and not flow.sampled
 
 
 def _suppressed(context: Context) -> bool:
@@ -168,6 +221,19 @@ def _component_parent(within: Run | None, context: Context) -> Context:
 def _scope_of(span: Span) -> str | None:
     scope: Any = getattr(span, "instrumentation_scope", None)
     return None if scope is None else scope.name
+
+
+def count_dropped(signal: str, reason: str, items: int = 1) -> None:
+    """Telemetry of this process was lost; counted as ``langflow_otel.dropped``.
+
+    Args:
+        signal: traces, metrics or logs.
+        reason: queue_full, export_failed or own_error.
+        items: How many spans, data points or errors.
+    """
+    recorder = active_recorder()
+    if recorder is not None and recorder.metrics is not None:
+        recorder.metrics.dropped(signal, reason, items)
 
 
 _active: Recorder | None = None

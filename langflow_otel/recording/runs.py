@@ -20,10 +20,13 @@ from opentelemetry.trace import Span
 from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
+    from langflow_otel.recording.instruments import Recording
     from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
 
 _current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
@@ -31,6 +34,7 @@ _current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=N
 StepTokens = tuple[Token["Run | None"], Token[Context]]
 
 _UNREAD_STREAMS = Guard("stream.end_with_flow")
+_MEASURE = Guard("metrics.record")
 
 
 def current_run() -> Run | None:
@@ -160,19 +164,37 @@ class FlowRun(Run):
         first_error: The first component error, for a driver that swallows it.
         builds: How often each component id was started in this run.
         sampled: False if nothing of this run is recorded as spans.
+        measures: Where this flow's measurements go; None without metrics.
+        memory_peak: The highest resident memory of the process that was seen during the run, bytes.
     """
 
-    __slots__ = ("_graph", "_open_streams", "_skipped", "builds", "first_error", "info", "sampled")
+    __slots__ = (
+        "_active",
+        "_graph",
+        "_memory",
+        "_metrics",
+        "_open_streams",
+        "_skipped",
+        "_started_s",
+        "builds",
+        "first_error",
+        "info",
+        "measures",
+        "memory_peak",
+        "sampled",
+    )
 
     def __init__(
         self,
-        span: Span,
+        span: Span | None,
         context: Context,
         settings: Settings,
         info: FlowInfo,
         graph: object | None,
         *,
         sampled: bool,
+        metrics: RunMetrics | None = None,
+        memory: MemoryWatch | None = None,
     ) -> None:
         super().__init__(span, context, None, settings)
         self.flow = self
@@ -183,6 +205,19 @@ class FlowRun(Run):
         self.builds: dict[str, int] = {}
         self._skipped: set[str] = set()
         self._open_streams: set[StreamRun] = set()
+        self._metrics = metrics
+        self.measures: FlowMetrics | None = None
+        self._active: Recording | None = None
+        if metrics is not None:
+            with _MEASURE:
+                self.measures = metrics.flow(info)
+                self._active = self.measures.active(info.entry_point)
+                self._active.add(1)
+        self.memory_peak = 0
+        self._memory = memory if sampled else None
+        if self._memory is not None:
+            self._memory.enter(self)
+        self._started_s = time.perf_counter()
 
     @property
     def bound(self) -> bool:
@@ -200,6 +235,8 @@ class FlowRun(Run):
     def describe(self, info: FlowInfo) -> None:
         """Complete the identity once the graph is known."""
         self.info = info
+        if self._metrics is not None:
+            self.measures = self._metrics.flow(info)
         self._rename(spans.flow_name(info), spans.flow_attributes(info, self._settings))
 
     def complete(self, run_id: object, session_id: object) -> None:
@@ -218,14 +255,35 @@ class FlowRun(Run):
         if info.component_id in self._skipped or info.component_id in self.builds:
             return
         self._skipped.add(info.component_id)
+        if self.measures is not None:
+            with _MEASURE:
+                self.measures.bypassed(info, "skipped")
         if self.recording and self.span is not None:
             self.span.add_event(semconv.COMPONENT_SKIPPED, spans.skipped_attributes(info))
 
     def end(self, outcome: Outcome = OK) -> None:
+        if self._ended:
+            return
+        duration_s = time.perf_counter() - self._started_s
         for stream in tuple(self._open_streams):
             with _UNREAD_STREAMS:
                 stream.give_up()
-        super().end(outcome)
+        if self._memory is not None:
+            self._memory.leave(self)
+            if self.memory_peak:
+                self._attributes[semconv.FLOW_MEMORY_PEAK] = self.memory_peak
+        try:
+            super().end(outcome)
+        finally:
+            with _MEASURE:
+                self._measure(outcome, duration_s)
+
+    def _measure(self, outcome: Outcome, duration_s: float) -> None:
+        if self._active is not None:
+            self._active.add(-1)
+        if self.measures is not None:
+            context = self.context if self.span is not None else None
+            self.measures.ended(Finished(outcome, duration_s, context), self.info.entry_point)
 
 
 class ComponentRun(Run):
@@ -243,19 +301,28 @@ class ComponentRun(Run):
 
     __slots__ = (
         "_failed",
+        "_started_s",
         "chunks",
         "class_known",
         "entered",
         "info",
         "iterations",
+        "measures",
         "model_component",
         "tokens_are_below",
     )
 
     def __init__(
-        self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings, info: ComponentInfo
+        self,
+        span: Span | None,
+        context: Context,
+        flow: FlowRun | None,
+        settings: Settings,
+        info: ComponentInfo,
+        measures: FlowMetrics | None = None,
     ) -> None:
         super().__init__(span, context, flow, settings)
+        self.measures = measures
         self.component = self
         self.info = info
         self.class_known = False
@@ -264,7 +331,13 @@ class ComponentRun(Run):
         self.chunks: ChunkCount | None = None
         self.model_component: object | None = None
         self.tokens_are_below = False
-        self._failed: tuple[BaseException, int] | None = None
+        self._failed: tuple[Outcome, float] | None = None
+        self._started_s = time.perf_counter()
+
+    @property
+    def observed(self) -> bool:
+        """True while somebody wants to know what happens in this component."""
+        return not self._ended and (self.span is not None or self.measures is not None)
 
     def describe(self, info: ComponentInfo) -> None:
         """Complete the identity once the component's class is known."""
@@ -276,6 +349,9 @@ class ComponentRun(Run):
             self.add({semconv.COMPONENT_OUTPUT_NAMES: output_names})
 
     def used_model(self, usage: ModelUsage) -> None:
+        if self.measures is not None:
+            with _MEASURE:
+                self.measures.used_model(usage)
         if self.tokens_are_below:
             usage = replace(usage, input_tokens=None, output_tokens=None)
         self.add(spans.usage_attributes(usage))
@@ -284,17 +360,40 @@ class ComponentRun(Run):
         """The component's code just failed with this error: that is when it ended, whatever the host
         still does about it (LangFlow renders the traceback for about a second)."""
         if self._failed is None:
-            self._failed = (error, time.time_ns())
+            self._failed = (Outcome("error", error, time.time_ns()), time.perf_counter())
+
+    def first_chunk_after(self, seconds: float) -> None:
+        """The first chunk of a stream of this component came out, so long after it was asked for."""
+        if self.measures is not None:
+            self.measures.first_chunk(self.info, seconds, self.context if self.span is not None else None)
+
+    def retried(self, attempt: int, delay_s: float, error: BaseException | None) -> None:
+        """Something inside the component failed and will be tried again."""
+        if self.measures is not None:
+            self.measures.retried(self.info)
+        if self.recording and self.span is not None:
+            self.span.add_event(semconv.COMPONENT_RETRY, spans.retry_attributes(attempt, delay_s, error))
 
     def end(self, outcome: Outcome = OK) -> None:
+        if self._ended:
+            return
+        ended_s = time.perf_counter()
+        if self._failed is not None and outcome is self._failed[0]:
+            ended_s = self._failed[1]
         if self.chunks is not None:
             self.add(self.chunks.attributes())
-        super().end(outcome)
+        try:
+            super().end(outcome)
+        finally:
+            if self.measures is not None:
+                with _MEASURE:
+                    context = self.context if self.span is not None else None
+                    self.measures.component_ended(self.info, Finished(outcome, ended_s - self._started_s, context))
 
     @property
     def failure(self) -> Outcome | None:
         """The outcome noted by :meth:`note_failure`, or None."""
-        return Outcome("error", self._failed[0], self._failed[1]) if self._failed else None
+        return self._failed[0] if self._failed else None
 
 
 class LoopIteration(Run):

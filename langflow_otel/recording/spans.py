@@ -93,6 +93,13 @@ def skipped_attributes(info: ComponentInfo) -> Attributes:
     }
 
 
+def retry_attributes(attempt: int, delay_s: float, error: BaseException | None) -> Attributes:
+    attributes: Attributes = {semconv.RETRY_ATTEMPT: attempt, semconv.RETRY_DELAY: delay_s}
+    if error is not None:
+        attributes[semconv.ERROR_TYPE] = error_type(error)
+    return attributes
+
+
 def tool_name(info: ToolInfo) -> str:
     return f"{semconv.EXECUTE_TOOL} {info.name}"
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class ChunkCount:
     """Counts what comes out of a stream and times the first chunk, from the first pull."""
 
-    __slots__ = ("_first_chunk_s", "_started_s", "chunks")
+    __slots__ = ("_first_chunk_s", "_producer", "_started_s", "chunks")
 
-    def __init__(self) -> None:
+    def __init__(self, producer: ComponentRun) -> None:
         self.chunks = 0
+        self._producer = producer
         self._started_s: float | None = None
         self._first_chunk_s: float | None = None
 
@@ -38,6 +39,7 @@ class ChunkCount:
         self.chunks += 1
         if self._first_chunk_s is None and self._started_s is not None:
             self._first_chunk_s = time.perf_counter() - self._started_s
+            self._producer.first_chunk_after(self._first_chunk_s)
 
     def attributes(self) -> Attributes:
         attributes: Attributes = {semconv.STREAM_CHUNK_COUNT: self.chunks}
@@ -49,16 +51,18 @@ class ChunkCount:
 class StreamRun(Run):
     """A generator that left the component which made it, read later by someone else.
 
-    Its span starts at the first pull. Each step of the generator runs in the producer's context, so
-    that what it calls nests under the stream. Never read, it gets its span when it is given up.
+    Its span starts at the first pull; in a run that is not sampled it has none, and is only measured.
+    Each step of the generator runs in the producer's context, so that what it calls nests under the
+    stream. Never read, it gets its span when it is given up.
     """
 
-    __slots__ = ("_count", "_name", "_recorder")
+    __slots__ = ("_count", "_name", "_recorder", "_traced")
 
     def __init__(self, recorder: Recorder, producer: ComponentRun) -> None:
         super().__init__(None, producer.context, producer.flow, producer._settings)
         self.component = producer
-        self._count = ChunkCount()
+        self._count = ChunkCount(producer)
+        self._traced = producer.span is not None
         self._recorder = recorder
         self._name = f"{semconv.STREAM} {producer.info.display_name}"
         if producer.flow is not None:
@@ -71,7 +75,7 @@ class StreamRun(Run):
         if self.span is None:
             self._start()
         self._count.pull()
-        return self.step_in()
+        return self.step_in() if self._traced else None
 
     def leave_step(self, tokens: StepTokens | None) -> None:
         if tokens is not None:
@@ -82,6 +86,8 @@ class StreamRun(Run):
         self._count.chunk()
 
     def _start(self) -> None:
+        if not self._traced:
+            return
         self.span = self._recorder.tracer.start_span(self._name, context=self.context)
         self.context = trace.set_span_in_context(self.span, self.context)
 

@@ -162,6 +162,7 @@ async def test_the_flow_span_says_which_run_it_is(telemetry):
         "langflow.flow.name": "demo",
         "langflow.flow.version": flow.attributes["langflow.flow.version"],
         "langflow.flow.component_count": 3,
+        "langflow.flow.process.memory.peak": flow.attributes["langflow.flow.process.memory.peak"],
         "langflow.entry_point": "sdk",
         "langflow.run.id": graph.run_id,
         "session.id": "s1",

@@ -7,8 +7,12 @@ from contextlib import contextmanager
 
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from langflow_otel.export.scrape import Scrape
 from langflow_otel.recording.facts import ComponentInfo, ComponentKind, FlowInfo
+from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
+from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -29,9 +33,15 @@ def recorder() -> Recorder:
 def recording(
     settings: Settings | None = None, sampler: Sampler | None = None, *, strict: bool = True
 ) -> Iterator[Telemetry]:
-    """Instrumentation is on, with an in-memory provider and without LangFlow."""
+    """Instrumentation is on, in memory and without LangFlow."""
     with capture_telemetry(instrument=False, sampler=sampler, strict=strict) as telemetry:
-        set_active_recorder(Recorder(telemetry.provider, settings or Settings()))
+        settings = settings or Settings()
+        store = MemoryStore()
+        measured = RunMetrics(Instruments(store, telemetry.meter_provider.get_meter("langflow_otel")), settings)
+        telemetry._scrape = Scrape(
+            store, own_pid=1, window_s=settings.window_s, cores=2.0, read=lambda pids: [], info={}
+        )
+        set_active_recorder(Recorder(telemetry.provider, settings, measured))
         try:
             yield telemetry
         finally:

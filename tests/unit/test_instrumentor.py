@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 import langflow_otel
@@ -153,7 +154,7 @@ def test_settings_can_be_handed_in(host, provider, monkeypatch):
 
 
 def test_the_other_providers_of_the_convention_are_accepted(host, provider):
-    langflow_otel.instrument(tracer_provider=provider, meter_provider=object(), logger_provider=object())
+    langflow_otel.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider(), logger_provider=object())
 
     assert host.run_flow("a") == "watched: ran a"
 
@@ -267,6 +268,7 @@ def test_a_variable_that_the_sdk_does_not_take_never_stops_the_host(
 ):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv(variable, text)
     langflow_otel.instrument()
 

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
+from langflow_otel.export.counting import CountingBatchSpanProcessor
 from langflow_otel.export.nested import NestedModelSpans
 from langflow_otel.export.providers import TracerChoice, build_tracer_provider, choose_tracer_provider, otlp_exporter
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.trace_file import TraceFileExporter
-from langflow_otel.settings import OtlpTarget, Settings
+from langflow_otel.otlp_target import OtlpTarget
+from langflow_otel.settings import Settings
 
 CONSOLE = Settings(console=True)
 NOWHERE = Settings()
@@ -54,7 +56,7 @@ def built() -> Iterator[list[TracerChoice]]:
 
 def exporters_of(provider: TracerProvider) -> list[object]:
     return [
-        getattr(processor, "span_exporter", None) or processor._batch_processor._exporter  # type: ignore[attr-defined]
+        getattr(processor.span_exporter, "_exporter", processor.span_exporter)
         for processor in provider._active_span_processor._span_processors
         if not isinstance(processor, NestedModelSpans)
     ]
@@ -130,7 +132,7 @@ def test_each_destination_has_its_exporter(tmp_path, monkeypatch):
     provider = build_tracer_provider(settings)
     kinds = [type(processor) for processor in provider._active_span_processor._span_processors]
 
-    assert kinds == [NestedModelSpans, BatchSpanProcessor, BatchSpanProcessor, SimpleSpanProcessor]
+    assert kinds == [NestedModelSpans, CountingBatchSpanProcessor, CountingBatchSpanProcessor, SimpleSpanProcessor]
     otlp, file, console = exporters_of(provider)
     assert otlp._endpoint == "http://127.0.0.1:9/v1/traces"  # type: ignore[attr-defined]
     assert isinstance(file, TraceFileExporter)

@@ -10,7 +10,8 @@ import pytest
 
 from langflow_otel.hooks.versions import NEWEST_LFX, OLDEST_LFX
 from langflow_otel.recording import semconv
-from langflow_otel.settings import VARIABLES
+from langflow_otel.recording.metrics import CATALOGUE
+from langflow_otel.variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ def test_every_variable_has_its_row():
 
 
 def test_every_attribute_that_is_written_has_its_row():
-    not_attributes = {"SCHEMA_URL", "SCOPE", "LANGFLOW_SCOPE", "EXCEPTION", "COMPONENT_SKIPPED"}
+    not_attributes = {"SCHEMA_URL", "SCOPE", "LANGFLOW_SCOPE", "EXCEPTION", "COMPONENT_SKIPPED", "COMPONENT_RETRY"}
     written = {
         value
         for name, value in vars(semconv).items()
@@ -38,6 +39,16 @@ def test_every_attribute_that_is_written_has_its_row():
     }
     events_only = {value for value in written if value.startswith("exception.")}
     assert {row[0].strip("`") for row in rows("attribute")} == written - events_only
+
+
+def test_every_metric_has_its_row():
+    expected = []
+    for metric in CATALOGUE:
+        labels = [f"`{label}`" for label in metric.labels] + ["(`worker`)"] * metric.per_worker
+        kind = "up-down counter" if metric.kind == "up_down_counter" else metric.kind
+        names = [f"`{metric.name}`", f"`{metric.prometheus_name}`"]
+        expected.append([*names, kind, ", ".join(labels) or "none", metric.description])
+    assert rows("metric") == expected
 
 
 def test_every_span_has_its_row():

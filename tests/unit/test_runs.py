@@ -510,7 +510,7 @@ def test_an_unsampled_flow_records_nothing_and_hands_the_trace_on():
         run = recorder().start_component(component("Parser"), flow)
         tool = recorder().start_tool(ToolInfo("search"), run)
         assert (flow.sampled, flow.recording, run.span, tool.span) == (False, True, None, None)
-        assert recorder().open_stream(run) is None
+        assert recorder().open_stream(run).pull() is None
         assert recorder().start_span("custom") is None
         inside = trace.get_current_span().get_span_context()
         assert inside.is_valid
@@ -561,7 +561,7 @@ def test_detail_flow_is_flows_only():
         assert current_run() is run
         recorder().start_tool(ToolInfo("search"), run).finish()
         assert recorder().start_output("message", run) is None
-        assert recorder().open_stream(run) is None
+        assert recorder().open_stream(run).pull() is None
         run.finish(Outcome("error", KeyError()))
         flow.finish()
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langflow_otel.settings import RESERVED_BY_LANGFLOW, VARIABLES, OtlpTarget, Settings
+from langflow_otel.otlp_target import OtlpTarget
+from langflow_otel.settings import RESERVED_BY_LANGFLOW, Settings
+from langflow_otel.variables import VARIABLES
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"

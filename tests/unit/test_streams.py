@@ -542,7 +542,7 @@ def test_a_stream_of_a_component_without_a_flow(telemetry):
 
 async def test_a_stream_that_its_component_drains_is_counted_on_the_component(telemetry):
     run = recorder().start_component(component("Model"), None)
-    run.chunks = ChunkCount()
+    run.chunks = ChunkCount(run)
     assert [chunk async for chunk in watch(aletters("a", "b"), DrainedHere(run.chunks))] == ["a", "b"]
     run.finish()
 
@@ -552,8 +552,9 @@ async def test_a_stream_that_its_component_drains_is_counted_on_the_component(te
     assert telemetry.tree() == ["component Model", "  make a", "  make b", "  clean up"]
 
 
-def test_chunks_are_counted_from_the_first_pull():
-    count = ChunkCount()
+def test_chunks_are_counted_from_the_first_pull(telemetry):
+    run = recorder().start_component(component("Model"), None)
+    count = ChunkCount(run)
     assert (count.started, count.attributes()) == (False, {CHUNKS: 0})
     count.pull()
     assert (count.started, count.attributes()) == (True, {CHUNKS: 0})
@@ -562,6 +563,7 @@ def test_chunks_are_counted_from_the_first_pull():
     count.pull()
     count.chunk()
     assert count.attributes() == {CHUNKS: 2, FIRST: first}
+    run.finish()
 
 
 # Faults of our own

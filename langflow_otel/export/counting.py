@@ -1,0 +1,98 @@
+"""Exporters and processors that count what is lost on the way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from langflow_otel.recording.recorder import count_dropped
+
+
+class CountingSpanExporter(SpanExporter):
+    """The same exporter; spans that it could not export are counted."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._exporter.export(spans)
+        except Exception:
+            count_dropped("traces", "export_failed", len(spans))
+            raise
+        if result is not SpanExportResult.SUCCESS:
+            count_dropped("traces", "export_failed", len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class CountingBatchSpanProcessor(BatchSpanProcessor):
+    """The SDK's processor; spans that its full queue pushes out are counted."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        super().__init__(exporter)
+        # The SDK's bounded deque; since 1.33 it is one level further down.
+        inner: Any = getattr(self, "_batch_processor", self)
+        self._waiting: Any = getattr(inner, "_queue", getattr(inner, "queue", ()))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context is not None and span.context.trace_flags.sampled and self._is_full():
+            count_dropped("traces", "queue_full")
+        super().on_end(span)
+
+    def _is_full(self) -> bool:
+        return bool(self._waiting) and len(self._waiting) == self._waiting.maxlen
+
+
+class CountingMetricExporter(MetricExporter):
+    """The same exporter; data points that it could not export are counted (cumulative ones are not lost: the
+    next export has them again).
+
+    Bound to its process: a forked child inherits its parent's reader, and must not send the parent's numbers.
+    """
+
+    def __init__(self, exporter: MetricExporter) -> None:
+        super().__init__(
+            preferred_temporality=exporter._preferred_temporality,
+            preferred_aggregation=exporter._preferred_aggregation,
+        )
+        self._exporter = exporter
+        self._pid = os.getpid()
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+        if os.getpid() != self._pid:
+            return MetricExportResult.SUCCESS
+        try:
+            result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
+        except Exception:
+            count_dropped("metrics", "export_failed", _points_in(metrics_data))
+            raise
+        if result is not MetricExportResult.SUCCESS:
+            count_dropped("metrics", "export_failed", _points_in(metrics_data))
+        return result
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        if os.getpid() == self._pid:
+            self._exporter.shutdown(timeout_millis, **kwargs)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _points_in(data: MetricsData) -> int:
+    return sum(
+        len(metric.data.data_points)
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )

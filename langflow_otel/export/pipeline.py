@@ -1,0 +1,261 @@
+"""Everything that metrics need in one process: where they are kept, who pushes them, who answers a scrape."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from opentelemetry.metrics import MeterProvider
+
+from langflow_otel.export.gpu import GpuReader
+from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
+from langflow_otel.export.providers import MeterChoice, choose_meter_provider
+from langflow_otel.export.resources import langflow_resource
+from langflow_otel.export.scrape import Scrape
+from langflow_otel.export.system import SystemReader, heap_fragmentation, resident_memory, usable_cores
+from langflow_otel.export.workers import WorkerGroup, common_process
+from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.instruments import Instruments
+from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.metrics import Reading
+from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.recording.store import MemoryStore
+from langflow_otel.settings import Settings
+from langflow_otel.version import __version__
+
+logger = logging.getLogger("langflow_otel")
+
+_TICK_S = 0.25
+_SLOW_TICK_S = 5.0
+_TARGET_INFO = ("service.name", "service.namespace", "service.version", "deployment.environment.name")
+
+_KEEP = Guard("metrics.keep")
+_READ = Guard("metrics.read")
+_CLOSE = Guard("metrics.close")
+_FORK = Guard("metrics.fork")
+
+ReadHost = Callable[[], Iterable[Reading]]
+
+
+class MetricsPipeline:
+    """Metrics of this process, from the first record call to the last export.
+
+    Args:
+        settings: Which destinations, window, caps.
+        read_host: Readings of LangFlow's own queues.
+        already_pushed: Names of metrics that LangFlow itself pushes at the moment.
+        given: A meter provider that was passed in.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        read_host: ReadHost,
+        already_pushed: Callable[[], Collection[str]],
+        given: MeterProvider | None = None,
+    ) -> None:
+        self.settings = settings
+        self._already_pushed = already_pushed
+        self._given = given
+        self.memory = MemoryWatch()
+        self._read_host = read_host
+        self._cores = usable_cores()
+        self._gpu = GpuReader()
+        self._endpoint: ScrapeEndpoint | None = None
+        self._group: WorkerGroup | None = None
+        self._common_pid = common_process()
+        self._told_about_port = False
+        self._open(choose_meter_provider(settings, given))
+        _open_pipelines.add(self)
+
+    @property
+    def url(self) -> str | None:
+        """Where the metrics can be scraped; None while another worker answers, or nobody."""
+        return None if self._endpoint is None else self._endpoint.url
+
+    @property
+    def wanted(self) -> bool:
+        """True if metrics have somewhere to go."""
+        return self.choice is not None or self.settings.scrape is not None
+
+    def _open(self, choice: MeterChoice | None) -> None:
+        self.choice = choice
+        store = self._make_store()
+        meter = None
+        if choice is not None:
+            meter = choice.provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+        instruments = Instruments(store, meter)
+        self.run_metrics = RunMetrics(instruments, self.settings)
+        instruments.observe(metrics.DERIVED, lambda: self.run_metrics.derived(self._cores))
+        # Readers of their own: utilization is over the time since the reader's last reading.
+        pushed, scraped = SystemReader(), SystemReader()
+        instruments.observe(metrics.READ, functools.partial(self._read_to_push, pushed))
+        self.scrape = Scrape(
+            store,
+            own_pid=os.getpid(),
+            window_s=self.settings.window_s,
+            cores=self._cores,
+            read=functools.partial(self._read_machine, scraped),
+            info=_target_info(self.settings),
+        )
+        self.scrape.group = self._group
+        self._stopped = threading.Event()
+        self._keep(slowly=True)
+        self._thread = threading.Thread(target=self._keep_on, name="langflow-otel-metrics", daemon=True)
+        self._thread.start()
+
+    def _make_store(self) -> MemoryStore:
+        if self.settings.scrape is None or self._common_pid is None:
+            return MemoryStore()
+        try:
+            self._group = self._group or WorkerGroup(self._common_pid)
+            return self._group.join()
+        except OSError as exc:
+            logger.warning("Metrics of this worker cannot be shared with its siblings' (%s): a scrape shows one.", exc)
+            self._group = None
+            return MemoryStore()
+
+    def close(self) -> None:
+        """Push what is there, free the port, stop the threads."""
+        _open_pipelines.discard(self)
+        self._stopped.set()
+        self.run_metrics.probe.stop()
+        self._thread.join()
+        with _CLOSE:
+            if self._endpoint is not None:
+                self._endpoint.close()
+                self._endpoint = None
+        with _CLOSE:
+            self._gpu.shutdown()
+        try:
+            if self.choice is not None:
+                self.choice.shutdown()
+        finally:
+            self.run_metrics.instruments.store.close()
+            if self._group is not None:
+                self._group.leave()
+
+    def _keep_on(self) -> None:
+        slow_at_s = time.monotonic() + _SLOW_TICK_S
+        while not self._stopped.wait(_TICK_S):
+            slowly = time.monotonic() >= slow_at_s
+            if slowly:
+                slow_at_s = time.monotonic() + _SLOW_TICK_S
+            with _KEEP:
+                self._keep(slowly=slowly)
+
+    def _keep(self, *, slowly: bool) -> None:
+        """What is done now and then, in a thread of its own."""
+        self.memory.sample(resident_memory())
+        if self.settings.scrape is None:
+            return
+        leads = self._group is None or self._group.lead()
+        if leads and self._endpoint is None:
+            self._listen()
+        if leads and self._group is not None:
+            self._group.fold()
+        if slowly:
+            self._publish()
+
+    def _listen(self) -> None:
+        scrape = self.settings.scrape
+        if scrape is None:
+            return
+        try:
+            self._endpoint = ScrapeEndpoint(scrape, self.scrape)
+        except OSError as exc:
+            if not self._told_about_port:
+                self._told_about_port = True
+                logger.warning("%s", port_problem(scrape, exc))
+            return
+        logger.info("Prometheus metrics: %s", self._endpoint.url)
+
+    def _publish(self) -> None:
+        """Put what only this process can read about itself where the scrape finds it, whoever answers it."""
+        store = self.run_metrics.instruments.store
+        for reading in self._read_self():
+            store.series(reading.metric, reading.labels).cells[0] = reading.value
+
+    def _read_self(self) -> list[Reading]:
+        readings: list[Reading] = []
+        with _READ:
+            fragmentation = heap_fragmentation()
+            if fragmentation is not None:
+                readings.append(Reading(metrics.MEMORY_FRAGMENTATION, fragmentation))
+        with _READ:
+            readings += self._read_host()
+        return readings
+
+    def _read_to_push(self, system: SystemReader) -> list[Reading]:
+        readings = self._read_machine(system, [os.getpid()]) + self._read_self()
+        others: Collection[str] = ()
+        with _READ:
+            others = self._already_pushed()
+        return [reading for reading in readings if reading.metric.name not in others]
+
+    def _read_machine(self, system: SystemReader, pids: Sequence[int]) -> list[Reading]:
+        readings: list[Reading] = []
+        with _READ:
+            readings += system.read(pids)
+        with _READ:
+            readings += self._gpu.read()
+        return readings
+
+    # A process that forks after it was instrumented: a preloading server, a pool of workers.
+
+    def before_fork(self) -> None:
+        """Make the folder that parent and children share, and lead: the port is the parent's."""
+        if self._endpoint is not None and self._group is None and self._common_pid is None:
+            self._common_pid = os.getpid()
+            self._group = self.scrape.group = WorkerGroup(os.getpid())
+            self._group.lead()
+
+    def let_go(self) -> None:
+        """In the child: leave to the parent what is the parent's. What the child needs of its own it gets
+        with its first flow run; many a forked process never has one."""
+        if self._endpoint is not None:
+            self._endpoint.abandon()
+            self._endpoint = None
+        if self._group is not None:
+            self._group.step_down()
+        self.run_metrics.instruments.store.close()
+        recorder = active_recorder()
+        if recorder is not None and recorder.metrics is self.run_metrics:
+            recorder.metrics = None
+            recorder.before_next_flow = functools.partial(self._revive, recorder)
+
+    def _revive(self, recorder: Recorder) -> None:
+        with _FORK:
+            self._open(choose_meter_provider(self.settings, self._given))
+            recorder.metrics = self.run_metrics
+
+
+def _target_info(settings: Settings) -> dict[str, str]:
+    attributes = langflow_resource(settings).attributes
+    return {name: str(attributes[name]) for name in _TARGET_INFO if name in attributes}
+
+
+_open_pipelines: weakref.WeakSet[MetricsPipeline] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for pipeline in tuple(_open_pipelines):
+        with _FORK:
+            pipeline.before_fork()
+
+
+def _after_fork_in_child() -> None:
+    for pipeline in tuple(_open_pipelines):
+        with _FORK:
+            pipeline.let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

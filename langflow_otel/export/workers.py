@@ -1,0 +1,268 @@
+"""Several workers, one scrape: each worker writes its numbers to a file in a folder that they share.
+
+The folder is named after the process that they have in common (gunicorn's arbiter, uvicorn's supervisor, an
+instrumented process that forked), so that nobody has to set anything up. One worker leads, by a file lock
+that the system takes back when the leader dies: it holds the port, and folds the files of dead workers into
+one, so that neither the folder nor a scrape grows with the number of replacements.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from langflow_otel.export.values_file import FileStore, ValuesReader
+from langflow_otel.recording import window
+from langflow_otel.recording.store import Series
+
+try:
+    import fcntl
+except ImportError:  # Windows, which does not fork workers either
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger("langflow_otel")
+
+_TOTAL = "total"
+_SUFFIX = ".values"
+_OUTLIVE_THEIR_WORKER = frozenset({"counter", "histogram", "window"})
+
+
+@dataclass(frozen=True)
+class WorkerSeries:
+    """Series of one worker; of the dead ones together where ``pid`` is None."""
+
+    pid: int | None
+    series: list[Series]
+
+
+def common_process() -> int | None:
+    """The process that this one and its sibling workers have in common; None if this is no worker."""
+    if fcntl is None:
+        return None
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        return parent.pid
+    if "gunicorn.arbiter" in sys.modules and _is_fork_of(os.getppid()):
+        return os.getppid()
+    return None
+
+
+def _is_fork_of(pid: int) -> bool:
+    """True if that process runs the same program: gunicorn's worker and its arbiter do (they may be renamed to
+    "gunicorn: worker" and "gunicorn: master"), its arbiter and a shell do not."""
+    with suppress(psutil.Error):
+        own, other = psutil.Process().cmdline(), psutil.Process(pid).cmdline()
+        return own == other or "".join(other).startswith("gunicorn: master")
+    return False
+
+
+class WorkerGroup:
+    """The workers that share one scrape.
+
+    Args:
+        common_pid: The process that they have in common; it names the folder.
+        root: Where the folders of all groups are.
+
+    Raises:
+        OSError: The folder cannot be made, or somebody else could write to it.
+    """
+
+    def __init__(self, common_pid: int, root: Path | None = None) -> None:
+        self._root = _private_folder(root or _default_root())
+        self.folder = self._root / f"{common_pid}-{_start_time(common_pid)}"
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self._readers: dict[str, ValuesReader] = {}
+        self._leader_lock: BinaryIO | None = None
+
+    def join(self) -> FileStore:
+        """A file for this worker's numbers. It counts as alive until this process closes it or dies."""
+        name = f"{os.getpid()}-{time.monotonic_ns()}"
+        store = FileStore(self.folder / f".{name}")
+        fcntl.flock(store.file, fcntl.LOCK_EX)
+        store.path = store.path.rename(self.folder / f"{name}{_SUFFIX}")
+        return store
+
+    def lead(self) -> bool:
+        """True if this worker leads. Call it now and then: a dead leader's place is free at once."""
+        if self._leader_lock is None:
+            lock = (self.folder / "leader").open("ab")
+            if not _try_lock(lock):
+                lock.close()
+                return False
+            self._leader_lock = lock
+            self._remove_old_folders()
+        return True
+
+    def step_down(self) -> None:
+        """Let another worker lead. In a forked child: forget the parent's lock, which stays the parent's."""
+        if self._leader_lock is not None:
+            self._leader_lock.close()
+            self._leader_lock = None
+
+    def gather(self) -> list[WorkerSeries]:
+        """What all workers, living and dead, have written. Of the dead ones only what outlives them."""
+        with self._fold_lock(fcntl.LOCK_SH):
+            return self._gather()
+
+    def fold(self) -> None:
+        """Add the files of dead workers to the total, and remove them. For the leader only.
+
+        Killed at any point, nothing is lost or counted twice: the new total, which names what it holds,
+        replaces the old one at once.
+        """
+        with self._fold_lock(fcntl.LOCK_EX):
+            self._refresh()
+            dead = [reader for name, reader in self._readers.items() if name != _TOTAL and not _is_alive(reader)]
+            fresh = [reader for reader in dead if reader.path.name not in self._folded()]
+            if fresh:
+                self._write_total(fresh)
+            for reader in dead:
+                reader.path.unlink(missing_ok=True)
+                self._forget(reader.path.name)
+
+    def leave(self) -> None:
+        """This process is done with the group. Its numbers stay for the others."""
+        self.step_down()
+        for name in tuple(self._readers):
+            self._forget(name)
+
+    def _gather(self) -> list[WorkerSeries]:
+        self._refresh()
+        folded = self._folded()
+        found = []
+        for name, reader in self._readers.items():
+            if name in folded:
+                continue
+            alive = name != _TOTAL and _is_alive(reader)
+            series = [each for each in reader.all_series() if alive or each.metric.kind in _OUTLIVE_THEIR_WORKER]
+            found.append(WorkerSeries(int(name.partition("-")[0]) if alive else None, series))
+        return found
+
+    def _folded(self) -> frozenset[str]:
+        total = self._readers.get(_TOTAL)
+        if total is None:
+            return frozenset()
+        total.all_series()
+        return frozenset(total.notes)
+
+    def _refresh(self) -> None:
+        """Readers for exactly the files that are there; the total's for its latest version."""
+        names = {path.name for path in self.folder.iterdir() if path.suffix == _SUFFIX}
+        for name in self._readers.keys() - names - {_TOTAL}:
+            self._forget(name)
+        self._refresh_total()
+        for name in names - self._readers.keys():
+            self._readers[name] = ValuesReader(self.folder / name)
+
+    def _refresh_total(self) -> None:
+        path = self.folder / _TOTAL
+        known = self._readers.get(_TOTAL)
+        if known is not None and os.fstat(known.file.fileno()).st_ino == path.stat().st_ino:
+            return
+        if path.exists():
+            self._readers[_TOTAL] = ValuesReader(path)
+
+    def _forget(self, name: str) -> None:
+        reader = self._readers.pop(name, None)
+        if reader is not None:
+            reader.close()
+
+    def _write_total(self, dead: list[ValuesReader]) -> None:
+        new = self.folder / ".total"
+        new.unlink(missing_ok=True)
+        total = FileStore(new)
+        before = self._readers.get(_TOTAL)
+        for reader in [*([] if before is None else [before]), *dead]:
+            for each in reader.all_series():
+                if each.metric.kind in _OUTLIVE_THEIR_WORKER:
+                    _add(total.series(each.metric, each.labels), each)
+        for reader in dead:
+            total.note(reader.path.name)
+        total.close()
+        new.replace(self.folder / _TOTAL)
+        self._refresh_total()
+
+    @contextmanager
+    def _fold_lock(self, how: int) -> Iterator[None]:
+        with (self.folder / "fold").open("ab") as lock:
+            fcntl.flock(lock, how)
+            yield
+
+    def _remove_old_folders(self) -> None:
+        """Of groups that are no more: neither their common process nor a worker lives."""
+        for folder in self._root.iterdir():
+            pid, _, start = folder.name.partition("-")
+            if folder != self.folder and pid.isdigit() and _start_time(int(pid)) != start and not _has_life(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _add(into: Series, more: Series) -> None:
+    if into.metric.kind == "window":
+        window.merge(into.cells, more.cells)
+        return
+    for index, value in enumerate(more.cells):
+        into.cells[index] += value
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_alive(reader: ValuesReader) -> bool:
+    """The worker holds its file's lock as long as it lives, whoever has its process id later."""
+    if _try_lock(reader.file):
+        fcntl.flock(reader.file, fcntl.LOCK_UN)
+        return False
+    return True
+
+
+def _has_life(folder: Path) -> bool:
+    for path in folder.glob(f"*{_SUFFIX}"):
+        with suppress(OSError, ValueError):
+            reader = ValuesReader(path)
+            alive = _is_alive(reader)
+            reader.close()
+            if alive:
+                return True
+    return False
+
+
+def _default_root() -> Path:
+    """In memory where the system has such a folder, so that no disk is ever waited for."""
+    shared = Path("/dev/shm")  # noqa: S108 - the folder below it is ours alone, see _private_folder
+    parent = shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    return parent / f"langflow-otel-{os.getuid()}"
+
+
+def _private_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or path.is_symlink():
+        raise PermissionError(f"{path} is not a folder that only this user can use")
+    return path
+
+
+def _start_time(pid: int) -> str:
+    """When the process started, in a form that all workers read the same; empty if it is gone."""
+    with suppress(OSError):
+        # Field 22 of proc(5); the name in field 2 may hold spaces and brackets.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    with suppress(psutil.Error):
+        return str(int(psutil.Process(pid).create_time()))
+    return ""

@@ -1,0 +1,34 @@
+"""What LangFlow itself pushes by OTLP, so that nothing is pushed twice."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from opentelemetry import metrics
+
+PUSHED_BY_LANGFLOW: Final = frozenset(
+    {
+        "process.cpu.time",
+        "process.cpu.utilization",
+        "process.memory.usage",
+        "process.memory.virtual",
+        "process.thread.count",
+    }
+)
+"""Of LangFlow 1.12 and later, while its own telemetry is on."""
+
+_INSTRUMENTOR = "opentelemetry.instrumentation.system_metrics"
+
+
+def already_pushed() -> frozenset[str]:
+    """Names of metrics that LangFlow's own telemetry pushes from this process right now. It starts after
+    this library, so ask at each export. Nothing is imported or made."""
+    # The class must not be called: that would initialise the one instance again.
+    known = getattr(sys.modules.get(_INSTRUMENTOR), "SystemMetricsInstrumentor", None)
+    instance = getattr(known, "_instance", None)
+    if instance is None or not instance.is_instrumented_by_opentelemetry:
+        return frozenset()
+    readers: Any = getattr(metrics.get_meter_provider(), "_metric_readers", ())
+    pushes = any(type(reader).__name__ == "PeriodicExportingMetricReader" for reader in readers)
+    return PUSHED_BY_LANGFLOW if pushes else frozenset()

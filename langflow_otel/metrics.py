@@ -1,0 +1,185 @@
+"""Business metrics of a flow's author, in the same scrape and the same OTLP push as the library's own.
+
+Example::
+
+    from langflow_otel import metrics
+
+    orders_scored = metrics.counter("orders_scored", "Orders scored", labels=["region"])
+    orders_scored.add(1, region="eu")
+
+Define them at the top of a module or inside a component: the same definition gives the same instrument.
+While instrumentation is off they do nothing. A wrong label or value is logged once and counted, and never
+reaches the flow; a wrong definition raises at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from opentelemetry import context as otel_context
+
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.instruments import Recording
+from langflow_otel.recording.labels import Cap
+from langflow_otel.recording.metrics import CATALOGUE, OTHER, SECONDS, Kind, Metric
+from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.run_metrics import RunMetrics
+
+MAX_SERIES: Final = 500
+"""Label combinations of one instrument with series of their own; further ones are counted as ``other``."""
+
+_DEFAULT_BUCKETS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4)
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.]{0,254}")
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+_RESERVED_LABELS = frozenset({"le", "worker", "quantile"})
+
+_RECORD = Guard("metrics.author")
+
+
+class _Instrument:
+    """An author's instrument. Its series are looked up in whatever metrics are active."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self._owner: RunMetrics | None = None
+        self._cap = Cap("", 0)
+        self._series: dict[tuple[str, ...], Recording] = {}
+
+    def _recording(self, labels: dict[str, str]) -> Recording | None:
+        recorder = active_recorder()
+        owner = None if recorder is None else recorder.metrics
+        if owner is None:
+            return None
+        if owner is not self._owner:
+            self._owner, self._series = owner, {}
+            self._cap = Cap(f"label combinations of {self.metric.name}", MAX_SERIES)
+        if len(labels) != len(self.metric.labels):
+            raise ValueError(f"{self.metric.name} has the labels {list(self.metric.labels)}, not {sorted(labels)}")
+        values = tuple(str(labels[name]) for name in self.metric.labels)
+        found = self._series.get(values)
+        if found is None:
+            if not self._cap.has_room(values):
+                values = tuple(OTHER for _ in values)
+            found = self._series.setdefault(values, owner.instruments.recording(self.metric, *values))
+        return found
+
+
+class Counter(_Instrument):
+    """Only goes up."""
+
+    def add(self, amount: float = 1, **labels: str) -> None:
+        """Add a number that is not negative. All labels of the definition must be given."""
+        if active_recorder() is not None:
+            with _RECORD:
+                if not 0 <= amount < math.inf:
+                    raise ValueError(f"{self.metric.name} cannot go up by {amount}")
+                recording = self._recording(labels)
+                if recording is not None:
+                    recording.add(amount)
+
+
+class Gauge(_Instrument):
+    """Has the value that was set last. In a scrape of several workers each has its own, with its process id
+    as the label ``worker``."""
+
+    def set(self, value: float, **labels: str) -> None:
+        """Set the value. All labels of the definition must be given."""
+        if active_recorder() is not None:
+            with _RECORD:
+                recording = self._recording(labels)
+                if recording is not None:
+                    recording.set(float(value))
+
+
+class Histogram(_Instrument):
+    """Counts values in buckets."""
+
+    def record(self, value: float, **labels: str) -> None:
+        """Record one finite value, in the unit of the definition. All its labels must be given."""
+        if active_recorder() is not None:
+            with _RECORD:
+                if not math.isfinite(value):
+                    raise ValueError(f"{self.metric.name} cannot record {value}")
+                recording = self._recording(labels)
+                if recording is not None:
+                    recording.record(value, otel_context.get_current())
+
+
+_defined: dict[str, _Instrument] = {}
+_catalogue = {metric.prometheus_name for metric in CATALOGUE} | {"target_info"}
+
+InstrumentType = TypeVar("InstrumentType", bound=_Instrument)
+
+
+def counter(name: str, description: str = "", unit: str = "", labels: Sequence[str] = ()) -> Counter:
+    """A counter. Scraped as ``{name}_total``.
+
+    Args:
+        name: Letters, digits, ``_`` and ``.``; what it counts, without the unit.
+        description: The help text.
+        unit: UCUM; ``s`` and ``By`` become ``_seconds`` and ``_bytes`` in the scrape. Empty for plain counts.
+        labels: Names of the labels. Keep their values few: at most 500 combinations have series of their own.
+
+    Raises:
+        ValueError: The name or a label cannot be used, or the name is defined already with another shape.
+    """
+    return _define(Counter, "counter", name, description, unit, labels)
+
+
+def gauge(name: str, description: str = "", unit: str = "", labels: Sequence[str] = ()) -> Gauge:
+    """A gauge; arguments and errors as for :func:`counter`. The unit ``1`` becomes ``_ratio``."""
+    return _define(Gauge, "gauge", name, description, unit, labels)
+
+
+def histogram(
+    name: str,
+    description: str = "",
+    unit: str = "",
+    labels: Sequence[str] = (),
+    buckets: Sequence[float] | None = None,
+) -> Histogram:
+    """A histogram; arguments and errors as for :func:`counter`.
+
+    Args:
+        buckets: Upper bounds, rising, without infinity. Default: for the unit ``s`` those of the library's
+            own durations (5 ms to 300 s), else OpenTelemetry's (0 to 10,000).
+    """
+    bounds = tuple(map(float, buckets)) if buckets is not None else (SECONDS if unit == "s" else _DEFAULT_BUCKETS)
+    if not bounds or list(bounds) != sorted(set(bounds)) or not all(map(math.isfinite, bounds)):
+        raise ValueError(f"{name}: buckets must be finite and rising, not {list(bounds)}")
+    return _define(Histogram, "histogram", name, description, unit, labels, bounds)
+
+
+def _define(
+    make: Callable[[Metric], InstrumentType],
+    kind: Kind,
+    name: str,
+    description: str,
+    unit: str,
+    labels: Sequence[str],
+    buckets: tuple[float, ...] = (),
+) -> InstrumentType:
+    metric = Metric(name, kind, unit, description, tuple(labels), buckets, per_worker=kind == "gauge")
+    _check(metric)
+    # Two names may become one in the scrape, such as a.b and a_b.
+    known = _defined.get(metric.prometheus_name)
+    if known is None:
+        known = _defined.setdefault(metric.prometheus_name, make(metric))
+    if known.metric != metric:
+        raise ValueError(f"{name} is defined already, and differently: {known.metric}, now {metric}")
+    return known  # type: ignore[return-value]  # the same kind means the same class
+
+
+def _check(metric: Metric) -> None:
+    if not _NAME.fullmatch(metric.name):
+        raise ValueError(f"{metric.name!r} is no name for a metric: letters, digits, '_' and '.', a letter first")
+    if metric.prometheus_name in _catalogue:
+        raise ValueError(f"{metric.name} is a metric of langflow-otel itself")
+    for label in metric.labels:
+        if not _LABEL.fullmatch(label) or label in _RESERVED_LABELS:
+            raise ValueError(f"{metric.name}: {label!r} cannot be a label")
+    if len(set(metric.labels)) != len(metric.labels):
+        raise ValueError(f"{metric.name}: a label is named twice in {list(metric.labels)}")

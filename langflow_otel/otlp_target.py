@@ -1,0 +1,107 @@
+"""Where a signal goes by OTLP, as the standard variables say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from langflow_otel.variables import problem_with
+
+Protocol = Literal["grpc", "http/protobuf"]
+
+GRPC_PORT: Final = 4317
+DEFAULT_GRPC_ENDPOINT: Final = "http://localhost:4317"
+DEFAULT_HTTP_ENDPOINT: Final = "http://localhost:4318"
+
+
+@dataclass(frozen=True)
+class OtlpTarget:
+    """Where one signal goes by OTLP.
+
+    Attributes:
+        endpoint: With a scheme; for HTTP the full address including the path.
+        insecure: gRPC only: plain text instead of TLS.
+    """
+
+    protocol: Protocol
+    endpoint: str
+    insecure: bool
+
+
+def otlp_target(env: Mapping[str, str], signal: str, problems: list[str]) -> OtlpTarget | None:
+    """Where a signal (TRACES, METRICS) goes by OTLP, or None when nothing asks for OTLP.
+
+    The signal's own variable wins over the general one and, for HTTP, is used as it stands; the
+    general one gets ``/v1/traces`` (``/v1/metrics``) appended (OpenTelemetry protocol exporter specification).
+    """
+    own = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
+    name, given = _first_set(env, own, "OTEL_EXPORTER_OTLP_ENDPOINT")
+    asked_for = "otlp" in [part.strip().lower() for part in env.get(f"OTEL_{signal}_EXPORTER", "").split(",")]
+    if not given and not asked_for:
+        return None
+    protocol = _protocol(env, signal, given, problems)
+    endpoint = given or (DEFAULT_GRPC_ENDPOINT if protocol == "grpc" else DEFAULT_HTTP_ENDPOINT)
+    insecure = _is_insecure(env, signal, endpoint, problems)
+    if "://" not in endpoint:
+        endpoint = f"{'http' if insecure else 'https'}://{endpoint}"
+    if not _is_address(endpoint, protocol):
+        problems.append(problem_with(name, given, "host:port or http(s)://host:port", "none"))
+        return None
+    if protocol == "http/protobuf" and name != own:
+        parts = urlsplit(endpoint)
+        endpoint = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal.lower()}"))
+    return OtlpTarget(protocol, endpoint, insecure)
+
+
+def _first_set(env: Mapping[str, str], *names: str) -> tuple[str, str]:
+    """The first of the variables that is set, and its text; the last one and "" if none is."""
+    for name in names:
+        text = env.get(name, "").strip()
+        if text:
+            return name, text
+    return names[-1], ""
+
+
+def _protocol(env: Mapping[str, str], signal: str, endpoint: str, problems: list[str]) -> Protocol:
+    used: Protocol = "grpc" if _port(endpoint) == GRPC_PORT else "http/protobuf"
+    wrong = []
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        text = env.get(name, "").strip().lower()
+        if text in ("grpc", "http/protobuf"):
+            used = "grpc" if text == "grpc" else "http/protobuf"
+            break
+        if text:
+            wrong.append(name)
+    problems += [problem_with(name, env[name], "grpc, http/protobuf", used) for name in wrong]
+    return used
+
+
+def _is_insecure(env: Mapping[str, str], signal: str, endpoint: str, problems: list[str]) -> bool:
+    """Whether the connection is plain text. The scheme says so; without one it is TLS unless
+    OTEL_EXPORTER_OTLP_INSECURE (or the signal's own form of it) is true."""
+    scheme = endpoint.partition("://")[0].lower() if "://" in endpoint else ""
+    if scheme in ("http", "https"):
+        return scheme == "http"
+    name, text = _first_set(env, f"OTEL_EXPORTER_OTLP_{signal}_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE")
+    if text.lower() not in ("true", "false", ""):
+        problems.append(problem_with(name, text, "true, false", "false"))
+    return text.lower() == "true"
+
+
+def _port(endpoint: str) -> int | None:
+    try:
+        return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
+    except ValueError:
+        return None
+
+
+def _is_address(endpoint: str, protocol: Protocol) -> bool:
+    """False for what could only fail at each export. gRPC knows schemes of its own, such as unix and dns."""
+    try:
+        parts = urlsplit(endpoint)
+        usable = bool(parts.hostname) and parts.port != 0 and not any(map(str.isspace, endpoint))
+    except ValueError:
+        return False
+    return usable if parts.scheme in ("http", "https") else protocol == "grpc"

@@ -1,0 +1,231 @@
+"""What happened to runs becomes measurements. Every run counts, sampled or not."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from opentelemetry.context import Context
+
+from langflow_otel.recording import metrics, window
+from langflow_otel.recording.derived import NESTED, derived_readings, next_average
+from langflow_otel.recording.event_loop import EventLoopProbe
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.instruments import Instruments, Recording
+from langflow_otel.recording.labels import Cap
+from langflow_otel.recording.metrics import Cells, Metric, Reading
+from langflow_otel.recording.privacy import error_type
+from langflow_otel.settings import Settings
+
+UNNAMED: Final = FlowInfo("unnamed")
+"""The flow of a component that is built without one."""
+
+_MAX_COMPONENT_TYPES = 500
+_MAX_ERROR_TYPES = 50
+_MAX_MODELS = 100
+
+_WINDOW_FIELDS = {"ok": window.OK, "error": window.FAILED}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run ended, for measuring it.
+
+    Attributes:
+        duration_s: From its start until its own code ended.
+        context: Where its span can be found, for exemplars; None where it has none.
+    """
+
+    outcome: Outcome
+    duration_s: float
+    context: Context | None
+
+
+class FlowMetrics:
+    """The series of one flow. Looked up once for each run; its components find theirs by type and status."""
+
+    def __init__(self, owner: RunMetrics, info: FlowInfo) -> None:
+        self._owner = owner
+        self._labels = owner.flow_labels(info)
+        self.name = self._labels["flow"]
+        self._durations: dict[tuple[str, str], Recording] = {}
+        self._components: dict[tuple[str, str], Recording] = {}
+        store = owner.instruments.store
+        self.window = store.series(metrics.FLOW_WINDOW, (self.name,)).cells
+        self._average = store.series(metrics.FLOW_DURATION_EMA, (self.name,)).cells
+        self._has_succeeded = False
+        self._failing_since_s: float | None = None
+
+    def active(self, entry_point: str) -> Recording:
+        return self._owner.recording(metrics.FLOW_ACTIVE, {**self._labels, "entry_point": entry_point})
+
+    def ended(self, finished: Finished, entry_point: str) -> None:
+        """One more run of this flow is over."""
+        status = finished.outcome.status
+        recording = self._durations.get((status, entry_point))
+        if recording is None:
+            labels = {**self._labels, "status": status, "entry_point": entry_point}
+            recording = self._durations[status, entry_point] = self._owner.recording(metrics.FLOW_DURATION, labels)
+        recording.record(finished.duration_s, finished.context)
+        if entry_point != NESTED:
+            self._owner.count(self.window, status)
+        if status in _WINDOW_FIELDS:
+            self._follow(finished)
+
+    def _follow(self, finished: Finished) -> None:
+        """The moving average, and the time to recovery: both depend on the order of the runs."""
+        # No run takes 0 s: that is the cell of a flow that has not run yet.
+        self._average[0] = next_average(self._average[0] or None, finished.duration_s)
+        now_s = self._owner.clock()
+        if finished.outcome.status == "error":
+            if self._has_succeeded and self._failing_since_s is None:
+                self._failing_since_s = now_s
+            return
+        self._has_succeeded = True
+        if self._failing_since_s is not None:
+            recovery = self._owner.recording(metrics.FLOW_RECOVERY_TIME, self._labels)
+            recovery.record(now_s - self._failing_since_s)
+            self._failing_since_s = None
+
+    def component_ended(self, info: ComponentInfo, finished: Finished) -> None:
+        """One more execution of a component is over; a cached one did not run."""
+        status = finished.outcome.status
+        if status == "cached":
+            self.bypassed(info, "cached")
+            return
+        recording = self._components.get((info.component_type, status))
+        if recording is None:
+            recording = self._components[info.component_type, status] = self._component(
+                metrics.COMPONENT_DURATION, info, status=status
+            )
+        recording.record(finished.duration_s, finished.context)
+        self._owner.count(self._owner.component_window(info.component_type), status)
+        if finished.outcome.status == "error":
+            self._component(
+                metrics.COMPONENT_ERRORS, info, error_type=self._owner.error_type(finished.outcome.error)
+            ).add()
+
+    def bypassed(self, info: ComponentInfo, reason: str) -> None:
+        self._component(metrics.COMPONENT_BYPASSED, info, reason=reason).add()
+
+    def retried(self, info: ComponentInfo) -> None:
+        self._component(metrics.COMPONENT_RETRIES, info).add()
+
+    def first_chunk(self, info: ComponentInfo, seconds: float, context: Context | None) -> None:
+        self._component(metrics.COMPONENT_FIRST_CHUNK, info).record(seconds, context)
+
+    def used_model(self, usage: ModelUsage) -> None:
+        labels = {
+            **self._labels,
+            "gen_ai.request.model": self._owner.model(usage.model),
+            "gen_ai.provider.name": self._owner.model(usage.provider),
+        }
+        for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+            if tokens is not None:
+                self._owner.recording(metrics.TOKEN_USAGE, {**labels, "gen_ai.token.type": kind}).record(tokens)
+
+    def _component(self, metric: Metric, info: ComponentInfo, **labels: str) -> Recording:
+        component_type = self._owner.component_type(info.component_type)
+        return self._owner.recording(metric, {**self._labels, "component_type": component_type, **labels})
+
+
+class RunMetrics:
+    """Measures flow runs and component executions.
+
+    Args:
+        instruments: Where the measurements go.
+        settings: Window, caps and labels.
+        clock: Monotonic, in seconds; for the window and for recovery times.
+    """
+
+    def __init__(
+        self, instruments: Instruments, settings: Settings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.instruments = instruments
+        self.settings = settings
+        self.clock = clock
+        self._metrics = {metric.name: _with_labels(metric, settings.metric_labels) for metric in metrics.RECORDED}
+        self._flow_keys = tuple(label for label in ("flow_id", "flow_version") if label in settings.metric_labels)
+        self._flows: dict[tuple[str, str | None, str | None], FlowMetrics] = {}
+        self._flow_cap = Cap("flow names", settings.max_flows)
+        self._types = Cap("component types", _MAX_COMPONENT_TYPES)
+        self._errors = Cap("error types", _MAX_ERROR_TYPES)
+        self._models = Cap("models and providers", _MAX_MODELS)
+        self._component_windows: dict[str, Cells] = {}
+        self.probe = EventLoopProbe(instruments.recording(metrics.EVENT_LOOP_DELAY).record)
+
+    def flow(self, info: FlowInfo | None) -> FlowMetrics:
+        """The series of a flow."""
+        info = info or UNNAMED
+        key = (info.name, info.flow_id, info.version) if self._flow_keys else (info.name, None, None)
+        found = self._flows.get(key)
+        if found is None:
+            if not self._flow_cap.has_room(key):
+                return self._other_flows
+            found = self._flows.setdefault(key, FlowMetrics(self, info))
+        return found
+
+    @functools.cached_property
+    def _other_flows(self) -> FlowMetrics:
+        return FlowMetrics(self, FlowInfo(metrics.OTHER, flow_id=metrics.OTHER, version=metrics.OTHER))
+
+    def flow_labels(self, info: FlowInfo) -> dict[str, str]:
+        ids = {"flow_id": info.flow_id or "", "flow_version": info.version or ""}
+        return {"flow": info.name, **{label: ids[label] for label in self._flow_keys}}
+
+    def recording(self, metric: Metric, labels: dict[str, str]) -> Recording:
+        """The series of a metric with those of the labels that it has."""
+        wanted = self._metrics[metric.name]
+        return self.instruments.recording(wanted, *(labels[label] for label in wanted.labels))
+
+    def count(self, cells: Cells, status: str) -> None:
+        with self.instruments.store.lock:
+            window.count(cells, _WINDOW_FIELDS.get(status, window.OTHER), self.clock(), self.settings.window_s)
+
+    def component_window(self, component_type: str) -> Cells:
+        found = self._component_windows.get(component_type)
+        if found is None:
+            label = self.component_type(component_type)
+            found = self.instruments.store.series(metrics.COMPONENT_WINDOW, (label,)).cells
+            if label == component_type:
+                self._component_windows[component_type] = found
+        return found
+
+    def component_type(self, name: str) -> str:
+        return self._types.label(name)
+
+    def error_type(self, error: BaseException | None) -> str:
+        return "_OTHER" if error is None else self._errors.label(error_type(error))
+
+    def model(self, name: str | None) -> str:
+        return self._models.label(name) if name else "unknown"
+
+    def dropped(self, signal: str, reason: str, items: int = 1) -> None:
+        """Telemetry of ours was lost."""
+        self.recording(metrics.DROPPED, {"signal": signal, "reason": reason}).add(items)
+
+    def derived(self, cores: float) -> list[Reading]:
+        """The derived gauges of this process alone."""
+        store = self.instruments.store
+        values = [(series.metric, series.labels, store.read(series)) for series in store.all_series()]
+        averages = [
+            Reading(metric, cells[0], labels)
+            for metric, labels, cells in values
+            if metric.name == metrics.FLOW_DURATION_EMA.name
+        ]
+        return derived_readings(values, self.clock(), self.settings.window_s, cores) + averages
+
+
+def _with_labels(metric: Metric, kept: tuple[str, ...]) -> Metric:
+    """The metric with the labels that ``LANGFLOW_OTEL_METRIC_LABELS`` asks for. It drops labels from the
+    component instruments, and adds the flow's id and version to them and to the flow instruments."""
+    if "flow" not in metric.labels:
+        return metric
+    labels = metric.labels
+    if "component_type" in labels:
+        labels = tuple(label for label in labels if label not in ("flow", "component_type") or label in kept)
+    added = tuple(label for label in ("flow_id", "flow_version") if label in kept)
+    return replace(metric, labels=added + labels) if added or labels != metric.labels else metric

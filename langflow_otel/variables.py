@@ -1,0 +1,219 @@
+"""Every environment variable of ours: what it means, its default, and what it accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable as it is documented and parsed.
+
+    Attributes:
+        parse: Turns the text into a value; raises ValueError when the text is not accepted.
+    """
+
+    name: str
+    default: str
+    accepts: str
+    meaning: str
+    parse: Callable[[str], Any]
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        lowered = text.strip().lower()
+        if lowered not in choices:
+            raise ValueError(text)
+        return lowered
+
+    return parse
+
+
+def _some_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        parts = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+        if not parts or any(part not in choices for part in parts):
+            raise ValueError(text)
+        return parts
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered not in ("true", "false"):
+        raise ValueError(text)
+    return lowered == "true"
+
+
+def _semconv(text: str) -> tuple[str, ...]:
+    parts = _some_of("genai", "openinference")(text)
+    if "genai" not in parts:
+        raise ValueError(text)
+    return parts
+
+
+def _path(text: str) -> Path | None:
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return Path(text.strip()).expanduser()
+    except RuntimeError as exc:  # "~name" of somebody whom this system does not know
+        raise ValueError(text) from exc
+
+
+def _service_name(text: str) -> str:
+    return text
+
+
+def _number(parse: Callable[[str], float], lowest: float, highest: float) -> Callable[[str], float]:
+    def parse_within(text: str) -> float:
+        value = parse(text)
+        if not lowest <= value <= highest:
+            raise ValueError(text)
+        return value
+
+    return parse_within
+
+
+def _metric_labels(text: str) -> tuple[str, ...]:
+    if text.strip().lower() == "none":
+        return ()
+    return _some_of("flow", "component_type", "flow_id", "flow_version")(text)
+
+
+def _host(text: str) -> str:
+    host = text.strip().removeprefix("[").removesuffix("]")
+    if not host or "/" in host or any(map(str.isspace, host)):
+        raise ValueError(text)
+    return host
+
+
+VARIABLES: Final = (
+    Variable("OTEL_SERVICE_NAME", "langflow", "any text", "`service.name` of everything that is sent", _service_name),
+    Variable(
+        "OTEL_TRACES_EXPORTER",
+        "otlp",
+        "otlp, console, none, or a list",
+        "where spans go; `otlp` needs no further word once an endpoint is set",
+        _some_of("otlp", "console", "none"),
+    ),
+    Variable(
+        "OTEL_METRICS_EXPORTER",
+        "otlp",
+        "otlp, prometheus, console, none, or a list",
+        "where metrics go; `prometheus` opens the scrape endpoint",
+        _some_of("otlp", "prometheus", "console", "none"),
+    ),
+    Variable(
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+        "localhost",
+        "a host name or address",
+        "where the scrape endpoint listens; `0.0.0.0` for all interfaces, and then with a token",
+        _host,
+    ),
+    Variable(
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
+        "9464",
+        "0 to 65535",
+        "its port; 0 takes any free one",
+        _number(int, 0, 65535),
+    ),
+    Variable(
+        "OTEL_SDK_DISABLED",
+        "false",
+        "true, false",
+        "`true` switches everything off, as the specification says",
+        _boolean,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_ENABLED",
+        "auto",
+        "auto, true, false",
+        "auto: on as soon as a destination is configured (endpoint, exporter, trace file, scrape)",
+        _one_of("auto", "true", "false"),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_DETAIL",
+        "component",
+        "flow, component, output",
+        "how fine the trace is: flows only, with components, or with each output method as well",
+        _one_of("flow", "component", "output"),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_ERROR_MESSAGES",
+        "none",
+        "none, full",
+        "exception messages on spans; they often quote the prompt, so only type and frames leave by default",
+        _one_of("none", "full"),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_SEMCONV",
+        "genai",
+        "genai; genai,openinference",
+        "`openinference` adds `openinference.span.kind`, for Phoenix and Arize",
+        _semconv,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_TRACE_FILE",
+        "none",
+        "a path, none",
+        "append spans to this file as OTLP JSON lines, rotated at 64 MiB, three old files kept",
+        _path,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_WINDOW",
+        "60",
+        "seconds, 1 to 86400",
+        "window of throughput, error rate and failure ratio",
+        _number(float, 1, 86400),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_MAX_FLOWS",
+        "200",
+        "1 to 100000",
+        "flows with series of their own; further ones are counted together as `other`",
+        _number(int, 1, 100000),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_METRIC_LABELS",
+        "flow,component_type",
+        "none, or a list of flow, component_type, flow_id, flow_version",
+        "labels on component metrics; `flow_id` and `flow_version` are added to flow metrics too",
+        _metric_labels,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE",
+        "none",
+        "a path, none",
+        "a scrape must bring the bearer token in this file; read again when the file changes",
+        _path,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_SCRAPE_CERT_FILE",
+        "none",
+        "a path, none",
+        "PEM certificate (chain) that makes the scrape endpoint HTTPS; read again when the file changes",
+        _path,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_SCRAPE_KEY_FILE",
+        "none",
+        "a path, none",
+        "PEM private key, where the certificate's file does not hold it",
+        _path,
+    ),
+    Variable("LANGFLOW_OTEL_USER_ID", "false", "true, false", "put LangFlow's user id on flow spans", _boolean),
+)
+"""The variables that this library reads itself. Those that only the OpenTelemetry SDK reads
+(headers, timeouts, certificates, samplers, batch sizes, propagators) keep their specified meaning."""
+
+
+def problem_with(name: str, text: str, accepts: str, used: str) -> str:
+    """The one line on a wrong value."""
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return f"{name}={shown!r} is not accepted; use {accepts}. Using {used!r} instead."

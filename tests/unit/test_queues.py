@@ -1,0 +1,194 @@
+"""LangFlow's queues, without LangFlow: absent where it is, and read from objects of the same shape."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from langflow_otel.hooks import queues
+from langflow_otel.hooks.queues import queue_readings
+from langflow_otel.recording.recorder import Recorder, set_active_recorder
+from langflow_otel.settings import Settings
+
+MANAGER = "lfx.services.manager"
+
+
+class Executor:
+    """LangFlow's, as far as it is read."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._in_flight: dict[str, Any] = {}
+        self._max_concurrency = 2
+
+    async def submit(self, key: str, coro_factory: Any) -> None:
+        await self._queue.put((key, coro_factory))
+
+
+class Finished:
+    def done(self) -> bool:
+        return True
+
+
+class Running:
+    def done(self) -> bool:
+        return False
+
+
+async def job() -> str:
+    return "done"
+
+
+async def submit(executor: Executor, key: str) -> None:
+    await queues.submit(executor.submit, executor, (key, job), {})
+
+
+def values() -> dict[str, float]:
+    return {f"{reading.metric.name}{{{reading.labels[0]}}}": reading.value for reading in queue_readings()}
+
+
+@pytest.fixture(autouse=True)
+def services(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What LangFlow's manager of services holds."""
+    alive: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, MANAGER, SimpleNamespace(_service_manager=SimpleNamespace(services=alive)))
+    return alive
+
+
+@pytest.fixture
+def executor(services: dict[str, Any]) -> Executor:
+    executor = Executor()
+    services["background_execution_service"] = SimpleNamespace(_executor=executor, _backend=None)
+    return executor
+
+
+@pytest.fixture
+def on() -> Iterator[None]:
+    set_active_recorder(Recorder(None, Settings()))
+    yield
+    set_active_recorder(None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now_s=1000.0, monotonic=lambda: clock.now_s)
+    monkeypatch.setattr(queues, "time", clock)
+    return clock
+
+
+def test_without_langflow_there_are_no_queues_and_nothing_is_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, MANAGER)
+    before = set(sys.modules)
+
+    assert queue_readings() == []
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize("manager", [SimpleNamespace(_service_manager=None), SimpleNamespace()])
+def test_before_langflow_has_made_its_services_there_are_no_queues(monkeypatch, manager):
+    monkeypatch.setitem(sys.modules, MANAGER, manager)
+
+    assert queue_readings() == []
+
+
+def test_an_idle_pool_has_its_capacity(executor):
+    assert values() == {
+        "langflow.queue.depth{background}": 0,
+        "langflow.queue.oldest_age{background}": 0,
+        "langflow.queue.running{background}": 0,
+        "langflow.queue.capacity{background}": 2,
+    }
+
+
+def test_a_backend_in_another_process_leaves_nothing_to_read_here(services, executor):
+    services["background_execution_service"]._backend = object()
+
+    assert queue_readings() == []
+
+
+async def test_the_age_is_that_of_the_job_that_waits_longest(executor, on, clock):
+    for key in ("first", "second"):
+        await submit(executor, key)
+        clock.now_s += 10
+    _, first = executor._queue.get_nowait()
+
+    assert values()["langflow.queue.oldest_age{background}"] == 20
+    assert await first() == "done"
+    assert values()["langflow.queue.oldest_age{background}"] == 10
+    assert values()["langflow.queue.depth{background}"] == 1
+
+
+async def test_a_job_that_a_paused_worker_holds_still_waits(executor, on, clock):
+    await submit(executor, "held")
+    _, held = executor._queue.get_nowait()
+    clock.now_s += 5
+
+    assert values()["langflow.queue.depth{background}"] == 1
+    assert values()["langflow.queue.oldest_age{background}"] == 5
+    await held()
+    assert values()["langflow.queue.depth{background}"] == 0
+
+
+async def test_the_age_of_jobs_submitted_before_we_were_on_is_not_guessed(executor):
+    await submit(executor, "early")
+
+    assert executor._queue.get_nowait() == ("early", job)
+    executor._queue.put_nowait(("early", job))
+    assert values()["langflow.queue.depth{background}"] == 1
+    assert "langflow.queue.oldest_age{background}" not in values()
+
+
+async def test_a_job_started_after_we_are_off_still_runs_and_is_forgotten(executor, on):
+    await submit(executor, "late")
+    set_active_recorder(None)
+    _, late = executor._queue.get_nowait()
+
+    assert await late() == "done"
+    assert len(queues._waiting) == 0
+
+
+async def test_the_job_may_be_given_by_its_name(executor, on):
+    await queues.submit(executor.submit, executor, ("key",), {"coro_factory": job})
+
+    assert values()["langflow.queue.oldest_age{background}"] >= 0
+    assert await executor._queue.get_nowait()[1]() == "done"
+
+
+async def test_jobs_that_never_start_go_with_their_queue(services, executor, on):
+    await submit(executor, "never")
+    assert len(queues._waiting) == 1
+
+    services.clear()
+    executor._queue = asyncio.Queue()
+    gc.collect()
+
+    assert len(queues._waiting) == 0
+
+
+async def test_a_submit_of_another_shape_is_left_alone(executor, on, lenient):
+    seen = []
+    queues.submit(lambda *args, **kwargs: seen.append((args, kwargs)), executor, ("key",), {"later": True})
+
+    assert seen == [(("key",), {"later": True})]
+
+
+def test_ended_jobs_of_the_job_queue_are_not_running(services):
+    entries = {"a": Running(), "b": Finished(), "c": None}
+    services["job_queue_service"] = SimpleNamespace(
+        _queues={key: (None, None, task, None) for key, task in entries.items()}
+    )
+
+    assert values() == {"langflow.queue.running{job_queue}": 1}
+
+
+def test_a_queue_of_another_shape_does_not_hide_the_other_one(services, executor, lenient):
+    services["job_queue_service"] = SimpleNamespace(_queues={"a": ()})
+
+    assert values()["langflow.queue.capacity{background}"] == 2
+    assert "langflow.queue.running{job_queue}" not in values()
