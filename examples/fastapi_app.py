@@ -6,6 +6,8 @@ and ask it, with a trace context of your own if you like:
 
     curl 'http://127.0.0.1:8000/ask?question=hi' \
         -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+
+With OTEL_METRICS_EXPORTER=prometheus its own /metrics is the page of metrics.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from opentelemetry import context
 from opentelemetry.propagate import extract
 
 from langflow_otel import instrument
+from langflow_otel.asgi import metrics_app
 
 app = FastAPI()
+app.add_route("/metrics", metrics_app)
 
 
 def build_flow() -> Graph:

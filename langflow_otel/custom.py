@@ -233,7 +233,7 @@ def record_retry(attempt: Any, delay_s: float = 0.0, error: BaseException | None
             return
         if hasattr(attempt, "attempt_number"):
             outcome, sleep = attempt.outcome, attempt.next_action
-            error = outcome.exception() if outcome is not None and outcome.failed else None
+            error = None if outcome is None else outcome.exception()
             attempt, delay_s = attempt.attempt_number, 0.0 if sleep is None else sleep.sleep
         run.component.retried(attempt, delay_s, error)
 

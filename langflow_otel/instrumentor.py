@@ -18,7 +18,7 @@ from langflow_otel.hooks.versions import INSTALL_HINT, OLDEST_LFX, lfx_is_instal
 from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
-from langflow_otel.settings import Settings
+from langflow_otel.settings import ScrapeSettings, Settings
 
 logger = logging.getLogger("langflow_otel")
 
@@ -66,6 +66,11 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         """Where this process answers a scrape; None if it does not, or if a sibling worker does."""
         return None if self._pipeline is None else self._pipeline.url
 
+    @property
+    def scrape_settings(self) -> ScrapeSettings | None:
+        """How a scrape is answered; None while instrumentation is off, or if nobody asked for a scrape."""
+        return None if self._pipeline is None else self._pipeline.settings.scrape
+
     def instrumentation_dependencies(self) -> Collection[str]:
         return (f"lfx >= {OLDEST_LFX}",)
 
@@ -94,19 +99,20 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
             return
         try:
             self._choice = choose_tracer_provider(settings, kwargs.get("tracer_provider"))
-            pipeline = MetricsPipeline(settings, queue_readings, already_pushed, kwargs.get("meter_provider"))
+            self._pipeline = pipeline = MetricsPipeline(
+                settings, queue_readings, already_pushed, kwargs.get("meter_provider")
+            )
         except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
             logger.error(REFUSED, type(exc).__name__, exc)
             self._uninstrument()
             return
         if self._choice is None and not pipeline.wanted:
-            pipeline.close()
+            self._uninstrument()
             logger.warning(NOTHING_TO_DO)
             return
         warning = unknown_version_warning()
         if warning:
             logger.warning("%s", warning)
-        self._pipeline = pipeline
         set_active_recorder(
             Recorder(
                 None if self._choice is None else self._choice.provider,

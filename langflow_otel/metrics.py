@@ -14,19 +14,25 @@ reaches the flow; a wrong definition raises at once.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import threading
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Final, NoReturn, TypeVar
 
 from opentelemetry import context as otel_context
 
+from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.instruments import Recording
 from langflow_otel.recording.labels import Cap
-from langflow_otel.recording.metrics import CATALOGUE, OTHER, SECONDS, Kind, Metric
+from langflow_otel.recording.metrics import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
+
+logger = logging.getLogger("langflow_otel")
 
 MAX_SERIES: Final = 500
 """Label combinations of one instrument with series of their own; further ones are counted as ``other``."""
@@ -34,9 +40,9 @@ MAX_SERIES: Final = 500
 _DEFAULT_BUCKETS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4)
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.]{0,254}")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
-_RESERVED_LABELS = frozenset({"le", "worker", "quantile"})
-
-_RECORD = Guard("metrics.author")
+# The last three are names of arguments: a label is given as one.
+_RESERVED_LABELS = frozenset({"le", "worker", "quantile", "self", "amount", "value"})
+_MAX_UNIT = 63
 
 
 class _Instrument:
@@ -44,27 +50,42 @@ class _Instrument:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        self._owner: RunMetrics | None = None
-        self._cap = Cap("", 0)
-        self._series: dict[tuple[str, ...], Recording] = {}
+        self._names = frozenset(metric.labels)
+        self._guard = Guard(f"metrics.author.{metric.name}")
+        self._kept: _Kept | None = None
 
     def _recording(self, labels: dict[str, str]) -> Recording | None:
         recorder = active_recorder()
         owner = None if recorder is None else recorder.metrics
         if owner is None:
             return None
-        if owner is not self._owner:
-            self._owner, self._series = owner, {}
-            self._cap = Cap(f"label combinations of {self.metric.name}", MAX_SERIES)
-        if len(labels) != len(self.metric.labels):
-            raise ValueError(f"{self.metric.name} has the labels {list(self.metric.labels)}, not {sorted(labels)}")
-        values = tuple(str(labels[name]) for name in self.metric.labels)
-        found = self._series.get(values)
+        kept = self._kept
+        if kept is None or kept.owner is not owner:
+            kept = self._kept = _Kept(owner, Cap(f"label combinations of {self.metric.name}", MAX_SERIES))
+        if labels.keys() != self._names:
+            self._refuse(f"it has the labels {list(self.metric.labels)}, not {sorted(labels)}")
+        values = tuple([str(labels[name]) for name in self.metric.labels])
+        found = kept.series.get(values)
         if found is None:
-            if not self._cap.has_room(values):
+            if not kept.cap.has_room(values):
                 values = tuple(OTHER for _ in values)
-            found = self._series.setdefault(values, owner.instruments.recording(self.metric, *values))
+            found = kept.series.setdefault(values, owner.instruments.recording(self.metric, *values))
         return found
+
+    def _refuse(self, why: str) -> NoReturn:
+        # Said by itself: the guard tells nobody what an error's message says.
+        if not guard.faults[self._guard.step]:
+            logger.warning("The metric %s left out what it was given: %s.", self.metric.name, why)
+        raise ValueError(f"{self.metric.name}: {why}")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The series of one instrument, while these metrics are active."""
+
+    owner: RunMetrics
+    cap: Cap
+    series: dict[tuple[str, ...], Recording] = field(default_factory=dict)
 
 
 class Counter(_Instrument):
@@ -73,9 +94,9 @@ class Counter(_Instrument):
     def add(self, amount: float = 1, **labels: str) -> None:
         """Add a number that is not negative. All labels of the definition must be given."""
         if active_recorder() is not None:
-            with _RECORD:
+            with self._guard:
                 if not 0 <= amount < math.inf:
-                    raise ValueError(f"{self.metric.name} cannot go up by {amount}")
+                    self._refuse(f"it cannot go up by {amount}")
                 recording = self._recording(labels)
                 if recording is not None:
                     recording.add(amount)
@@ -86,9 +107,11 @@ class Gauge(_Instrument):
     as the label ``worker``."""
 
     def set(self, value: float, **labels: str) -> None:
-        """Set the value. All labels of the definition must be given."""
+        """Set a finite value. All labels of the definition must be given."""
         if active_recorder() is not None:
-            with _RECORD:
+            with self._guard:
+                if not math.isfinite(value):
+                    self._refuse(f"it cannot be set to {value}")
                 recording = self._recording(labels)
                 if recording is not None:
                     recording.set(float(value))
@@ -98,18 +121,35 @@ class Histogram(_Instrument):
     """Counts values in buckets."""
 
     def record(self, value: float, **labels: str) -> None:
-        """Record one finite value, in the unit of the definition. All its labels must be given."""
+        """Record one finite value that is not negative, in the unit of the definition. All its labels must be
+        given."""
         if active_recorder() is not None:
-            with _RECORD:
-                if not math.isfinite(value):
-                    raise ValueError(f"{self.metric.name} cannot record {value}")
+            with self._guard:
+                # OpenTelemetry takes no other values, and the scrape must say the same.
+                if not 0 <= value < math.inf:
+                    self._refuse(f"it cannot record {value}")
                 recording = self._recording(labels)
                 if recording is not None:
                     recording.record(value, otel_context.get_current())
 
 
+def _names_of(metric: Metric) -> set[str]:
+    """Every name that it takes: in OpenTelemetry, where case does not count, and in the two formats of a
+    scrape, where a.b and a_b are one."""
+    name = metric.prometheus_name
+    names = {metric.name.lower(), name}
+    if metric.kind == "counter":
+        family = name.removesuffix("_total")
+        names |= {family, f"{family}_created"}
+    if metric.kind == "histogram":
+        names |= {f"{name}_{part}" for part in ("bucket", "count", "created", "sum")}
+    return names
+
+
+_taken_by_us = {"target_info"}.union(*map(_names_of, (*CATALOGUE, FLOW_WINDOW, COMPONENT_WINDOW)))
 _defined: dict[str, _Instrument] = {}
-_catalogue = {metric.prometheus_name for metric in CATALOGUE} | {"target_info"}
+"""Instruments by each of their names."""
+_defining = threading.Lock()
 
 InstrumentType = TypeVar("InstrumentType", bound=_Instrument)
 
@@ -162,22 +202,28 @@ def _define(
     labels: Sequence[str],
     buckets: tuple[float, ...] = (),
 ) -> InstrumentType:
+    if isinstance(labels, str):
+        raise ValueError(f"{name}: labels must be a list of names, not {labels!r}")
     metric = Metric(name, kind, unit, description, tuple(labels), buckets, per_worker=kind == "gauge")
     _check(metric)
-    # Two names may become one in the scrape, such as a.b and a_b.
-    known = _defined.get(metric.prometheus_name)
-    if known is None:
-        known = _defined.setdefault(metric.prometheus_name, make(metric))
-    if known.metric != metric:
-        raise ValueError(f"{name} is defined already, and differently: {known.metric}, now {metric}")
-    return known  # type: ignore[return-value]  # the same kind means the same class
+    names = _names_of(metric)
+    with _defining:
+        for known in (_defined[taken] for taken in names if taken in _defined):
+            if known.metric != metric:
+                raise ValueError(f"{name} is defined already, and differently: {known.metric}, now {metric}")
+            return known  # type: ignore[return-value]  # the same kind means the same class
+        made = make(metric)
+        _defined.update(dict.fromkeys(names, made))
+    return made
 
 
 def _check(metric: Metric) -> None:
     if not _NAME.fullmatch(metric.name):
         raise ValueError(f"{metric.name!r} is no name for a metric: letters, digits, '_' and '.', a letter first")
-    if metric.prometheus_name in _catalogue:
+    if _names_of(metric) & _taken_by_us:
         raise ValueError(f"{metric.name} is a metric of langflow-otel itself")
+    if len(metric.unit) > _MAX_UNIT or not metric.unit.isascii():
+        raise ValueError(f"{metric.name}: {metric.unit!r} is no unit: at most {_MAX_UNIT} ASCII characters")
     for label in metric.labels:
         if not _LABEL.fullmatch(label) or label in _RESERVED_LABELS:
             raise ValueError(f"{metric.name}: {label!r} cannot be a label")

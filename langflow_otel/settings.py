@@ -95,7 +95,7 @@ class Settings:
             otlp=otlp_target(env, "TRACES", problems) if "otlp" in exporters else None,
             trace_file=value["LANGFLOW_OTEL_TRACE_FILE"],
             metrics_console="console" in metric_exporters,
-            metrics_default=not env.get("OTEL_METRICS_EXPORTER", "").strip(),
+            metrics_default=metric_exporters == ("otlp",),
             metrics_otlp=otlp_target(env, "METRICS", problems) if "otlp" in metric_exporters else None,
             scrape=_scrape(value) if "prometheus" in metric_exporters else None,
             window_s=value["LANGFLOW_OTEL_WINDOW"],

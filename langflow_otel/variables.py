@@ -88,7 +88,8 @@ def _metric_labels(text: str) -> tuple[str, ...]:
 
 def _host(text: str) -> str:
     host = text.strip().removeprefix("[").removesuffix("]")
-    if not host or "/" in host or any(map(str.isspace, host)):
+    # One colon is that of a port, which has a variable of its own; an IPv6 address has more.
+    if not host or "/" in host or host.count(":") == 1 or any(map(str.isspace, host)):
         raise ValueError(text)
     return host
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 
+# Before gRPC is imported: its own handling of forks waits for ever in a child that forks again.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
 import pytest
 
 from langflow_otel.recording import guard

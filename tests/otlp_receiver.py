@@ -12,6 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    MetricsServiceServicer,
+    add_MetricsServiceServicer_to_server,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -20,6 +28,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, ScopeMetrics
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
@@ -27,17 +36,26 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 class Request:
     """One request as it came in. Header names are in lower case; gRPC has no path."""
 
-    message: ExportTraceServiceRequest
+    message: Any
     headers: dict[str, str]
     path: str = ""
 
 
 @dataclass
 class Receiver:
-    """Attributes: address: host:port, without a scheme."""
+    """What came in.
+
+    Attributes:
+        address: host:port, without a scheme.
+        requests: Those with spans.
+        metric_requests: Those with metrics; over HTTP, those with "metrics" in the path.
+        status: What HTTP requests are answered with.
+    """
 
     address: str
     requests: list[Request] = field(default_factory=list)
+    metric_requests: list[Request] = field(default_factory=list)
+    status: int = 200
 
     @property
     def spans(self) -> dict[str, Span]:
@@ -49,6 +67,15 @@ class Receiver:
             for scope_spans in resource_spans.scope_spans
             for span in scope_spans.spans
         }
+
+    def scopes(self, request: int = -1) -> list[ScopeMetrics]:
+        """What one request with metrics brought, by scope; by default the last one."""
+        message: Any = self.metric_requests[request].message
+        return [scope for resource in message.resource_metrics for scope in resource.scope_metrics]
+
+    def metrics(self, request: int = -1) -> dict[str, Metric]:
+        """The metrics of one request by name."""
+        return {metric.name: metric for scope in self.scopes(request) for metric in scope.metrics}
 
 
 @contextmanager
@@ -68,7 +95,14 @@ def _grpc_receiver() -> Iterator[Receiver]:
             receiver.requests.append(Request(request, headers))
             return ExportTraceServiceResponse()
 
+    class MetricsService(MetricsServiceServicer):  # type: ignore[misc]
+        def Export(self, request: Any, context: Any) -> Any:
+            headers = {key: str(value) for key, value in context.invocation_metadata()}
+            receiver.metric_requests.append(Request(request, headers))
+            return ExportMetricsServiceResponse()
+
     add_TraceServiceServicer_to_server(Service(), server)
+    add_MetricsServiceServicer_to_server(MetricsService(), server)
     server.start()
     try:
         yield receiver
@@ -84,10 +118,15 @@ def _http_receiver() -> Iterator[Receiver]:
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             headers = {key.lower(): value for key, value in self.headers.items()}
-            receiver.requests.append(Request(ExportTraceServiceRequest.FromString(body), headers, self.path))
-            self.send_response(200)
+            if "metrics" in self.path:
+                message = ExportMetricsServiceRequest.FromString(body)
+                receiver.metric_requests.append(Request(message, headers, self.path))
+            else:
+                receiver.requests.append(Request(ExportTraceServiceRequest.FromString(body), headers, self.path))
+            self.send_response(receiver.status)
             self.send_header("Content-Type", "application/x-protobuf")
             self.end_headers()
+            # The same for both signals: nothing was rejected.
             self.wfile.write(ExportTraceServiceResponse().SerializeToString())
 
         def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 _PIPE_WIDTH = 120
 _MAX_MESSAGE = 240
@@ -64,6 +65,12 @@ def give_up(problem: str, code: int = BAD_INPUT) -> NoReturn:
     raise typer.Exit(code)
 
 
+def heading(console: Console, title: str, detail: str = "") -> None:
+    """What a block of lines is about, after an empty line."""
+    console.print()
+    console.print(Text().append(title, "bold").append(f"  {detail}" if detail else "", "dim"), soft_wrap=True)
+
+
 def in_words(seconds: float | None) -> str:
     """``<0.1 ms``, ``0.4 ms``, ``87 ms``, ``1.23 s``; a dash for None."""
     if seconds is None:
@@ -74,6 +81,22 @@ def in_words(seconds: float | None) -> str:
     if milliseconds < 0.1:
         return "<0.1 ms"
     return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
+def in_percent(percent: float) -> str:
+    """``0 %``, ``<0.1 %``, ``5.0 %``, ``33 %``."""
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    return f"{percent:.1f} %" if 0 < percent < 9.95 else f"{percent:.0f} %"
+
+
+def in_bytes(size: float) -> str:
+    """``512 B``, ``1.5 KiB``, ``230 MiB``."""
+    units = ["B", "KiB", "MiB", "GiB"]
+    while size >= 1023.5 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.0f} {units[0]}" if size >= 99.95 or units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def shortened(line: str) -> str:
@@ -103,6 +126,19 @@ class Warnings(logging.Handler):
             logger = logging.getLogger(name)
             logger.handlers = [self]
             logger.propagate = False
+
+
+def fitted(text: Text, width: int, glyphs: Glyphs) -> Text:
+    """Cut to this width; rich's own ellipsis is not for every encoding."""
+    if text.cell_len > width:
+        text.truncate(max(width - len(glyphs.ellipsis), 0))
+        text.append(glyphs.ellipsis)
+    return text
+
+
+def printable(value: object) -> str:
+    """On one line and without control codes, whoever named it."""
+    return "".join(sign if sign.isprintable() else " " for sign in str(value))
 
 
 def never_fail_on_a_sign() -> None:

@@ -1,4 +1,4 @@
-"""What the demo shows of its runs. All of it is read back from the trace file."""
+"""What the demo shows of its runs. All of it is read back: from the trace file, and from the scrape endpoint."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from langflow_otel.cli.console import FAILED, give_up, make_console
+from langflow_otel.cli.console import FAILED, give_up, heading, make_console
+from langflow_otel.cli.metrics_view import Figures, metrics_view
 from langflow_otel.cli.stats_view import stats_view
-from langflow_otel.cli.tracing import destinations
+from langflow_otel.cli.tracing import metric_destinations, trace_destinations
 from langflow_otel.cli.tree_view import tree_view
 from langflow_otel.insights.components import component_stats
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
@@ -22,20 +23,30 @@ from langflow_otel.settings import Settings
 _PICTURE_WIDTH = 110
 NEXT_STEPS = (
     ("send it to a collector", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 langflow-otel demo"),
-    ("trace your own server", "the same variable, and: opentelemetry-instrument langflow run"),
+    ("watch it in Prometheus", "langflow-otel demo --serve"),
+    ("trace your own server", "the variable above, and: opentelemetry-instrument langflow run"),
+    ("scrape your own server", "OTEL_METRICS_EXPORTER=prometheus opentelemetry-instrument langflow run"),
     ("see inside your own node", "from langflow_otel import traced, then @traced above any method"),
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """The demo's traces: one tree for each run."""
+    """The demo's traces, one tree for each run, and its metrics.
+
+    Attributes:
+        url: Where the metrics were read.
+        is_live: They can still be read there.
+    """
 
     roots: list[TraceSpan]
     settings: Settings
+    figures: Figures
+    url: str
+    is_live: bool
 
     @classmethod
-    def read(cls, settings: Settings, session: str) -> Report:
+    def read(cls, settings: Settings, session: str, figures: Figures, url: str, *, is_live: bool) -> Report:
         """The runs of this demo; the file may hold older ones, and a server may write there as well."""
         path = settings.trace_file
         if path is None:
@@ -49,7 +60,7 @@ class Report:
         ]
         if not roots:
             give_up(f"no run was recorded in {path}; is OTEL_TRACES_SAMPLER set?", FAILED)
-        return cls(roots, settings)
+        return cls(roots, settings, figures, url, is_live)
 
     @property
     def good_run(self) -> TraceSpan | None:
@@ -65,22 +76,31 @@ class Report:
         return next((root for root in self.roots if root.status == "error"), None)
 
     def show(self, console: Console) -> None:
-        """Both trees, the components, the trace file, and what to do next."""
+        """Both trees, the components, the metrics, where all that is, and what to do next."""
         for title, root in (("A good run", self.good_run), ("The failed run", self.failed_run)):
             if root is not None:
-                _heading(console, title, f"trace {root.trace_id}")
+                heading(console, title, f"trace {root.trace_id}")
                 console.print(tree_view(root, console))
-        _heading(console, "Components", f"all {len(self.roots)} runs")
+        heading(console, "Components", f"all {len(self.roots)} runs")
         console.print(stats_view(component_stats(self.roots), console))
-        self._show_destinations(console)
-        _heading(console, "Next")
-        console.print(_pairs(NEXT_STEPS), soft_wrap=True)
-
-    def _show_destinations(self, console: Console) -> None:
+        heading(console, "Metrics", "as Prometheus reads them")
+        console.print(metrics_view(self.figures, console))
+        _list(console, self._about_metrics())
         spans = sum(1 for root in self.roots for _ in root.walk())
-        _heading(console, "Traces", f"{len(self.roots)} of them, {spans} spans, OTLP JSON lines")
-        for line in destinations(self.settings):
-            console.print(Text(f"  {line}"), soft_wrap=True)
+        heading(console, "Traces", f"{len(self.roots)} of them, {spans} spans, OTLP JSON lines")
+        _list(console, trace_destinations(self.settings))
+        if not self.is_live:
+            heading(console, "Next")
+            console.print(_pairs(NEXT_STEPS, console.width), soft_wrap=True)
+
+    def _about_metrics(self) -> list[str]:
+        if self.is_live:
+            return metric_destinations(self.settings, self.url)
+        return [
+            *metric_destinations(self.settings, None),
+            f"read from {self.url}, which closed with the demo",
+            "the same page, live: langflow-otel demo --serve",
+        ]
 
     def save_picture(self, path: Path) -> None:
         """The good run's tree as an SVG."""
@@ -96,11 +116,15 @@ class Report:
         make_console().print(f"picture saved: {path}", markup=False, soft_wrap=True)
 
 
-def _heading(console: Console, title: str, detail: str = "") -> None:
-    console.print()
-    console.print(Text().append(title, "bold").append(f"  {detail}" if detail else "", "dim"), soft_wrap=True)
+def _list(console: Console, lines: list[str]) -> None:
+    for line in lines:
+        console.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def _pairs(rows: tuple[tuple[str, str], ...]) -> Text:
-    width = max(len(left) for left, _ in rows)
-    return Text("\n").join(Text(f"  {left:<{width}}  ").append(right, "cyan") for left, right in rows)
+def _pairs(rows: tuple[tuple[str, str], ...], width: int) -> Text:
+    left_width = max(len(left) for left, _ in rows)
+    in_two_columns = left_width + max(len(right) for _, right in rows) + 4 <= width
+    gap = "  " if in_two_columns else "\n    "
+    return Text("\n").join(
+        Text(f"  {left:<{left_width if in_two_columns else 0}}{gap}").append(right, "cyan") for left, right in rows
+    )

@@ -36,16 +36,18 @@ def _options(
 
 @app.command()
 def demo(
+    serve: Annotated[bool, typer.Option("--serve", help="Go on until Ctrl-C, a run a second, to be scraped.")] = False,
     svg: Annotated[Optional[Path], typer.Option(hidden=True, help="Save the good run's tree as SVG.")] = None,  # noqa: UP045 - Typer on Python 3.10
 ) -> None:
-    """Run a sample flow 20 times and show its traces.
+    """Run a sample flow 20 times and show its traces and metrics.
 
     It needs LangFlow, but no network and no key. Where OTEL_EXPORTER_OTLP_ENDPOINT or
-    LANGFLOW_OTEL_TRACE_FILE is set, the traces go there as well.
+    LANGFLOW_OTEL_TRACE_FILE is set, the traces go there as well. While it runs, its metrics can be scraped
+    at OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, or at any free port if that one is taken.
     """
     from langflow_otel.cli import demo as command
 
-    command.demo(svg)
+    command.demo(svg, serve=serve)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

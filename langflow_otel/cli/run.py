@@ -9,15 +9,20 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel.cli.console import BAD_INPUT, FAILED, Warnings, give_up, make_console, shortened
 from langflow_otel.cli.tracing import destinations, tracing
 from langflow_otel.cli.tree_view import tree_view
+from langflow_otel.export.counting import CountingMetricExporter
+from langflow_otel.export.providers import otlp_metric_exporter
+from langflow_otel.export.resources import langflow_resource
 from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk, without_scope
 from langflow_otel.recording import semconv
@@ -93,13 +98,23 @@ def _run_traced(flow: Path, arguments: list[str], settings: Settings) -> None:
     if settings.console:
         # Standard output belongs to the result.
         processors.append(SimpleSpanProcessor(ConsoleSpanExporter(out=stderr)))
+    meters = _meters_on(stderr, settings) if settings.metrics_console else None
     settings = replace(settings, enabled="true", console=False)
     # With an OTLP endpoint, LangFlow from 1.12 on sends traces of its own from here.
-    with tracing(settings, *processors, own_process=settings.otlp is None):
+    with tracing(settings, *processors, own_process=settings.otlp is None, meter_provider=meters) as going_on:
         code, stdout = _lfx_run(arguments)
         roots = build_trees(without_scope(from_sdk(kept.get_finished_spans()), semconv.LANGFLOW_SCOPE))
         # Before the traces are sent, which may take a while: nobody who reads the result waits for that.
-        _report(flow, _Result(code, stdout, roots), settings)
+        _report(flow, _Result(code, stdout, roots), destinations(settings, going_on.scrape_url))
+
+
+def _meters_on(stderr: TextIO, settings: Settings) -> MeterProvider:
+    """Pushes metrics to where the settings say, with standard error as the console."""
+    exporters: list[MetricExporter] = [ConsoleMetricExporter(out=stderr)]
+    if settings.metrics_otlp is not None:
+        exporters.append(CountingMetricExporter(otlp_metric_exporter(settings.metrics_otlp)))
+    readers = [PeriodicExportingMetricReader(exporter) for exporter in exporters]
+    return MeterProvider(metric_readers=readers, resource=langflow_resource(settings))
 
 
 def _lfx_run(arguments: list[str]) -> tuple[int, str]:
@@ -116,7 +131,7 @@ def _lfx_run(arguments: list[str]) -> tuple[int, str]:
     return code if isinstance(code, int) else FAILED, stdout.getvalue()
 
 
-def _report(flow: Path, result: _Result, settings: Settings) -> None:
+def _report(flow: Path, result: _Result, places: Sequence[str]) -> None:
     if result.code == BAD_INPUT:  # wrong options; lfx has said so
         raise typer.Exit(BAD_INPUT)
     if result.never_ran:
@@ -126,7 +141,7 @@ def _report(flow: Path, result: _Result, settings: Settings) -> None:
     console = make_console(stderr=True)
     for root in result.roots:
         console.print(tree_view(root, console))
-    for line in destinations(settings):
+    for line in places:
         console.print(line, style="dim", soft_wrap=True, markup=False)
     if result.code != 0:
         give_up(f"the flow failed: {result.error}", FAILED)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, Group
 from rich.text import Text
 
-from langflow_otel.cli.console import Glyphs, glyphs_of, in_words
+from langflow_otel.cli.console import Glyphs, fitted, glyphs_of, in_words, printable
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
 from langflow_otel.recording import semconv
 
@@ -84,10 +84,10 @@ class _View:
         yield self._with_time(label, span)
         if facts and not on_one_line:
             lead = place.below + (self._glyphs.down if has_children else " " * len(self._glyphs.down))
-            yield self._fitted(Text().append(lead, "dim").append_text(facts), self._width)
+            yield fitted(Text().append(lead, "dim").append_text(facts), self._width, self._glyphs)
 
     def _with_time(self, label: Text, span: TraceSpan) -> Text:
-        label = self._fitted(label, self._label_width)
+        label = fitted(label, self._label_width, self._glyphs)
         label.pad_right(self._label_width - label.cell_len)
         label.append(f" {in_words(span.duration_s):>{_DURATION_WIDTH}}{_GAP}")
         return label.append(self._bar(span), _bar_style(span))
@@ -109,20 +109,8 @@ class _View:
 
     def _skipped_line(self, event: SpanEvent, place: _Place) -> Text:
         name = event.attributes.get(semconv.COMPONENT_DISPLAY_NAME, event.attributes.get(semconv.COMPONENT_ID))
-        line = f"{place.lead}{self._glyphs.skipped} {semconv.COMPONENT} {_printable(name)}{_GAP}skipped"
-        return self._fitted(Text(line, "dim"), self._width)
-
-    def _fitted(self, text: Text, width: int) -> Text:
-        """Cut to this width; rich's own ellipsis is not for every encoding."""
-        if text.cell_len <= width:
-            return text
-        text.truncate(width - len(self._glyphs.ellipsis))
-        return text.append(self._glyphs.ellipsis)
-
-
-def _printable(value: object) -> str:
-    """On one line and without control codes, whoever named it."""
-    return "".join(sign if sign.isprintable() else " " for sign in str(value))
+        line = f"{place.lead}{self._glyphs.skipped} {semconv.COMPONENT} {printable(name)}{_GAP}skipped"
+        return fitted(Text(line, "dim"), self._width, self._glyphs)
 
 
 def _in_order(span: TraceSpan) -> list[TraceSpan | SpanEvent]:
@@ -133,10 +121,10 @@ def _in_order(span: TraceSpan) -> list[TraceSpan | SpanEvent]:
 
 
 def _name(span: TraceSpan) -> Text:
-    operation, _, rest = _printable(span.name).partition(" ")
+    operation, _, rest = printable(span.name).partition(" ")
     if span.scope == semconv.SCOPE and rest and operation in _OPERATIONS:
         return Text().append(f"{operation} ", "dim").append(rest, "bold")
-    return Text(_printable(span.name))
+    return Text(printable(span.name))
 
 
 def _facts(span: TraceSpan, glyphs: Glyphs) -> Text:
@@ -154,7 +142,7 @@ def _error(span: TraceSpan) -> str:
     kind = str(span.attributes.get(semconv.ERROR_TYPE, "error"))
     messages = [event.attributes.get(semconv.EXCEPTION_MESSAGE) for event in span.events]
     told = next((str(message).strip() for message in messages if message), None)
-    return _printable(f"{kind}: {told.splitlines()[0]}" if told else kind)
+    return printable(f"{kind}: {told.splitlines()[0]}" if told else kind)
 
 
 def _iteration(span: TraceSpan) -> str:
@@ -185,7 +173,7 @@ def _authors(span: TraceSpan) -> Iterator[str]:
         return
     for name, value in span.attributes.items():
         if not name.startswith(_NOT_THE_AUTHORS):
-            yield _printable(f"{name}={value}")
+            yield printable(f"{name}={value}")
 
 
 def _bar_style(span: TraceSpan) -> str:

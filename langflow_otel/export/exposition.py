@@ -19,7 +19,8 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _LINES_IN_A_SLICE = 250
-_MAX_PREFIXES = 200_000
+
+_Prefixes = dict[tuple[Metric, tuple[str, ...], int | None], list[str]]
 
 
 @dataclass
@@ -27,12 +28,14 @@ class Row:
     """One series, over all workers or of one.
 
     Attributes:
+        metric: Like that of its family; the labels may be others.
         labels: Values of the metric's labels.
         values: Its cells; see :attr:`Metric.cells`.
         worker: Adds the label ``worker``.
         exemplars: One place for each bucket.
     """
 
+    metric: Metric
     labels: tuple[str, ...]
     values: Sequence[float]
     worker: int | None = None
@@ -51,50 +54,49 @@ class Renderer:
     """Makes the text of a scrape; remembers what does not change from one scrape to the next."""
 
     def __init__(self) -> None:
-        self._prefixes: dict[tuple[str, tuple[str, ...], tuple[str, ...], int | None], list[str]] = {}
+        self._prefixes: _Prefixes = {}
 
     def slices(self, families: Sequence[Family], *, openmetrics: bool) -> Iterator[str]:
         """The text, in parts of a few hundred lines."""
         lines: list[str] = []
+        used: _Prefixes = {}
         for family in families:
             if not family.rows:
                 continue
             lines.append(_header(family.metric, openmetrics))
             for row in family.rows:
-                self._render(family.metric, row, lines, openmetrics)
+                _render(row, self._prefixes_of(row, used), lines, openmetrics)
                 if len(lines) >= _LINES_IN_A_SLICE:
                     yield "".join(lines)
                     lines.clear()
         if openmetrics:
             lines.append("# EOF\n")
         yield "".join(lines)
+        # Only those of series that are still there: workers come and go, each with a label of its own.
+        self._prefixes = used
 
-    def _render(self, metric: Metric, row: Row, lines: list[str], openmetrics: bool) -> None:
-        prefixes = self._prefixes_of(metric, row)
-        if metric.kind != "histogram":
-            lines.append(f"{prefixes[0]}{_number(row.values[0])}\n")
-            return
-        total = 0.0
-        exemplars = row.exemplars if openmetrics else None
-        # The last of the values is the sum; the two last prefixes are those of sum and count.
-        for index in range(len(row.values) - 1):
-            total += row.values[index]
-            found = None if exemplars is None else exemplars[index]
-            lines.append(f"{prefixes[index]}{total!r}{'' if found is None else _exemplar(found)}\n")
-        lines.append(f"{prefixes[-2]}{_number(row.values[-1])}\n{prefixes[-1]}{total!r}\n")
-
-    def _prefixes_of(self, metric: Metric, row: Row) -> list[str]:
-        key = (metric.name, metric.labels, row.labels, row.worker)
-        found = self._prefixes.get(key)
-        if found is None:
-            if len(self._prefixes) > _MAX_PREFIXES:
-                self._prefixes.clear()
-            found = self._prefixes[key] = _prefixes(metric, row)
+    def _prefixes_of(self, row: Row, used: _Prefixes) -> list[str]:
+        key = (row.metric, row.labels, row.worker)
+        found = used[key] = self._prefixes.get(key) or _prefixes(row)
         return found
 
 
-def _prefixes(metric: Metric, row: Row) -> list[str]:
-    name = metric.prometheus_name
+def _render(row: Row, prefixes: Sequence[str], lines: list[str], openmetrics: bool) -> None:
+    if row.metric.kind != "histogram":
+        lines.append(f"{prefixes[0]}{_number(row.values[0])}\n")
+        return
+    total = 0.0
+    exemplars = row.exemplars if openmetrics else None
+    # The last of the values is the sum; the two last prefixes are those of sum and count.
+    for index in range(len(row.values) - 1):
+        total += row.values[index]
+        found = None if exemplars is None else exemplars[index]
+        lines.append(f"{prefixes[index]}{total!r}{'' if found is None else _exemplar(found)}\n")
+    lines.append(f"{prefixes[-2]}{_number(row.values[-1])}\n{prefixes[-1]}{total!r}\n")
+
+
+def _prefixes(row: Row) -> list[str]:
+    metric, name = row.metric, row.metric.prometheus_name
     pairs = [f'{label}="{_escaped(value)}"' for label, value in zip(metric.prometheus_labels, row.labels, strict=True)]
     if row.worker is not None:
         pairs.append(f'worker="{row.worker}"')

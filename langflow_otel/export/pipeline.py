@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import functools
 import logging
 import os
@@ -27,7 +29,7 @@ from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import Settings
+from langflow_otel.settings import ScrapeSettings, Settings
 from langflow_otel.version import __version__
 
 logger = logging.getLogger("langflow_otel")
@@ -35,6 +37,8 @@ logger = logging.getLogger("langflow_otel")
 _TICK_S = 0.25
 _SLOW_TICK_S = 5.0
 _TARGET_INFO = ("service.name", "service.namespace", "service.version", "deployment.environment.name")
+
+_ALONE = "Metrics of this worker cannot be shared with its siblings' (%s): a scrape shows one."
 
 _KEEP = Guard("metrics.keep")
 _READ = Guard("metrics.read")
@@ -67,11 +71,13 @@ class MetricsPipeline:
         self.memory = MemoryWatch()
         self._read_host = read_host
         self._cores = usable_cores()
+        self._info = _target_info(settings)
         self._gpu = GpuReader()
         self._endpoint: ScrapeEndpoint | None = None
         self._group: WorkerGroup | None = None
         self._common_pid = common_process()
-        self._told_about_port = False
+        self._told: set[str] = set()
+        self._hopeless = False
         self._open(choose_meter_provider(settings, given))
         _open_pipelines.add(self)
 
@@ -94,20 +100,11 @@ class MetricsPipeline:
         instruments = Instruments(store, meter)
         self.run_metrics = RunMetrics(instruments, self.settings)
         instruments.observe(metrics.DERIVED, lambda: self.run_metrics.derived(self._cores))
-        # Readers of their own: utilization is over the time since the reader's last reading.
-        pushed, scraped = SystemReader(), SystemReader()
-        instruments.observe(metrics.READ, functools.partial(self._read_to_push, pushed))
-        self.scrape = Scrape(
-            store,
-            own_pid=os.getpid(),
-            window_s=self.settings.window_s,
-            cores=self._cores,
-            read=functools.partial(self._read_machine, scraped),
-            info=_target_info(self.settings),
-        )
-        self.scrape.group = self._group
+        instruments.observe(metrics.READ, functools.partial(self._read_to_push, SystemReader()))
+        self.scrape = self._make_scrape(store)
         self._stopped = threading.Event()
-        self._keep(slowly=True)
+        with _KEEP:
+            self._keep(slowly=True)
         self._thread = threading.Thread(target=self._keep_on, name="langflow-otel-metrics", daemon=True)
         self._thread.start()
 
@@ -115,12 +112,28 @@ class MetricsPipeline:
         if self.settings.scrape is None or self._common_pid is None:
             return MemoryStore()
         try:
-            self._group = self._group or WorkerGroup(self._common_pid)
+            self._group = self._group or self._make_group(self._common_pid)
             return self._group.join()
         except OSError as exc:
-            logger.warning("Metrics of this worker cannot be shared with its siblings' (%s): a scrape shows one.", exc)
+            logger.warning(_ALONE, exc)
             self._group = None
             return MemoryStore()
+
+    def _make_group(self, common_pid: int) -> WorkerGroup:
+        return WorkerGroup(common_pid, max_values=self.settings.max_flows)
+
+    def _make_scrape(self, store: MemoryStore) -> Scrape:
+        scrape = Scrape(
+            store,
+            own_pid=os.getpid(),
+            window_s=self.settings.window_s,
+            cores=self._cores,
+            # A reader of its own: utilization is over the time since the reader's last reading.
+            read=functools.partial(self._read_machine, SystemReader()),
+            info=self._info,
+        )
+        scrape.group = self._group
+        return scrape
 
     def close(self) -> None:
         """Push what is there, free the port, stop the threads."""
@@ -156,26 +169,38 @@ class MetricsPipeline:
         self.memory.sample(resident_memory())
         if self.settings.scrape is None:
             return
-        leads = self._group is None or self._group.lead()
-        if leads and self._endpoint is None:
-            self._listen()
-        if leads and self._group is not None:
-            self._group.fold()
+        if self._leads() and self._endpoint is None and (slowly or not self._hopeless):
+            self._listen(self.settings.scrape)
         if slowly:
             self._publish()
 
-    def _listen(self) -> None:
-        scrape = self.settings.scrape
-        if scrape is None:
-            return
+    def _leads(self) -> bool:
+        """True if this process answers scrapes. Does what else a leader of workers does."""
+        if self._group is None:
+            return True
+        leads = False
+        try:
+            leads = self._group.lead()
+            if leads:
+                self._group.fold()
+        except OSError as exc:
+            self._warn_once("group", "%s cannot be kept in order: %s. It is tried again.", self._group.folder, exc)
+        return leads
+
+    def _listen(self, scrape: ScrapeSettings) -> None:
         try:
             self._endpoint = ScrapeEndpoint(scrape, self.scrape)
-        except OSError as exc:
-            if not self._told_about_port:
-                self._told_about_port = True
-                logger.warning("%s", port_problem(scrape, exc))
+        except (OSError, UnicodeError) as exc:  # The latter for what is no host name.
+            # Another address or a name server's answer comes later, if at all.
+            self._hopeless = getattr(exc, "errno", None) != errno.EADDRINUSE
+            self._warn_once("port", "%s", port_problem(scrape, exc))
             return
         logger.info("Prometheus metrics: %s", self._endpoint.url)
+
+    def _warn_once(self, about: str, message: str, *args: object) -> None:
+        if about not in self._told:
+            self._told.add(about)
+            logger.warning(message, *args)
 
     def _publish(self) -> None:
         """Put what only this process can read about itself where the scrape finds it, whoever answers it."""
@@ -212,20 +237,33 @@ class MetricsPipeline:
 
     def before_fork(self) -> None:
         """Make the folder that parent and children share, and lead: the port is the parent's."""
-        if self._endpoint is not None and self._group is None and self._common_pid is None:
+        if self.settings.scrape is not None and self._group is None and self._common_pid is None:
             self._common_pid = os.getpid()
-            self._group = self.scrape.group = WorkerGroup(os.getpid())
-            self._group.lead()
+            try:
+                self._group = self._make_group(self._common_pid)
+                self._group.lead()
+            except OSError as exc:
+                logger.warning(_ALONE, exc)
+                self._group = None
+            self.scrape.group = self._group
 
     def let_go(self) -> None:
-        """In the child: leave to the parent what is the parent's. What the child needs of its own it gets
-        with its first flow run; many a forked process never has one."""
+        """In the child: leave the parent's to the parent. What the child needs it gets with its first flow run, which
+        many never have. Little may be called in here: other modules have not got over the fork yet."""
         if self._endpoint is not None:
             self._endpoint.abandon()
             self._endpoint = None
         if self._group is not None:
-            self._group.step_down()
+            self._group.forked()
         self.run_metrics.instruments.store.close()
+        # What another thread of the parent held, nobody would ever release in the child.
+        self.run_metrics.instruments.store.lock._at_fork_reinit()  # type: ignore[attr-defined]
+        self._stopped = threading.Event()
+        self.scrape = self._make_scrape(MemoryStore())
+        # The parent may be in the middle of a push: its provider could wait for ever in the child.
+        if self.choice is not None and self.choice.own is not None:
+            atexit.unregister(self.choice.own.shutdown)
+        self.choice = None
         recorder = active_recorder()
         if recorder is not None and recorder.metrics is self.run_metrics:
             recorder.metrics = None

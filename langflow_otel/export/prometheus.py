@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
-import hmac
+import functools
 import logging
+import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from langflow_otel.export.credentials import BearerToken, certificate
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import ScrapeSettings
@@ -23,72 +26,19 @@ logger = logging.getLogger("langflow_otel")
 METRICS_PATH = "/metrics"
 HEALTH_PATH = "/-/healthy"
 _PATIENCE_S = 10.0
+"""For a client that says nothing, or reads nothing."""
+_REQUEST_LASTS_S = 30.0
+"""At most, from the connection or the answer before: a client may be slow without ever being silent."""
+_PAUSE_S = 0.1
 _MAX_CONNECTIONS = 32
 
 _PAGE = Guard("metrics.scrape")
 
-T = TypeVar("T")
 
-
-class WatchedFile:
-    """Something made from files; made again when one of them changes. Of a version that cannot be read,
-    for example half of one, the log says so once, and what was there before stays in force.
-
-    Args:
-        read: Makes it. Raises OSError or ValueError if the files are no good.
-    """
-
-    def __init__(self, paths: tuple[Path, ...], read: Callable[[], T]) -> None:
-        self._paths = paths
-        self._read = read
-        self._version: object = None
-        self._value: Any = None
-        self._lock = threading.Lock()
-
-    def get(self) -> Any:
-        with self._lock:
-            version = [self._version_of(path) for path in self._paths]
-            if version != self._version:
-                self._version = version
-                try:
-                    self._value = self._read()
-                except (OSError, ValueError) as exc:
-                    names = " and ".join(map(str, self._paths))
-                    logger.warning("%s cannot be used for the scrape endpoint: %s", names, exc)
-            return self._value
-
-    @staticmethod
-    def _version_of(path: Path) -> object:
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-class BearerToken:
-    """The token that a scrape must bring, from a file that may change."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = WatchedFile((path,), lambda: _token_in(path))
-
-    def problem(self, authorization: str | None) -> str | None:
-        """Why this ``Authorization`` header is refused; None if it is right. Takes the same time for any
-        wrong token of the same length."""
-        token: bytes | None = self._file.get()
-        if token is None:
-            return "the token file cannot be read"
-        scheme, _, given = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer":
-            return "no bearer token"
-        return None if hmac.compare_digest(given.strip().encode(), token) else "wrong bearer token"
-
-
-def _token_in(path: Path) -> bytes:
-    token = path.read_bytes().strip()
-    if not token:
-        raise ValueError("it is empty")
-    return token
+@functools.cache
+def bearer_token(path: Path) -> BearerToken:
+    """The one for this file."""
+    return BearerToken(path)
 
 
 class ScrapeEndpoint:
@@ -100,13 +50,14 @@ class ScrapeEndpoint:
 
     Raises:
         OSError: The address cannot be listened on.
+        UnicodeError: The host cannot be a name.
     """
 
     def __init__(self, settings: ScrapeSettings, scrape: Scrape) -> None:
         self._settings = settings
         self._server = _Server(settings, scrape)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="langflow-otel-scrape", daemon=True
+            target=self._server.serve_forever, args=(_PAUSE_S,), name="langflow-otel-scrape", daemon=True
         )
         self._thread.start()
 
@@ -132,9 +83,10 @@ class ScrapeEndpoint:
         self._server.socket.close()
 
 
-def port_problem(settings: ScrapeSettings, error: OSError) -> str:
+def port_problem(settings: ScrapeSettings, error: Exception) -> str:
     """One line on an address that cannot be listened on."""
-    reason = "something else listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+    taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    reason = "something else listens there" if taken else getattr(error, "strerror", None) or str(error)
     return (
         f"The scrape endpoint cannot listen on {settings.host}:{settings.port}: {reason}. It is tried again; set "
         "OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT to another address. Everything else works."
@@ -144,7 +96,7 @@ def port_problem(settings: ScrapeSettings, error: OSError) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 16
+    request_queue_size = _MAX_CONNECTIONS
 
     def __init__(self, settings: ScrapeSettings, scrape: Scrape) -> None:
         # What the host resolves to decides between IPv4 and IPv6; "localhost" means IPv4 where it can.
@@ -152,75 +104,107 @@ class _Server(ThreadingHTTPServer):
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         self.address_family = family
         self.scrape = scrape
-        self.token = None if settings.token_file is None else BearerToken(settings.token_file)
-        self._tls = None if settings.cert_file is None else _tls(settings.cert_file, settings.key_file)
+        self.token = None if settings.token_file is None else bearer_token(settings.token_file)
+        self._tls = None if settings.cert_file is None else certificate(settings.cert_file, settings.key_file)
         self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        super().__init__(address[:2], _Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
+        self._connections: dict[int, tuple[socket.socket, float]] = {}
+        super().__init__(address, _Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
+        # Read now: what is wrong with the files is said at the start, and not with the first scrape.
+        if self.token is not None:
+            self.token.problem(None)
+        if self._tls is not None:
+            self._tls.get()
 
     def server_bind(self) -> None:
         # Not HTTPServer's: it asks a name server for the name of the address.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # On Windows, it lets two servers have one port.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
+    def server_close(self) -> None:
+        super().server_close()
+        # Those who wait for a request are told that there will be none; an answer that is being sent gets through.
+        self._cut(socket.SHUT_RD, float("inf"))
+        free = 0
+        while free < _MAX_CONNECTIONS and self._places.acquire(timeout=1.0):
+            free += 1
+        for _ in range(free):
+            self._places.release()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE):
+                # The connection stays in the queue; asking again at once would only keep the processor busy.
+                time.sleep(_PAUSE_S)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except Exception:  # There is no room for another thread.
+            self._places.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(self._secured(request, client_address), client_address)
-        except _NotSecuredError:
-            self.shutdown_request(request)
+            # In the connection's own thread: a client that is slow to shake hands must not keep others waiting.
+            connection = request if self._tls is None else self._secured(request, self._tls.get())
+            self.wait_for(connection)
+            super().process_request_thread(connection, client_address)
+        except (ConnectionError, ssl.SSLEOFError):
+            logger.debug("%s went away before the TLS handshake", client_address[0])
+        except (OSError, ValueError) as exc:
+            logger.warning("Scrape refused: no TLS from %s: %s", client_address[0], exc)
         finally:
+            self._connections.pop(threading.get_ident(), None)
+            self.shutdown_request(request)
             self._places.release()
 
-    def _secured(self, request: Any, client_address: Any) -> Any:
-        """The connection inside TLS. The handshake is made here, in the connection's own thread: a client
-        that is slow about it must not keep others waiting."""
-        if self._tls is None:
-            return request
-        context: ssl.SSLContext | None = self._tls.get()
-        try:
-            if context is None:
-                raise OSError("no usable certificate")
-            request.settimeout(_PATIENCE_S)
-            return context.wrap_socket(request, server_side=True)
-        except OSError as exc:
-            logger.warning("Scrape refused: no TLS from %s: %s", client_address[0], exc)
-            raise _NotSecuredError from exc
+    def _secured(self, request: socket.socket, context: ssl.SSLContext | None) -> ssl.SSLSocket:
+        if context is None:
+            raise OSError("no usable certificate")
+        request.settimeout(_PATIENCE_S)
+        return context.wrap_socket(request, server_side=True)
+
+    def wait_for(self, connection: socket.socket) -> None:
+        """Give the connection of this thread time for one request."""
+        self._connections[threading.get_ident()] = connection, time.monotonic() + _REQUEST_LASTS_S
+
+    def service_actions(self) -> None:
+        self._cut(socket.SHUT_RDWR, time.monotonic())
+
+    def _cut(self, how: int, before_s: float) -> None:
+        for connection, deadline_s in tuple(self._connections.values()):
+            if deadline_s < before_s:
+                with suppress(OSError):
+                    # Not SSLSocket's: it would take away what the connection's thread works with.
+                    socket.socket.shutdown(connection, how)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that went away. socketserver would print a traceback.
         logger.debug("The scrape of %s broke off", client_address[0], exc_info=True)
 
 
-class _NotSecuredError(Exception):
-    """The client did not get through the TLS handshake."""
-
-
-def _tls(certificate: Path, key: Path | None) -> WatchedFile:
-    def load() -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
-        return context
-
-    return WatchedFile((certificate,) if key is None else (certificate, key), load)
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "langflow-otel"
     sys_version = ""
+    disable_nagle_algorithm = True
     timeout = _PATIENCE_S
     server: _Server
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            # A body is not read; it must not be taken for the next request, of another client behind a proxy.
+            self.close_connection = True
         if path == HEALTH_PATH:
             self._answer(HTTPStatus.OK, "text/plain; charset=utf-8", b"OK\n")
         elif path != METRICS_PATH:
@@ -259,9 +243,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         for name, value in headers:
             self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+        self.server.wait_for(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Scrapes that were answered are not worth a line."""

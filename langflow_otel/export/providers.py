@@ -6,10 +6,14 @@ not global. Contexts are shared all the same: our spans and LangFlow's form one 
 
 from __future__ import annotations
 
+import inspect
+import sys
 from dataclasses import dataclass
+from typing import Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
@@ -21,6 +25,8 @@ from langflow_otel.export.nested import NestedModelSpans
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
+
+_INSTRUMENTS: Final = (Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge)
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,17 @@ def build_meter_provider(settings: Settings) -> SdkMeterProvider:
     if settings.metrics_otlp is not None:
         exporters.append(CountingMetricExporter(otlp_metric_exporter(settings.metrics_otlp)))
     if settings.metrics_console:
-        exporters.append(ConsoleMetricExporter())
-    readers = [PeriodicExportingMetricReader(exporter) for exporter in exporters]
-    return SdkMeterProvider(metric_readers=readers, resource=langflow_resource(settings))
+        exporters.append(CountingMetricExporter(ConsoleMetricExporter()))
+    return SdkMeterProvider(metric_readers=list(map(_reader, exporters)), resource=langflow_resource(settings))
+
+
+def _reader(exporter: MetricExporter) -> PeriodicExportingMetricReader:
+    kwargs: dict[str, Any] = {}
+    # Newer SDKs count what is past 2,000 series of an instrument together. How many there are is for
+    # LANGFLOW_OTEL_MAX_FLOWS to say, and the scrape has them all.
+    if "cardinality_limits" in inspect.signature(PeriodicExportingMetricReader).parameters:
+        kwargs["cardinality_limits"] = dict.fromkeys(_INSTRUMENTS, sys.maxsize)
+    return PeriodicExportingMetricReader(exporter, **kwargs)
 
 
 def otlp_metric_exporter(target: OtlpTarget) -> MetricExporter:

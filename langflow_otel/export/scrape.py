@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import gzip
+import logging
+import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import add
 
 from langflow_otel.export.exposition import OPENMETRICS, TEXT, Family, Renderer, Row
+from langflow_otel.export.values_file import exact_sum
 from langflow_otel.export.workers import WorkerGroup, WorkerSeries
 from langflow_otel.recording.derived import derived_readings
 from langflow_otel.recording.metrics import Metric, Reading
 from langflow_otel.recording.store import Exemplar, MemoryStore
+
+logger = logging.getLogger("langflow_otel")
+
+_SERIES_IN_A_SLICE = 100
+"""Then the event loop's thread, which waits for the interpreter, has its turn."""
+
+_NOT_AT_ALL = re.compile(r"q\s*=\s*0(\.0*)?")
+
+_ALONE = (
+    "%s is gone (%s), where the workers share their numbers: a scrape shows those of one worker. Something cleans "
+    "up there; restart the workers to share again."
+)
 
 ReadWorkers = Callable[[Sequence[int]], Iterable[Reading]]
 
@@ -54,18 +70,20 @@ class Scrape:
         self._window_s = window_s
         self._cores = cores
         self._read = read
-        self._info = Family(
-            Metric("target.info", "gauge", "", "The service that these metrics are of.", tuple(info)),
-            [Row(tuple(info.values()), [1.0])],
-        )
+        target = Metric("target.info", "gauge", "", "The service that these metrics are of.", tuple(info))
+        self._info = Family(target, [Row(target, tuple(info.values()), [1.0])])
         self._renderer = Renderer()
+        self._one_at_a_time = threading.Lock()
+        self._told_about_group = False
 
     def page(self, accept: str, accept_encoding: str) -> Page:
         """The page in the format and the compression that these request headers ask for."""
-        openmetrics = "application/openmetrics-text" in accept
-        body = b"".join(self._slices(openmetrics))
+        openmetrics = _accepts(accept, "application/openmetrics-text")
+        # Many at once would take longer all together, and the interpreter from the event loop all the while.
+        with self._one_at_a_time:
+            body = b"".join(self._slices(openmetrics))
         headers = [("Vary", "Accept, Accept-Encoding")]
-        if _accepts_gzip(accept_encoding):
+        if _accepts(accept_encoding, "gzip", "*"):
             # The compressor lets other threads run.
             body = gzip.compress(body, compresslevel=5)
             headers.append(("Content-Encoding", "gzip"))
@@ -74,7 +92,6 @@ class Scrape:
     def _slices(self, openmetrics: bool) -> Iterator[bytes]:
         for text in self._renderer.slices(self.families(), openmetrics=openmetrics):
             yield text.encode()
-            # The event loop's thread waits for the interpreter: this is its turn.
             time.sleep(0)
 
     def families(self) -> list[Family]:
@@ -84,7 +101,9 @@ class Scrape:
         merged = _Merged(self._exemplars(), tell_workers_apart=self.group is not None)
         values = []
         for worker in workers:
-            for series in worker.series:
+            for number, series in enumerate(worker.series):
+                if not number % _SERIES_IN_A_SLICE:
+                    time.sleep(0)
                 cells = self._store.read(series)
                 values.append((series.metric, series.labels, cells))
                 merged.add(series.metric, series.labels, cells, worker.pid)
@@ -97,8 +116,18 @@ class Scrape:
         mine = WorkerSeries(self._own_pid, self._store.all_series())
         if self.group is None:
             return [mine]
-        found = self.group.gather()
-        return found if any(worker.pid == self._own_pid for worker in found) else [mine, *found]
+        try:
+            found = self.group.gather()
+        except FileNotFoundError as exc:
+            # Any other error may pass: then no answer at all, for a total that falls looks like a restart.
+            if not self._told_about_group:
+                self._told_about_group = True
+                logger.warning(_ALONE, self.group.folder, exc)
+            return [mine]
+        if all(worker.pid != self._own_pid for worker in found):
+            found.append(mine)
+        # This worker first, the dead ones last: where definitions of a metric differ, the first one wins.
+        return sorted(found, key=lambda worker: (worker.pid != self._own_pid, worker.pid is None))
 
     def _exemplars(self) -> dict[tuple[str, tuple[str, ...]], list[Exemplar | None]]:
         """This process's own: they are not in the files, and one worker's are as good as another's."""
@@ -118,7 +147,8 @@ class _Merged:
         self.families: dict[str, Family] = {}
         self._exemplars = exemplars
         self._apart = tell_workers_apart
-        self._rows: dict[tuple[str, tuple[str, ...]], Row] = {}
+        self._rows: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Row] = {}
+        self._addends: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[float]] = {}
 
     def add(self, metric: Metric, labels: tuple[str, ...], cells: Sequence[float], worker: int | None) -> None:
         if metric.kind == "window":
@@ -126,22 +156,32 @@ class _Merged:
         family = self.families.get(metric.name)
         if family is None:
             family = self.families[metric.name] = Family(metric)
-        if metric.per_worker:
-            family.rows.append(Row(labels, cells, worker if self._apart else None))
+        elif (metric.kind, metric.buckets) != (family.metric.kind, family.metric.buckets):
+            # Of a worker that runs other code, before or after a reload: it cannot be added up, nor shown twice.
             return
-        row = self._rows.get((metric.name, labels))
+        if metric.per_worker:
+            family.rows.append(Row(metric, labels, cells, worker if self._apart else None))
+            return
+        key = (metric.name, metric.labels, labels)
+        row = self._rows.get(key)
         if row is None:
-            row = Row(labels, cells, exemplars=self._exemplars.get((metric.name, labels)))
-            self._rows[metric.name, labels] = row
+            row = self._rows[key] = Row(metric, labels, cells, exemplars=self._exemplars.get((metric.name, labels)))
             family.rows.append(row)
         else:
-            row.values = list(map(add, row.values, cells))
+            # The last cell is no count but a sum of any numbers: added up the same way whoever comes first, for a
+            # total that falls by a rounding error looks like a restart.
+            addends = self._addends.setdefault(key, [row.values[-1]])
+            addends.append(cells[-1])
+            row.values = [*map(add, row.values[:-1], cells[:-1]), exact_sum(addends)]
 
 
-def _accepts_gzip(accept_encoding: str) -> bool:
-    """True unless the client rules it out with ``q=0`` or does not name it."""
-    for part in accept_encoding.split(","):
-        name, _, weight = part.strip().partition(";")
-        if name.strip() in ("gzip", "*"):
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+def _accepts(header: str, *names: str) -> bool:
+    """True if the header gives the first of these names that it holds a weight above 0 (RFC 9110, 12.4.2)."""
+    offered = {}
+    for part in header.lower().split(","):
+        name, *parameters = (text.strip() for text in part.split(";"))
+        offered[name] = parameters
+    for name in names:
+        if name in offered:
+            return not any(_NOT_AT_ALL.fullmatch(parameter) for parameter in offered[name])
     return False

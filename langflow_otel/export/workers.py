@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,8 +24,7 @@ from typing import BinaryIO
 
 import psutil
 
-from langflow_otel.export.values_file import FileStore, ValuesReader
-from langflow_otel.recording import window
+from langflow_otel.export.values_file import FileStore, ValuesReader, add_up
 from langflow_otel.recording.store import Series
 
 try:
@@ -37,6 +37,10 @@ logger = logging.getLogger("langflow_otel")
 _TOTAL = "total"
 _SUFFIX = ".values"
 _OUTLIVE_THEIR_WORKER = frozenset({"counter", "histogram", "window"})
+_MAX_VALUES = 1000
+"""Of one label in the total. Each worker caps its own, but over the years many workers have many."""
+_FOLDER_LASTS_S = 60.0
+"""A folder that changed so lately may be of a group that starts just now, in another container."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def common_process() -> int | None:
 def _is_fork_of(pid: int) -> bool:
     """True if that process runs the same program: gunicorn's worker and its arbiter do (they may be renamed to
     "gunicorn: worker" and "gunicorn: master"), its arbiter and a shell do not."""
-    with suppress(psutil.Error):
+    with suppress(psutil.Error, OSError):
         own, other = psutil.Process().cmdline(), psutil.Process(pid).cmdline()
         return own == other or "".join(other).startswith("gunicorn: master")
     return False
@@ -74,46 +78,52 @@ class WorkerGroup:
     Args:
         common_pid: The process that they have in common; it names the folder.
         root: Where the folders of all groups are.
+        max_values: Of one label in the total of the dead workers; further ones are counted together as ``other``.
 
     Raises:
-        OSError: The folder cannot be made, or somebody else could write to it.
+        OSError: The folder cannot be made, or somebody else could write to it; or, later, it is gone.
     """
 
-    def __init__(self, common_pid: int, root: Path | None = None) -> None:
+    def __init__(self, common_pid: int, root: Path | None = None, max_values: int = 0) -> None:
         self._root = _private_folder(root or _default_root())
         self.folder = self._root / f"{common_pid}-{_start_time(common_pid)}"
         self.folder.mkdir(mode=0o700, exist_ok=True)
+        self._max_values = max(max_values, _MAX_VALUES)
         self._readers: dict[str, ValuesReader] = {}
+        self._unreadable: set[str] = set()
         self._leader_lock: BinaryIO | None = None
+        self._fold_lock: BinaryIO | None = None
+        self._thread_lock = threading.Lock()
 
     def join(self) -> FileStore:
         """A file for this worker's numbers. It counts as alive until this process closes it or dies."""
         name = f"{os.getpid()}-{time.monotonic_ns()}"
         store = FileStore(self.folder / f".{name}")
-        fcntl.flock(store.file, fcntl.LOCK_EX)
-        store.path = store.path.rename(self.folder / f"{name}{_SUFFIX}")
+        try:
+            # Not the mapped file's own handle: its maps keep that one open after close(), and in forked children.
+            store.held = store.file.path.open("r+b")
+            fcntl.flock(store.held, fcntl.LOCK_EX)
+            store.file.path = store.file.path.rename(self.folder / f"{name}{_SUFFIX}")
+        except OSError:
+            store.close()
+            store.file.path.unlink(missing_ok=True)
+            raise
         return store
 
     def lead(self) -> bool:
         """True if this worker leads. Call it now and then: a dead leader's place is free at once."""
         if self._leader_lock is None:
             lock = (self.folder / "leader").open("ab")
-            if not _try_lock(lock):
+            if not _try_lock(lock, fcntl.LOCK_EX):
                 lock.close()
                 return False
             self._leader_lock = lock
             self._remove_old_folders()
         return True
 
-    def step_down(self) -> None:
-        """Let another worker lead. In a forked child: forget the parent's lock, which stays the parent's."""
-        if self._leader_lock is not None:
-            self._leader_lock.close()
-            self._leader_lock = None
-
     def gather(self) -> list[WorkerSeries]:
         """What all workers, living and dead, have written. Of the dead ones only what outlives them."""
-        with self._fold_lock(fcntl.LOCK_SH):
+        with self._while_nobody_folds(fcntl.LOCK_SH):
             return self._gather()
 
     def fold(self) -> None:
@@ -122,19 +132,31 @@ class WorkerGroup:
         Killed at any point, nothing is lost or counted twice: the new total, which names what it holds,
         replaces the old one at once.
         """
-        with self._fold_lock(fcntl.LOCK_EX):
+        with self._while_nobody_folds(fcntl.LOCK_EX):
             self._refresh()
-            dead = [reader for name, reader in self._readers.items() if name != _TOTAL and not _is_alive(reader)]
-            fresh = [reader for reader in dead if reader.path.name not in self._folded()]
+            dead = [reader for name, reader in self._readers.items() if name != _TOTAL and not _is_alive(reader.file)]
+            # First those that a leader before added, and then died: the next total does not name them any more.
+            folded = self._folded()
+            self._remove([reader for reader in dead if reader.path.name in folded])
+            fresh = [reader for reader in dead if reader.path.name not in folded]
             if fresh:
                 self._write_total(fresh)
-            for reader in dead:
-                reader.path.unlink(missing_ok=True)
-                self._forget(reader.path.name)
+                self._remove(fresh)
 
     def leave(self) -> None:
         """This process is done with the group. Its numbers stay for the others."""
-        self.step_down()
+        with self._thread_lock:
+            self._let_go()
+
+    def forked(self) -> None:
+        """In a forked child: what is open and locked is the parent's, and stays so."""
+        self._thread_lock = threading.Lock()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for lock in filter(None, (self._leader_lock, self._fold_lock)):
+            lock.close()
+        self._leader_lock = self._fold_lock = None
         for name in tuple(self._readers):
             self._forget(name)
 
@@ -145,17 +167,16 @@ class WorkerGroup:
         for name, reader in self._readers.items():
             if name in folded:
                 continue
-            alive = name != _TOTAL and _is_alive(reader)
+            alive = name != _TOTAL and _is_alive(reader.file)
             series = [each for each in reader.all_series() if alive or each.metric.kind in _OUTLIVE_THEIR_WORKER]
             found.append(WorkerSeries(int(name.partition("-")[0]) if alive else None, series))
         return found
 
     def _folded(self) -> frozenset[str]:
-        total = self._readers.get(_TOTAL)
-        if total is None:
+        if _TOTAL not in self._readers:
             return frozenset()
-        total.all_series()
-        return frozenset(total.notes)
+        self._readers[_TOTAL].all_series()
+        return frozenset(self._readers[_TOTAL].notes)
 
     def _refresh(self) -> None:
         """Readers for exactly the files that are there; the total's for its latest version."""
@@ -164,81 +185,91 @@ class WorkerGroup:
             self._forget(name)
         self._refresh_total()
         for name in names - self._readers.keys():
-            self._readers[name] = ValuesReader(self.folder / name)
+            self._open(name)
 
     def _refresh_total(self) -> None:
         path = self.folder / _TOTAL
         known = self._readers.get(_TOTAL)
-        if known is not None and os.fstat(known.file.fileno()).st_ino == path.stat().st_ino:
-            return
-        if path.exists():
-            self._readers[_TOTAL] = ValuesReader(path)
+        if path.exists() and (known is None or os.fstat(known.file.fileno()).st_ino != path.stat().st_ino):
+            self._forget(_TOTAL)
+            self._open(_TOTAL)
+
+    def _open(self, name: str) -> None:
+        try:
+            self._readers[name] = ValuesReader(self.folder / name)
+        except ValueError as exc:  # of another version of this library
+            if name not in self._unreadable:
+                self._unreadable.add(name)
+                logger.warning("%s. Its numbers are missing in the scrape.", exc)
 
     def _forget(self, name: str) -> None:
         reader = self._readers.pop(name, None)
         if reader is not None:
             reader.close()
 
+    def _remove(self, readers: list[ValuesReader]) -> None:
+        for reader in readers:
+            reader.path.unlink(missing_ok=True)
+            self._forget(reader.path.name)
+
     def _write_total(self, dead: list[ValuesReader]) -> None:
+        before = self._readers.get(_TOTAL)
+        series = [
+            each
+            for reader in [*([] if before is None else [before]), *dead]
+            for each in reader.all_series()
+            if each.metric.kind in _OUTLIVE_THEIR_WORKER
+        ]
         new = self.folder / ".total"
         new.unlink(missing_ok=True)
-        total = FileStore(new)
-        before = self._readers.get(_TOTAL)
-        for reader in [*([] if before is None else [before]), *dead]:
-            for each in reader.all_series():
-                if each.metric.kind in _OUTLIVE_THEIR_WORKER:
-                    _add(total.series(each.metric, each.labels), each)
-        for reader in dead:
-            total.note(reader.path.name)
-        total.close()
+        add_up(new, series, self._max_values, notes=[reader.path.name for reader in dead])
         new.replace(self.folder / _TOTAL)
         self._refresh_total()
 
     @contextmanager
-    def _fold_lock(self, how: int) -> Iterator[None]:
-        with (self.folder / "fold").open("ab") as lock:
-            fcntl.flock(lock, how)
-            yield
+    def _while_nobody_folds(self, how: int) -> Iterator[None]:
+        with self._thread_lock:
+            if self._fold_lock is None:
+                self._fold_lock = (self.folder / "fold").open("ab")
+            fcntl.flock(self._fold_lock, how)
+            try:
+                yield
+            finally:
+                # Said, and not left to close(): a child that another thread forks meanwhile has it open, too.
+                fcntl.flock(self._fold_lock, fcntl.LOCK_UN)
 
     def _remove_old_folders(self) -> None:
         """Of groups that are no more: neither their common process nor a worker lives."""
         for folder in self._root.iterdir():
             pid, _, start = folder.name.partition("-")
-            if folder != self.folder and pid.isdigit() and _start_time(int(pid)) != start and not _has_life(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            if folder == self.folder or not pid.isdigit() or _start_time(int(pid)) == start or _has_life(folder):
+                continue
+            with suppress(OSError):
+                if time.time() - folder.stat().st_mtime > _FOLDER_LASTS_S:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _add(into: Series, more: Series) -> None:
-    if into.metric.kind == "window":
-        window.merge(into.cells, more.cells)
-        return
-    for index, value in enumerate(more.cells):
-        into.cells[index] += value
-
-
-def _try_lock(file: BinaryIO) -> bool:
+def _try_lock(file: BinaryIO, how: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
 
 
-def _is_alive(reader: ValuesReader) -> bool:
+def _is_alive(file: BinaryIO) -> bool:
     """The worker holds its file's lock as long as it lives, whoever has its process id later."""
-    if _try_lock(reader.file):
-        fcntl.flock(reader.file, fcntl.LOCK_UN)
+    # Shared, so that two processes that ask at the same time do not take each other for the worker.
+    if _try_lock(file, fcntl.LOCK_SH):
+        fcntl.flock(file, fcntl.LOCK_UN)
         return False
     return True
 
 
 def _has_life(folder: Path) -> bool:
     for path in folder.glob(f"*{_SUFFIX}"):
-        with suppress(OSError, ValueError):
-            reader = ValuesReader(path)
-            alive = _is_alive(reader)
-            reader.close()
-            if alive:
+        with suppress(OSError), path.open("rb") as file:
+            if _is_alive(file):
                 return True
     return False
 

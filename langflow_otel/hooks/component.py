@@ -11,7 +11,7 @@ from langflow_otel.hooks.identity import component_info, loop_index, output_name
 from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
-from langflow_otel.hooks.usage import model_usage
+from langflow_otel.hooks.usage import ModelCall
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
@@ -100,8 +100,8 @@ def _is_from_cache(vertex: Any) -> bool:
 
 
 def _add_model(run: ComponentRun) -> None:
-    if run.model_component is not None:
-        run.used_model(model_usage(run.model_component))
+    if isinstance(run.model_component, ModelCall):
+        run.used_model(run.model_component.usage())
 
 
 async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
@@ -134,8 +134,8 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     if not run.class_known:
         run.class_known = True
         run.describe(replace(run.info, kind=component_kind(component._vertex, component)))
-    if run.info.kind in _USES_A_MODEL:
-        run.model_component = component
+    if run.info.kind in _USES_A_MODEL and run.model_component is None:
+        run.model_component = ModelCall(component)
     recorder = active_recorder()
     return recorder.start_output(output.name, run) if recorder is not None else None
 

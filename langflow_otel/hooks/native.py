@@ -29,6 +29,9 @@ def already_pushed() -> frozenset[str]:
     instance = getattr(known, "_instance", None)
     if instance is None or not instance.is_instrumented_by_opentelemetry:
         return frozenset()
-    readers: Any = getattr(metrics.get_meter_provider(), "_metric_readers", ())
+    provider: Any = metrics.get_meter_provider()
+    # Where the SDK keeps them has changed over its versions.
+    config = getattr(provider, "_sdk_config", None)
+    readers: Any = getattr(provider, "_metric_readers", None) or getattr(config, "metric_readers", ())
     pushes = any(type(reader).__name__ == "PeriodicExportingMetricReader" for reader in readers)
     return PUSHED_BY_LANGFLOW if pushes else frozenset()

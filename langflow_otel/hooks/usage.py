@@ -7,14 +7,35 @@ from typing import Any
 from langflow_otel.recording.facts import ModelUsage
 
 
-def model_usage(component: Any) -> ModelUsage:
+class ModelCall:
+    """A component that is about to call its model.
+
+    LangFlow keeps components for the next run of the same graph, and their tokens with them; it may then
+    answer from the values of the last run, or fail, without any call. So tokens that are there before are
+    not this execution's.
+    """
+
+    def __init__(self, component: Any) -> None:
+        self._component = component
+        self._tokens_before = _tokens(component)
+
+    def usage(self) -> ModelUsage:
+        """What the call used, once it is over."""
+        tokens = _tokens(self._component)
+        return model_usage(self._component, None if tokens is self._tokens_before else tokens)
+
+
+def _tokens(component: Any) -> Any:
+    return getattr(component, "_token_usage", None)
+
+
+def model_usage(component: Any, usage: Any) -> ModelUsage:
     """Model, provider and tokens of a component's own model call, as far as LangFlow knows them.
 
     Tokens come from the component itself and never from its message: a message carries the sum of
     everything upstream. LangFlow counts them since 1.9 (lfx 0.4).
     """
     selected = _selected_model(component)
-    usage = getattr(component, "_token_usage", None)
     return ModelUsage(
         model=_text(component, "model_name") or selected.get("name") or _text(component, "model"),
         provider=_text(component, "provider") or selected.get("provider"),

@@ -27,10 +27,11 @@ class EventLoopProbe:
 
     def watch_running_loop(self) -> None:
         """Watch the loop that runs here, if one does and it is not watched yet."""
-        loop = asyncio._get_running_loop()
-        if loop is not None and loop not in self._loops:
-            self._loops.add(loop)
-            self._wait(loop)
+        with _RECORD:
+            loop = asyncio._get_running_loop()
+            if loop is not None and loop not in self._loops:
+                self._loops.add(loop)
+                self._wait(loop)
 
     def stop(self) -> None:
         """No loop is watched from now on; what is scheduled does nothing."""

@@ -46,6 +46,7 @@ class Metric:
         buckets: Upper bounds of a histogram, without infinity.
         per_worker: With several workers its values cannot be added up: one series for each living worker,
             told apart by the label ``worker`` (the process id).
+        scraped_as: The name in the scrape, where the rule would give one that Prometheus's own linter refuses.
     """
 
     name: str
@@ -55,11 +56,14 @@ class Metric:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     per_worker: bool = False
+    scraped_as: str = ""
 
     @property
     def prometheus_name(self) -> str:
         """Name in the scrape: underscores, the unit spelled out, ``_total`` on counters
         (OpenTelemetry specification, "Prometheus and OpenMetrics compatibility")."""
+        if self.scraped_as:
+            return self.scraped_as
         name = "".join(char if char.isascii() and (char.isalnum() or char == ":") else "_" for char in self.name)
         suffix = _UNIT_SUFFIXES.get(self.unit, "")
         # A ratio is a suffix of gauges only.
@@ -282,13 +286,21 @@ PROCESS_DISK_IO: Final = Metric(
     ("disk.io.direction",),
     per_worker=True,
 )
-PROCESS_THREADS: Final = Metric("process.thread.count", "gauge", "{thread}", "Threads of the process.", per_worker=True)
+PROCESS_THREADS: Final = Metric(
+    "process.thread.count",
+    "gauge",
+    "{thread}",
+    "Threads of the process.",
+    per_worker=True,
+    scraped_as="process_threads",
+)
 PROCESS_OPEN_FILES: Final = Metric(
     "process.unix.file_descriptor.count",
     "gauge",
     "{file_descriptor}",
     "Open file descriptors of the process.",
     per_worker=True,
+    scraped_as="process_open_fds",
 )
 PROCESS_UPTIME: Final = Metric("process.uptime", "gauge", "s", "Time since the process started.", per_worker=True)
 SYSTEM_CPU_CORES: Final = Metric(
@@ -296,6 +308,7 @@ SYSTEM_CPU_CORES: Final = Metric(
     "gauge",
     "{cpu}",
     "CPU cores that this process may use: affinity and container limit, may be a fraction.",
+    scraped_as="system_cpu_cores",
 )
 SYSTEM_CPU_UTILIZATION: Final = Metric(
     "system.cpu.utilization", "gauge", "1", "Busy share of all CPU cores of the machine since the last reading."

@@ -121,8 +121,9 @@ class Recorder:
         """
         flow = within.flow if within is not None else None
         context = otel_context.get_current()
-        measures = self._measures_for(flow)
-        if not self._components_on or self._is_untraced(flow) or _suppressed(context):
+        suppressed = _suppressed(context)
+        measures = None if suppressed else self._measures_for(flow)
+        if not self._components_on or self._is_untraced(flow) or suppressed:
             run = ComponentRun(None, context, flow, self.settings, info, measures)
         else:
             context = _component_parent(within, context)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from opentelemetry.context import Context
 
@@ -30,13 +30,12 @@ _MAX_MODELS = 100
 _WINDOW_FIELDS = {"ok": window.OK, "error": window.FAILED}
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """How a run ended, for measuring it.
 
     Attributes:
         duration_s: From its start until its own code ended.
-        context: Where its span can be found, for exemplars; None where it has none.
+        context: Where its span, or else the one around it, can be found, for exemplars.
     """
 
     outcome: Outcome
@@ -53,9 +52,6 @@ class FlowMetrics:
         self.name = self._labels["flow"]
         self._durations: dict[tuple[str, str], Recording] = {}
         self._components: dict[tuple[str, str], Recording] = {}
-        store = owner.instruments.store
-        self.window = store.series(metrics.FLOW_WINDOW, (self.name,)).cells
-        self._average = store.series(metrics.FLOW_DURATION_EMA, (self.name,)).cells
         self._has_succeeded = False
         self._failing_since_s: float | None = None
 
@@ -71,24 +67,29 @@ class FlowMetrics:
             recording = self._durations[status, entry_point] = self._owner.recording(metrics.FLOW_DURATION, labels)
         recording.record(finished.duration_s, finished.context)
         if entry_point != NESTED:
-            self._owner.count(self.window, status)
+            self._owner.count(self._cells(metrics.FLOW_WINDOW), status)
         if status in _WINDOW_FIELDS:
             self._follow(finished)
 
     def _follow(self, finished: Finished) -> None:
         """The moving average, and the time to recovery: both depend on the order of the runs."""
-        # No run takes 0 s: that is the cell of a flow that has not run yet.
-        self._average[0] = next_average(self._average[0] or None, finished.duration_s)
-        now_s = self._owner.clock()
-        if finished.outcome.status == "error":
-            if self._has_succeeded and self._failing_since_s is None:
-                self._failing_since_s = now_s
-            return
-        self._has_succeeded = True
-        if self._failing_since_s is not None:
+        average = self._cells(metrics.FLOW_DURATION_EMA)
+        with self._owner.instruments.store.lock:
+            # No run takes 0 s: that is the cell of a flow that has not run yet.
+            average[0] = next_average(average[0] or None, finished.duration_s)
+            now_s, failing_since_s = self._owner.clock(), self._failing_since_s
+            if finished.outcome.status == "error":
+                if self._has_succeeded and failing_since_s is None:
+                    self._failing_since_s = now_s
+                return
+            self._has_succeeded, self._failing_since_s = True, None
+        if failing_since_s is not None:
             recovery = self._owner.recording(metrics.FLOW_RECOVERY_TIME, self._labels)
-            recovery.record(now_s - self._failing_since_s)
-            self._failing_since_s = None
+            recovery.record(now_s - failing_since_s)
+
+    def _cells(self, metric: Metric) -> Cells:
+        """Made with the first run that counts: a flow without any has neither rates nor an average."""
+        return self._owner.instruments.store.series(metric, (self.name,)).cells
 
     def component_ended(self, info: ComponentInfo, finished: Finished) -> None:
         """One more execution of a component is over; a cached one did not run."""
@@ -96,14 +97,15 @@ class FlowMetrics:
         if status == "cached":
             self.bypassed(info, "cached")
             return
-        recording = self._components.get((info.component_type, status))
+        component_type = self._owner.component_type(info.component_type)
+        recording = self._components.get((component_type, status))
         if recording is None:
-            recording = self._components[info.component_type, status] = self._component(
+            recording = self._components[component_type, status] = self._component(
                 metrics.COMPONENT_DURATION, info, status=status
             )
         recording.record(finished.duration_s, finished.context)
-        self._owner.count(self._owner.component_window(info.component_type), status)
-        if finished.outcome.status == "error":
+        self._owner.count(self._owner.component_window(component_type), status)
+        if status == "error":
             self._component(
                 metrics.COMPONENT_ERRORS, info, error_type=self._owner.error_type(finished.outcome.error)
             ).add()
@@ -154,7 +156,6 @@ class RunMetrics:
         self._types = Cap("component types", _MAX_COMPONENT_TYPES)
         self._errors = Cap("error types", _MAX_ERROR_TYPES)
         self._models = Cap("models and providers", _MAX_MODELS)
-        self._component_windows: dict[str, Cells] = {}
         self.probe = EventLoopProbe(instruments.recording(metrics.EVENT_LOOP_DELAY).record)
 
     def flow(self, info: FlowInfo | None) -> FlowMetrics:
@@ -186,13 +187,7 @@ class RunMetrics:
             window.count(cells, _WINDOW_FIELDS.get(status, window.OTHER), self.clock(), self.settings.window_s)
 
     def component_window(self, component_type: str) -> Cells:
-        found = self._component_windows.get(component_type)
-        if found is None:
-            label = self.component_type(component_type)
-            found = self.instruments.store.series(metrics.COMPONENT_WINDOW, (label,)).cells
-            if label == component_type:
-                self._component_windows[component_type] = found
-        return found
+        return self.instruments.store.series(metrics.COMPONENT_WINDOW, (component_type,)).cells
 
     def component_type(self, name: str) -> str:
         return self._types.label(name)

@@ -208,15 +208,12 @@ class FlowRun(Run):
         self._metrics = metrics
         self.measures: FlowMetrics | None = None
         self._active: Recording | None = None
-        if metrics is not None:
-            with _MEASURE:
-                self.measures = metrics.flow(info)
-                self._active = self.measures.active(info.entry_point)
-                self._active.add(1)
+        self._count_as(info)
         self.memory_peak = 0
         self._memory = memory if sampled else None
         if self._memory is not None:
-            self._memory.enter(self)
+            with _MEASURE:
+                self._memory.enter(self)
         self._started_s = time.perf_counter()
 
     @property
@@ -235,9 +232,19 @@ class FlowRun(Run):
     def describe(self, info: FlowInfo) -> None:
         """Complete the identity once the graph is known."""
         self.info = info
-        if self._metrics is not None:
-            self.measures = self._metrics.flow(info)
+        self._count_as(info)
         self._rename(spans.flow_name(info), spans.flow_attributes(info, self._settings))
+
+    def _count_as(self, info: FlowInfo) -> None:
+        """This run is one of that flow, until it is known better."""
+        if self._metrics is None or self._ended:
+            return
+        with _MEASURE:
+            self.measures = self._metrics.flow(info)
+            if self._active is not None:
+                self._active.add(-1)
+            self._active = self.measures.active(info.entry_point)
+            self._active.add(1)
 
     def complete(self, run_id: object, session_id: object) -> None:
         """The ids that LangFlow assigns while the flow runs; falsy ones are not known."""
@@ -269,7 +276,8 @@ class FlowRun(Run):
             with _UNREAD_STREAMS:
                 stream.give_up()
         if self._memory is not None:
-            self._memory.leave(self)
+            with _MEASURE:
+                self._memory.leave(self)
             if self.memory_peak:
                 self._attributes[semconv.FLOW_MEMORY_PEAK] = self.memory_peak
         try:
@@ -282,8 +290,7 @@ class FlowRun(Run):
         if self._active is not None:
             self._active.add(-1)
         if self.measures is not None:
-            context = self.context if self.span is not None else None
-            self.measures.ended(Finished(outcome, duration_s, context), self.info.entry_point)
+            self.measures.ended(Finished(outcome, duration_s, self.context), self.info.entry_point)
 
 
 class ComponentRun(Run):
@@ -365,12 +372,14 @@ class ComponentRun(Run):
     def first_chunk_after(self, seconds: float) -> None:
         """The first chunk of a stream of this component came out, so long after it was asked for."""
         if self.measures is not None:
-            self.measures.first_chunk(self.info, seconds, self.context if self.span is not None else None)
+            with _MEASURE:
+                self.measures.first_chunk(self.info, seconds, self.context)
 
     def retried(self, attempt: int, delay_s: float, error: BaseException | None) -> None:
         """Something inside the component failed and will be tried again."""
         if self.measures is not None:
-            self.measures.retried(self.info)
+            with _MEASURE:
+                self.measures.retried(self.info)
         if self.recording and self.span is not None:
             self.span.add_event(semconv.COMPONENT_RETRY, spans.retry_attributes(attempt, delay_s, error))
 
@@ -387,8 +396,7 @@ class ComponentRun(Run):
         finally:
             if self.measures is not None:
                 with _MEASURE:
-                    context = self.context if self.span is not None else None
-                    self.measures.component_ended(self.info, Finished(outcome, ended_s - self._started_s, context))
+                    self.measures.component_ended(self.info, Finished(outcome, ended_s - self._started_s, self.context))
 
     @property
     def failure(self) -> Outcome | None:

@@ -43,12 +43,13 @@ class MemoryStore:
 
     Attributes:
         lock: Held for the moment of each change, since ``cells[0] += 1`` is three steps of the interpreter.
+            Reentrant: the garbage collector may close a run that was dropped half way at any of these steps.
     """
 
     keeps_exemplars = True
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._series: dict[tuple[str, tuple[str, ...]], Series] = {}
 
     def series(self, metric: Metric, labels: tuple[str, ...]) -> Series:
@@ -56,6 +57,7 @@ class MemoryStore:
         found = self._series.get((metric.name, labels))
         if found is not None:
             return found
+        labels = tuple(map(_encodable, labels))
         with self.lock:
             found = self._series.get((metric.name, labels))
             if found is None:
@@ -81,3 +83,8 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing more is written. The cells stay usable."""
+
+
+def _encodable(text: str) -> str:
+    """A name from a JSON file may hold half of a surrogate pair, with which no scrape and no push could be made."""
+    return text.encode("utf-8", "replace").decode()

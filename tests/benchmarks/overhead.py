@@ -28,6 +28,8 @@ from lfx.graph import Graph
 from lfx.io import MessageTextInput, Output
 from lfx.log.logger import configure
 from lfx.schema.message import Message
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -35,7 +37,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from langflow_otel import instrument, uninstrument
 from langflow_otel.hooks import component as hooks
 from langflow_otel.recording.facts import FlowInfo
+from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
+from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 
 LOOP = 300
@@ -141,12 +146,21 @@ async def measure_hooks(rounds: int, providers: dict[str, TracerProvider]) -> di
     """The best of the rounds, as timeit has it: in so short a loop all else is the machine's noise."""
     stub = Stub()
     await time_run(stub.graph)
-    seen: dict[str, list[float]] = {"on": [], "unsampled": [], "bare": [], "plain": []}
+    pushed = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("benchmark")
+    variants = {
+        "on": (providers["on"], None),
+        "scraped": (providers["on"], Instruments(MemoryStore(), None)),
+        "all": (providers["on"], Instruments(MemoryStore(), pushed)),
+        "unsampled": (providers["unsampled"], None),
+        "unsampled_scraped": (providers["unsampled"], Instruments(MemoryStore(), None)),
+    }
+    seen: dict[str, list[float]] = {name: [] for name in ("bare", "plain", *variants)}
     for _ in range(rounds):
         seen["bare"].append(time_bare_span())
         seen["plain"].append(await stub.time_plain())
-        for name, with_provider in providers.items():
-            recorder = Recorder(with_provider, Settings())
+        for name, (with_provider, instruments) in variants.items():
+            measured = None if instruments is None else RunMetrics(instruments, Settings())
+            recorder = Recorder(with_provider, Settings(), measured)
             set_active_recorder(recorder)
             run = recorder.start_flow(FlowInfo("benchmark"), stub.graph)
             assert run is not None
@@ -154,7 +168,7 @@ async def measure_hooks(rounds: int, providers: dict[str, TracerProvider]) -> di
             run.finish()
             set_active_recorder(None)
     best = {name: min(times) * 1e6 for name, times in seen.items()}
-    return {"bare": best["bare"], "on": best["on"] - best["plain"], "unsampled": best["unsampled"] - best["plain"]}
+    return {"bare": best["bare"], **{name: best[name] - best["plain"] for name in variants}}
 
 
 async def component_attributes(graph: Graph) -> dict[str, Any]:
@@ -191,11 +205,8 @@ async def measure(components: int, rounds: int) -> dict[str, float]:
     bare_us = (median["by hand"] - median["off"]) / components
     return {
         "host_us": median["off"] / (components + 2),
-        "bare_alone_us": alone["bare"],
-        "on_alone_us": alone["on"],
-        "unsampled_alone_us": alone["unsampled"],
-        "on_alone_ratio": alone["on"] / alone["bare"],
-        "unsampled_alone_ratio": alone["unsampled"] / alone["bare"],
+        **{f"{name}_alone_us": microseconds for name, microseconds in alone.items()},
+        **{f"{name}_alone_ratio": microseconds / alone["bare"] for name, microseconds in alone.items()},
         "bare_us": bare_us,
         "on_us": added["on"],
         "unsampled_us": added["unsampled"],
@@ -221,7 +232,14 @@ def main() -> None:
         ("The hooks alone, without LangFlow's engine around them:", None, None),
         ("  one bare SDK span", "bare_alone_us", None),
         ("  one component", "on_alone_us", "on_alone_ratio"),
+        ("  one component, and metrics to scrape", "scraped_alone_us", "scraped_alone_ratio"),
+        ("  one component, metrics to scrape and to push", "all_alone_us", "all_alone_ratio"),
         ("  one component, not sampled", "unsampled_alone_us", "unsampled_alone_ratio"),
+        (
+            "  one component, not sampled, metrics to scrape",
+            "unsampled_scraped_alone_us",
+            "unsampled_scraped_alone_ratio",
+        ),
         ("In running flows, as added wall time (noisier):", None, None),
         ("  one bare SDK span, by hand in the component", "bare_us", None),
         ("  one component", "on_us", "on_ratio"),
@@ -231,7 +249,7 @@ def main() -> None:
             print(text)
             continue
         spans = f"  = {result[ratio]:.2f} bare spans" if ratio else ""
-        print(f"{text:46s}{result[figure]:8.1f} us{spans}")
+        print(f"{text:50s}{result[figure]:8.1f} us{spans}")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,31 @@
-"""``langflow-otel demo`` in a process of its own, with a receiver of OTLP beside it."""
+"""``langflow-otel demo`` in a process of its own, with receivers of OTLP beside it."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from lfx.custom.custom_component.component import Component
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel.cli.demo import FAILING_RUN, Outcomes, run_all
 from langflow_otel.cli.main import app
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
+from langflow_otel.recording.metrics import CATALOGUE
 
 LANGFLOW_COUNTS_TOKENS = hasattr(Component, "_build_source") and "_token_usage" in Component.__init__.__code__.co_names
 
@@ -55,6 +62,52 @@ FAILED_RUN = [
 ]
 
 
+class PushedMetrics:
+    """What a receiver of OTLP metrics over HTTP got."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.requests: list[ExportMetricsServiceRequest] = []
+
+    def runs(self) -> dict[str, int]:
+        """Flow runs by status, as the last push has them."""
+        counts: dict[str, int] = {}
+        for resource_metrics in self.requests[-1].resource_metrics:
+            for scope_metrics in resource_metrics.scope_metrics:
+                for metric in scope_metrics.metrics:
+                    if metric.name == "langflow.flow.duration":
+                        for point in metric.histogram.data_points:
+                            labels = {each.key: each.value.string_value for each in point.attributes}
+                            counts[labels["status"]] = counts.get(labels["status"], 0) + point.count
+        return counts
+
+
+@contextmanager
+def metrics_receiver() -> Iterator[PushedMetrics]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            pushed.requests.append(ExportMetricsServiceRequest.FromString(body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    pushed = PushedMetrics(f"http://127.0.0.1:{server.server_address[1]}/v1/metrics")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield pushed
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @dataclass
 class Demo:
     code: int
@@ -65,6 +118,8 @@ class Demo:
     trace_file: Path
     picture: Path
     receiver: Receiver
+    pushed: PushedMetrics
+    taken_port: int
 
     def block(self, title: str) -> list[str]:
         """The lines below a heading, up to the next empty one."""
@@ -79,22 +134,38 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo")
-    with otlp_receiver("http/protobuf") as receiver:
-        yield _run_demo(folder, receiver)
+    with (
+        otlp_receiver("http/protobuf") as receiver,
+        metrics_receiver() as pushed,
+        socket.create_server(("127.0.0.1", 0)) as holder,
+    ):
+        yield _run_demo(folder, receiver, pushed, holder.getsockname()[1])
 
 
-def _run_demo(folder: Path, receiver: Receiver) -> Demo:
-    trace_file, picture = folder / "new" / "traces.jsonl", folder / "good.svg"
+def environment(**variables: str) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if "OTEL" not in name}
-    env |= {
-        "LANGFLOW_OTEL_TRACE_FILE": str(trace_file),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{receiver.address}",
-        "PYTHONIOENCODING": "utf-8",
-    }
-    command = [sys.executable, "-c", "from langflow_otel.cli.main import main; main()", "demo", "--svg", str(picture)]
+    return env | {"PYTHONIOENCODING": "utf-8", **variables}
+
+
+COMMAND = [sys.executable, "-c", "from langflow_otel.cli.main import main; main()", "demo"]
+
+
+def _run_demo(folder: Path, receiver: Receiver, pushed: PushedMetrics, taken_port: int) -> Demo:
+    trace_file, picture = folder / "new" / "traces.jsonl", folder / "good.svg"
+    env = environment(
+        LANGFLOW_OTEL_TRACE_FILE=str(trace_file),
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"http://{receiver.address}/v1/traces",
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=pushed.url,
+        OTEL_EXPORTER_PROMETHEUS_PORT=str(taken_port),
+    )
     started_s = time.monotonic()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=env, cwd=folder
+        [*COMMAND, "--svg", str(picture)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=env,
+        cwd=folder,
     )
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -109,6 +180,8 @@ def _run_demo(folder: Path, receiver: Receiver) -> Demo:
         trace_file,
         picture,
         receiver,
+        pushed,
+        taken_port,
     )
 
 
@@ -201,11 +274,57 @@ class TestDemo:
         ]
         assert sorted(sent) == sorted(span.name for span in from_file(demo.trace_file))
 
+    def test_the_table_of_metrics(self, demo: Demo) -> None:
+        start = demo.lines.index("Metrics  as Prometheus reads them")
+        header, rule, *lines = demo.lines[start + 2 : demo.lines.index("", start + 4)]
+        rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in lines)}
+        tokens = ["Tokens in", "Tokens out"] if LANGFLOW_COUNTS_TOKENS else []
+
+        assert header.split("  ")[0].strip() == "Metric"
+        assert set(rule.strip()) == {"─"}
+        assert list(rows) == [
+            "Flow runs",
+            "Flow runs that failed",
+            "Throughput, last 60 s",
+            "Error rate, last 60 s",
+            "Run time, support desk",
+            "Failures, PolicySearch",
+            "CPU saturation, highest",
+            *tokens,
+            "Memory",
+            "Heap held but unused",
+        ]
+        assert rows["Flow runs"] == ["20", "langflow_flow_duration_seconds_count"]
+        assert rows["Flow runs that failed"] == ["1", 'langflow_flow_duration_seconds_count{status="error"}']
+        assert rows["Throughput, last 60 s"] == ["0.33 runs/s", "langflow_throughput"]
+        assert rows["Error rate, last 60 s"] == ["5.0 %", "langflow_error_rate"]
+        assert rows["Failures, PolicySearch"][0] == "5.0 %"
+        assert re.fullmatch(r"[\d.]+ (ms|s) avg", rows["Run time, support desk"][0])
+        assert float(rows["CPU saturation, highest"][0].split()[0]) > 0
+        assert [rows[each][0] for each in tokens] == ["3,902", "625"][: len(tokens)]
+        assert re.fullmatch(r"\d+ MiB", rows["Memory"][0])
+        named = {re.sub(r"(_count|_sum)?(\{.*)?$", "", row[-1]) for row in rows.values()}
+        assert named <= {metric.prometheus_name for metric in CATALOGUE}
+
+    def test_a_port_that_is_taken_is_left_alone(self, demo: Demo) -> None:
+        told = [line for line in demo.lines if line.startswith("  read from ")]
+
+        assert len(told) == 1
+        address = re.fullmatch(r"  read from http://localhost:(\d+)/metrics, which closed with the demo", told[0])
+        assert address is not None
+        assert int(address[1]) not in (0, demo.taken_port)
+
+    def test_the_same_metrics_are_pushed(self, demo: Demo) -> None:
+        assert f"  OTLP (http/protobuf): {demo.pushed.url}" in demo.lines
+        assert demo.pushed.runs() == {"ok": 19, "error": 1}
+
     def test_it_says_where_the_traces_are_and_what_to_do_next(self, demo: Demo) -> None:
         assert f"  trace file: {demo.trace_file}" in demo.lines
-        assert demo.lines[demo.lines.index("Next") + 1 :][:3] == [
+        assert demo.lines[demo.lines.index("Next") + 1 :][:5] == [
             "  send it to a collector    OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 langflow-otel demo",
-            "  trace your own server     the same variable, and: opentelemetry-instrument langflow run",
+            "  watch it in Prometheus    langflow-otel demo --serve",
+            "  trace your own server     the variable above, and: opentelemetry-instrument langflow run",
+            "  scrape your own server    OTEL_METRICS_EXPORTER=prometheus opentelemetry-instrument langflow run",
             "  see inside your own node  from langflow_otel import traced, then @traced above any method",
         ]
 
@@ -235,9 +354,15 @@ async def test_a_run_that_should_have_worked_is_a_surprise() -> None:
     [
         ({"OTEL_SDK_DISABLED": "true"}, "OTEL_SDK_DISABLED=true switches every span off, so the demo has nothing"),
         ({"LANGFLOW_OTEL_TRACE_FILE": "/dev/null/traces"}, "LANGFLOW_OTEL_TRACE_FILE=/dev/null/traces cannot be"),
+        (
+            {"OTEL_EXPORTER_PROMETHEUS_HOST": "192.0.2.1"},
+            "the scrape endpoint cannot listen on 192.0.2.1:9464: ",
+        ),
+        ({"OTEL_EXPORTER_PROMETHEUS_HOST": "a..b"}, "the scrape endpoint cannot listen on a..b:9464: "),
+        ({"LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": "/no/token"}, "/no/token cannot be read; the scrape endpoint needs"),
     ],
 )
-def test_without_a_place_for_traces_it_says_so(
+def test_without_a_place_for_traces_or_metrics_it_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], line: str
 ) -> None:
     for name, value in variables.items():

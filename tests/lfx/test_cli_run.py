@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,33 @@ class TestRun:
         assert json.loads(ours.stdout)["success"] is True
         assert '"name": "component Order Lookup"' in ours.stderr
 
+    def test_metrics_on_the_console_leave_the_result_alone(self, flow_file: Any) -> None:
+        ours = call(OURS, "run", flow_file(), "Where is 5?", OTEL_METRICS_EXPORTER="console")
+
+        assert ours.returncode == 0
+        assert json.loads(ours.stdout)["success"] is True
+        assert '"name": "langflow.flow.duration"' in ours.stderr
+
+    def test_no_port_is_opened_unless_it_is_asked_for(self, flow_file: Any) -> None:
+        path = flow_file()
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            port = str(holder.getsockname()[1])
+            silent = call(OURS, "run", path, "Where is 5?", OTEL_EXPORTER_PROMETHEUS_PORT=port)
+            asked = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": port}
+            taken = call(OURS, "run", path, "Where is 5?", **asked)
+        free = call(OURS, "run", path, "Where is 5?", **asked)
+
+        assert [each.returncode for each in (silent, taken, free)] == [0, 0, 0]
+        assert silent.stdout == taken.stdout == free.stdout
+        assert without_times(silent.stderr) == TREE
+        warning, *rest = without_times(taken.stderr)
+        assert warning.startswith(f"warning: The scrape endpoint cannot listen on localhost:{port}: something else")
+        assert rest == TREE
+        assert without_times(free.stderr) == [
+            *TREE,
+            f"metrics, scrape (while this runs): http://localhost:{port}/metrics",
+        ]
+
     def test_a_wrong_option_is_a_wrong_option(self, flow_file: Any) -> None:
         ours = call(OURS, "run", flow_file(), "--no-such-option")
 
@@ -194,7 +222,7 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 
     assert "OpenTelemetry for LangFlow: every flow run is a trace." in shown
     assert re.findall(r"^\W*(demo|run) +(.*?)\W*$", shown, re.MULTILINE) == [
-        ("demo", "Run a sample flow 20 times and show its traces"),
+        ("demo", "Run a sample flow 20 times and show its traces and metrics"),
         ("run", "Run a flow file once, as `lfx run` does, and show its trace"),
     ]
 

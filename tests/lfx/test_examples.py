@@ -36,11 +36,10 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **variables}
 
 
-def run(example: str) -> str:
+def run(example: str, **more: str) -> str:
     command, variables = stated_command(example)
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=100, check=False
-    )
+    env = environment(**variables, **more)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -61,6 +60,7 @@ def console_spans(text: str) -> list[dict]:
 
 def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "custom_metrics.py",
         "decorated_component.py",
         "fastapi_app.py",
         "hello_flow.py",
@@ -76,6 +76,24 @@ def test_decorated_component():
         "    lookup table=orders rows=2",
         "  component Chat Output",
     ]
+
+
+def test_custom_metrics():
+    lines = run("custom_metrics.py", OTEL_EXPORTER_PROMETHEUS_PORT="0").splitlines()
+
+    assert [line for line in lines if "bucket" not in line] == [
+        "# HELP orders_scored_total Orders that were scored.",
+        "# TYPE orders_scored_total counter",
+        'orders_scored_total{region="eu"} 1.0',
+        'orders_scored_total{region="us"} 1.0',
+        "# HELP order_score Scores of orders.",
+        "# TYPE order_score histogram",
+        'order_score_sum{region="eu"} 0.3',
+        'order_score_count{region="eu"} 1.0',
+        'order_score_sum{region="us"} 0.8',
+        'order_score_count{region="us"} 1.0',
+    ]
+    assert 'order_score_bucket{region="eu",le="0.5"} 1.0' in lines
 
 
 def test_opentelemetry_instrument_lfx_run():

@@ -1,17 +1,37 @@
-"""Trees and tables as they stand in a terminal."""
+"""Trees and tables as they stand in a terminal, and the page that a table is made of."""
 
 from __future__ import annotations
 
 import io
+import json
 import logging
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from langflow_otel.cli.console import Warnings, in_words
+from langflow_otel.cli.console import Warnings, in_bytes, in_percent, in_words
+from langflow_otel.cli.metrics_view import Figures, metrics_view
+from langflow_otel.cli.scraping import ScrapedPage, Scraper, scrape_config, with_free_port
 from langflow_otel.cli.stats_view import stats_view
 from langflow_otel.cli.tree_view import tree_view
+from langflow_otel.export.exposition import Renderer
+from langflow_otel.export.prometheus import ScrapeEndpoint
+from langflow_otel.export.scrape import Scrape
 from langflow_otel.insights.components import component_stats
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
+from langflow_otel.recording import metrics
+from langflow_otel.recording.store import MemoryStore
+from langflow_otel.settings import ScrapeSettings
 
 MS = 1_000_000
 
@@ -130,3 +150,196 @@ def test_each_kind_of_warning_is_written_once_and_short():
     assert written[:3] == ["warning: retrying in 1\n", "warning: a\n", "warning: b\n"]
     assert len(written) == 4
     assert len(written[3]) == len("warning: \n") + 240
+
+
+def test_percents_and_sizes_in_words():
+    percents = [in_percent(value) for value in (0, 0.04, 0.1, 5, 9.94, 9.96, 33.3, 100)]
+    sizes = [in_bytes(size) for size in (0, 1023, 1024, 1536, 240_000_000, 5.5e9, 3e13)]
+
+    assert percents == ["0 %", "<0.1 %", "0.1 %", "5.0 %", "9.9 %", "10 %", "33 %", "100 %"]
+    assert sizes == ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "229 MiB", "5.1 GiB", "27940 GiB"]
+
+
+LONG = 'b "c" with a name that is long'
+PAGE = """# HELP langflow_flow_duration_seconds Duration
+# TYPE langflow_flow_duration_seconds histogram
+langflow_flow_duration_seconds_count{flow="a",status="ok",entry_point="cli"} 1400.0
+langflow_flow_duration_seconds_count{flow="b",status="ok",entry_point="cli"} 4.0
+langflow_flow_duration_seconds_count{flow="b",status="error",entry_point="cli"} 2.0
+langflow_throughput 0.0833333
+langflow_error_rate 40.0
+langflow_flow_duration_ema_seconds{flow="a"} 0.0871
+langflow_flow_duration_ema_seconds{flow="b \\"c\\" with a name that is long"} 1.5
+langflow_component_failure_ratio{component_type="Model"} 0.0
+langflow_component_failure_ratio{component_type="Search"} 0.02
+langflow_component_failure_ratio{component_type="Agent"} 0.5
+gen_ai_client_token_usage_sum{gen_ai_token_type="input",gen_ai_request_model="x"} 1000.0
+gen_ai_client_token_usage_sum{gen_ai_token_type="input",gen_ai_request_model="y"} 234.0
+process_memory_usage_bytes 240000000.0
+"""
+
+
+def metrics_shown(width: int, encoding: str = "utf-8") -> list[str]:
+    raw = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(raw, encoding, write_through=True), width=width)
+    console.print(metrics_view(Figures(ScrapedPage(PAGE), 1.25, 60.0), console))
+    return [line.rstrip() for line in raw.getvalue().decode(encoding).splitlines() if line.strip()]
+
+
+def test_the_table_of_metrics():
+    header, rule, *lines = metrics_shown(140)
+
+    assert header.split() == ["Metric", "Value", "In", "the", "scrape"]
+    assert set(rule) == {" ", "─"}
+    assert [tuple(re.split(r"\s{2,}", line.strip())) for line in lines] == [
+        ("Flow runs", "1,406", "langflow_flow_duration_seconds_count"),
+        ("Flow runs that failed", "2", 'langflow_flow_duration_seconds_count{status="error"}'),
+        ("Throughput, last 60 s", "0.08 runs/s", "langflow_throughput"),
+        ("Error rate, last 60 s", "40 %", "langflow_error_rate"),
+        ("Run time, a", "87 ms avg", 'langflow_flow_duration_ema_seconds{flow="a"}'),
+        (f"Run time, {LONG}", "1.50 s avg", f"langflow_flow_duration_ema_seconds{{flow={json.dumps(LONG)}}}"),
+        ("Failures, Agent", "50 %", 'langflow_component_failure_ratio{component_type="Agent"}'),
+        ("Failures, Search", "2.0 %", 'langflow_component_failure_ratio{component_type="Search"}'),
+        ("CPU saturation, highest", "1.25 runs/core", "langflow_cpu_saturation_ratio"),
+        ("Tokens in", "1,234", 'gen_ai_client_token_usage_sum{gen_ai_token_type="input"}'),
+        ("Memory", "229 MiB", "process_memory_usage_bytes"),
+    ]
+
+
+def test_a_table_of_metrics_where_there_is_less_room():
+    assert metrics_shown(80)[2:8] == [
+        " Flow runs                1,406            langflow_flow_duration_seconds_count",
+        " Flow runs that failed        2            langflow_flow_duration_seconds_count",
+        " Throughput, last 60 s     0.08 runs/s     langflow_throughput",
+        " Error rate, last 60 s       40 %          langflow_error_rate",
+        " Run time, a                 87 ms avg     langflow_flow_duration_ema_seconds",
+        ' Run time, b "c" with a…   1.50 s avg      langflow_flow_duration_ema_seconds',
+    ]
+    assert metrics_shown(50)[2:8] == [
+        " Flow runs                      1,406",
+        " Flow runs that failed              2",
+        " Throughput, last 60 s           0.08 runs/s",
+        " Error rate, last 60 s             40 %",
+        " Run time, a                       87 ms avg",
+        ' Run time, b "c" with a name …   1.50 s avg',
+    ]
+    for width in (40, 50, 60, 80, 100, 120):
+        assert max(map(len, metrics_shown(width))) <= width
+
+
+def test_a_table_of_metrics_without_unicode():
+    assert all(line.isascii() for line in metrics_shown(80, "ascii"))
+
+
+def test_a_page_without_runs_has_a_table():
+    console = Console(file=io.StringIO(), width=100)
+    console.print(metrics_view(Figures(ScrapedPage(""), None, 300.0), console))
+
+    assert [line.split() for line in console.file.getvalue().splitlines() if "," in line] == [  # type: ignore[attr-defined]
+        ["Throughput,", "last", "300", "s", "0.00", "runs/s", "langflow_throughput"],
+        ["Error", "rate,", "last", "300", "s", "0", "%", "langflow_error_rate"],
+    ]
+
+
+def test_a_page_is_read_as_prometheus_reads_it():
+    flows = ["plain", 'quote " end', "back\\slash", "new\nline", "brace} 1", 'comma,x="y"', "é"]
+    store = MemoryStore()
+    for number, flow in enumerate(flows):
+        store.series(metrics.FLOW_ACTIVE, (flow, "cli")).cells[0] = number
+    text = "".join(Renderer().slices(scrape_of(store).families(), openmetrics=False))
+    theirs = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    page = ScrapedPage(text)
+    assert len(theirs) >= 8
+    for (name, labels), value in theirs.items():
+        assert [each.value for each in page.series(name) if each.labels == dict(labels)] == [value]
+    assert page.total("langflow_flow_active") == 21
+    assert page.total("langflow_flow_active", flow="new\nline") == 3
+    assert page.total("langflow_flow_active", flow="none") is None
+
+
+def scrape_of(store: MemoryStore) -> Scrape:
+    return Scrape(store, own_pid=1, window_s=60, cores=1, read=lambda pids: [], info={"service_name": "s"})
+
+
+@contextmanager
+def endpoint(**settings: Any) -> Iterator[Scraper]:
+    given = ScrapeSettings(port=0, **settings)
+    served = ScrapeEndpoint(given, scrape_of(MemoryStore()))
+    try:
+        yield Scraper(served.url, given)
+    finally:
+        served.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0.0.0.0"])
+def test_a_scraper_finds_its_endpoint(host: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:9")
+    with endpoint(host=host) as scraper:
+        assert scraper.read().total("target_info") == 1
+        assert scraper.url.startswith("http://127.0.0.1:" if host == "0.0.0.0" else f"http://{host}:")
+    with pytest.raises(OSError):
+        scraper.read()
+
+
+def test_a_scraper_brings_the_token(tmp_path: Path):
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    with endpoint(token_file=token) as scraper:
+        assert scraper.read().total("target_info") == 1
+        scraper = Scraper(scraper.url, ScrapeSettings())
+        with pytest.raises(OSError, match="401 Unauthorized"):
+            scraper.read()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with the command openssl")
+def test_a_scraper_trusts_the_endpoints_own_certificate(tmp_path: Path):
+    certificate, other = (self_signed(tmp_path / name) for name in ("own", "other"))
+    with endpoint(cert_file=certificate) as scraper:
+        assert scraper.url.startswith("https://localhost:")
+        assert scraper.read().total("target_info") == 1
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            Scraper(scraper.url, ScrapeSettings(cert_file=other)).read()
+
+
+def self_signed(path: Path) -> Path:
+    command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 -subj /CN=elsewhere"
+    key = path.with_suffix(".key")
+    subprocess.run([*command.split(), "-keyout", key, "-out", path], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+    return path
+
+
+def test_a_port_that_is_taken_becomes_any_port():
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        wanted = ScrapeSettings("127.0.0.1", holder.getsockname()[1])
+        assert with_free_port(wanted) == replace(wanted, port=0)
+    assert with_free_port(wanted) == wanted
+    with pytest.raises(OSError):
+        with_free_port(ScrapeSettings("192.0.2.1"))
+
+
+def test_what_prometheus_is_told():
+    assert scrape_config(Scraper("http://localhost:9464/metrics", ScrapeSettings()), ScrapeSettings()).splitlines() == [
+        "scrape_configs:",
+        "  - job_name: langflow",
+        "    scrape_interval: 5s",
+        "    static_configs:",
+        '      - targets: ["localhost:9464"]',
+    ]
+
+
+def test_what_prometheus_is_told_of_a_secured_endpoint_on_all_interfaces():
+    settings = ScrapeSettings(token_file=Path("/etc/token"), cert_file=Path("/etc/cert.pem"))
+
+    assert scrape_config(Scraper("https://[::]:9464/metrics", settings), settings).splitlines()[3:] == [
+        "    scheme: https",
+        "    tls_config: {ca_file: /etc/cert.pem}",
+        "    authorization: {credentials_file: /etc/token}",
+        "    static_configs:",
+        f'      - targets: ["{socket.gethostname()}:9464"]',
+    ]

@@ -253,7 +253,7 @@ def test_hooks_that_fail_are_contained_and_nothing_stays_on(host, provider, monk
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        pytest.param("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", marks=pytest.mark.slow),  # then it is 10 s
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1"),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),

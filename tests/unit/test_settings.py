@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.settings import RESERVED_BY_LANGFLOW, Settings
+from langflow_otel.settings import RESERVED_BY_LANGFLOW, ScrapeSettings, Settings
 from langflow_otel.variables import VARIABLES
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -21,6 +21,13 @@ PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 INSECURE = "OTEL_EXPORTER_OTLP_INSECURE"
 TRACES_INSECURE = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
+METRICS = "OTEL_METRICS_EXPORTER"
+METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+METRICS_PROTOCOL = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
+METRICS_INSECURE = "OTEL_EXPORTER_OTLP_METRICS_INSECURE"
+HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
+PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
+TO_LOCALHOST = OtlpTarget("http/protobuf", "http://localhost:4318/v1/metrics", insecure=True)
 
 
 def target(**env: str) -> OtlpTarget | None:
@@ -42,8 +49,16 @@ def test_an_empty_environment_gives_the_defaults_and_no_problem():
         console=False,
         otlp=None,
         trace_file=None,
+        metrics_console=False,
+        metrics_default=True,
+        metrics_otlp=None,
+        scrape=None,
+        window_s=60.0,
+        max_flows=200,
+        metric_labels=("flow", "component_type"),
         problems=(),
     )
+    assert ScrapeSettings() == ScrapeSettings("localhost", 9464, token_file=None, cert_file=None, key_file=None)
     assert not Settings().has_destination
 
 
@@ -96,6 +111,37 @@ def test_without_an_argument_the_process_environment_is_read(monkeypatch):
         ("LANGFLOW_OTEL_TRACE_FILE", "~/spans.jsonl", {"trace_file": Path.home() / "spans.jsonl"}),
         ("LANGFLOW_OTEL_USER_ID", "true", {"user_id": True}),
         ("LANGFLOW_OTEL_USER_ID", "false", {}),
+        (METRICS, "none", {"metrics_default": False}),
+        (METRICS, "console", {"metrics_default": False, "metrics_console": True}),
+        (METRICS, "otlp", {"metrics_otlp": TO_LOCALHOST}),
+        (METRICS, "prometheus", {"metrics_default": False, "scrape": ScrapeSettings()}),
+        (
+            METRICS,
+            " OTLP, Prometheus ,console",
+            {
+                "metrics_default": False,
+                "metrics_otlp": TO_LOCALHOST,
+                "scrape": ScrapeSettings(),
+                "metrics_console": True,
+            },
+        ),
+        # Nothing is scraped: where it would be does not count.
+        (HOST, "0.0.0.0", {}),
+        (PORT, "1", {}),
+        ("LANGFLOW_OTEL_SCRAPE_TOKEN_FILE", "token", {}),
+        ("LANGFLOW_OTEL_WINDOW", "1", {"window_s": 1.0}),
+        ("LANGFLOW_OTEL_WINDOW", "2.5", {"window_s": 2.5}),
+        ("LANGFLOW_OTEL_WINDOW", " 86400 ", {"window_s": 86400.0}),
+        ("LANGFLOW_OTEL_MAX_FLOWS", "1", {"max_flows": 1}),
+        ("LANGFLOW_OTEL_MAX_FLOWS", "100000", {"max_flows": 100_000}),
+        ("LANGFLOW_OTEL_METRIC_LABELS", "none", {"metric_labels": ()}),
+        ("LANGFLOW_OTEL_METRIC_LABELS", " None\n", {"metric_labels": ()}),
+        ("LANGFLOW_OTEL_METRIC_LABELS", "flow", {"metric_labels": ("flow",)}),
+        (
+            "LANGFLOW_OTEL_METRIC_LABELS",
+            "Flow_ID, component_type,flow_version",
+            {"metric_labels": ("flow_id", "component_type", "flow_version")},
+        ),
     ],
 )
 def test_an_accepted_value(name: str, text: str, expected: dict[str, Any]):
@@ -118,6 +164,38 @@ def test_an_accepted_value(name: str, text: str, expected: dict[str, Any]):
         ("LANGFLOW_OTEL_SEMCONV", "genai,traceloop", "genai; genai,openinference", "genai"),
         ("LANGFLOW_OTEL_TRACE_FILE", "~no-such-user/spans", "a path, none", "none"),
         ("LANGFLOW_OTEL_USER_ID", "yes", "true, false", "false"),
+        (METRICS, "statsd", "otlp, prometheus, console, none, or a list", "otlp"),
+        (METRICS, "prometheus,statsd", "otlp, prometheus, console, none, or a list", "otlp"),
+        (HOST, "http://localhost", "a host name or address", "localhost"),
+        (HOST, "localhost:9464", "a host name or address", "localhost"),
+        (HOST, "local host", "a host name or address", "localhost"),
+        (HOST, "[]", "a host name or address", "localhost"),
+        (PORT, "65536", "0 to 65535", "9464"),
+        (PORT, "-1", "0 to 65535", "9464"),
+        (PORT, "http", "0 to 65535", "9464"),
+        (PORT, "9464.0", "0 to 65535", "9464"),
+        ("LANGFLOW_OTEL_WINDOW", "0", "seconds, 1 to 86400", "60"),
+        ("LANGFLOW_OTEL_WINDOW", "0.99", "seconds, 1 to 86400", "60"),
+        ("LANGFLOW_OTEL_WINDOW", "86400.1", "seconds, 1 to 86400", "60"),
+        ("LANGFLOW_OTEL_WINDOW", "nan", "seconds, 1 to 86400", "60"),
+        ("LANGFLOW_OTEL_WINDOW", "inf", "seconds, 1 to 86400", "60"),
+        ("LANGFLOW_OTEL_WINDOW", "60s", "seconds, 1 to 86400", "60"),
+        ("LANGFLOW_OTEL_MAX_FLOWS", "0", "1 to 100000", "200"),
+        ("LANGFLOW_OTEL_MAX_FLOWS", "100001", "1 to 100000", "200"),
+        ("LANGFLOW_OTEL_MAX_FLOWS", "1e3", "1 to 100000", "200"),
+        (
+            "LANGFLOW_OTEL_METRIC_LABELS",
+            "flow,component_id",
+            "none, or a list of flow, component_type, flow_id, flow_version",
+            "flow,component_type",
+        ),
+        (
+            "LANGFLOW_OTEL_METRIC_LABELS",
+            "none,flow",
+            "none, or a list of flow, component_type, flow_id, flow_version",
+            "flow,component_type",
+        ),
+        ("LANGFLOW_OTEL_SCRAPE_KEY_FILE", "~no-such-user/key", "a path, none", "none"),
     ],
 )
 def test_a_wrong_value_gives_one_line_and_the_default(name: str, text: str, accepts: str, used: str):
@@ -137,6 +215,7 @@ def test_every_variable_has_a_default_that_it_accepts():
 def test_an_empty_value_is_as_good_as_none(text: str):
     names = [variable.name for variable in VARIABLES]
     names += [ENDPOINT, TRACES_ENDPOINT, PROTOCOL, TRACES_PROTOCOL, INSECURE, TRACES_INSECURE]
+    names += [METRICS_ENDPOINT, METRICS_PROTOCOL, METRICS_INSECURE]
 
     assert Settings.from_env(dict.fromkeys(names, text)) == Settings()
 
@@ -178,6 +257,9 @@ def test_a_percent_sign_in_a_value_survives_the_log(caplog):
         ("LANGFLOW_OTEL_ERROR_MESAGE", "LANGFLOW_OTEL_ERROR_MESSAGES"),
         ("LANGFLOW_OTEL_SEMCOV", "LANGFLOW_OTEL_SEMCONV"),
         ("LANGFLOW_OTEL_USERID", "LANGFLOW_OTEL_USER_ID"),
+        ("LANGFLOW_OTEL_MAX_FLOW", "LANGFLOW_OTEL_MAX_FLOWS"),
+        ("LANGFLOW_OTEL_METRICS_LABELS", "LANGFLOW_OTEL_METRIC_LABELS"),
+        ("LANGFLOW_OTEL_SCRAPE_TOKENFILE", "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE"),
     ],
 )
 def test_a_misspelled_variable_is_reported_with_the_right_name(written: str, meant: str):
@@ -345,26 +427,167 @@ def test_a_wrong_insecure_means_tls_and_is_reported():
         ({"LANGFLOW_OTEL_TRACE_FILE": "spans.jsonl"}, True),
         ({"OTEL_TRACES_EXPORTER": "none", "LANGFLOW_OTEL_TRACE_FILE": "spans.jsonl"}, True),
         ({"OTEL_TRACES_EXPORTER": "none"}, False),
+        ({METRICS_ENDPOINT: "http://host:4317"}, True),
+        ({METRICS: "console"}, True),
+        ({METRICS: "otlp"}, True),
+        ({METRICS: "prometheus"}, True),
+        ({METRICS: "none"}, False),
+        ({METRICS: "none", ENDPOINT: "http://host:4317"}, True),
+        ({METRICS: "none", "OTEL_TRACES_EXPORTER": "none", ENDPOINT: "http://host:4317"}, False),
+        ({HOST: "0.0.0.0", PORT: "9464"}, False),
     ],
 )
 def test_what_counts_as_a_destination(env: dict[str, str], expected: bool):
     assert Settings.from_env(env).has_destination is expected
 
 
+# Metrics
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        # The general endpoint, each signal with its own path.
+        ({ENDPOINT: "http://host:4318"}, ("http/protobuf", "http://host:4318/v1/metrics", True)),
+        ({ENDPOINT: "https://host/otlp/?key=1"}, ("http/protobuf", "https://host/otlp/v1/metrics?key=1", False)),
+        ({ENDPOINT: "http://host:4317"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "host:4317"}, ("grpc", "https://host:4317", False)),
+        # Its own endpoint wins and is used as it stands.
+        ({METRICS_ENDPOINT: "http://host:9090/api/v1/otlp"}, ("http/protobuf", "http://host:9090/api/v1/otlp", True)),
+        (
+            {METRICS_ENDPOINT: "https://a/v1/metrics", ENDPOINT: "http://b:4317"},
+            ("http/protobuf", "https://a/v1/metrics", False),
+        ),
+        ({METRICS_ENDPOINT: " ", ENDPOINT: "http://b:4317"}, ("grpc", "http://b:4317", True)),
+        # So do its own protocol and its own word on TLS.
+        ({ENDPOINT: "http://host:1", METRICS_PROTOCOL: "grpc"}, ("grpc", "http://host:1", True)),
+        (
+            {ENDPOINT: "http://host:4317", PROTOCOL: "grpc", METRICS_PROTOCOL: "http/protobuf"},
+            ("http/protobuf", "http://host:4317/v1/metrics", True),
+        ),
+        ({ENDPOINT: "host:4317", METRICS_INSECURE: "true"}, ("grpc", "http://host:4317", True)),
+        ({ENDPOINT: "host:4317", METRICS_INSECURE: "false", INSECURE: "true"}, ("grpc", "https://host:4317", False)),
+        ({ENDPOINT: "host:4317", INSECURE: "true"}, ("grpc", "http://host:4317", True)),
+        # Asked for without an address.
+        ({METRICS: "otlp", PROTOCOL: "grpc"}, ("grpc", "http://localhost:4317", True)),
+        ({METRICS: "console, otlp"}, ("http/protobuf", "http://localhost:4318/v1/metrics", True)),
+    ],
+)
+def test_where_metrics_go_by_otlp(env: dict[str, str], expected: tuple[Any, str, bool]):
+    settings = Settings.from_env(env)
+
+    assert settings.problems == ()
+    assert settings.metrics_otlp == OtlpTarget(*expected)
+
+
+def test_each_signal_goes_where_its_own_variables_say():
+    settings = Settings.from_env(
+        {
+            TRACES_ENDPOINT: "http://traces:4317",
+            METRICS_ENDPOINT: "metrics:4318/mine",
+            METRICS_INSECURE: "true",
+            TRACES_PROTOCOL: "http/protobuf",
+        }
+    )
+
+    assert settings.otlp == OtlpTarget("http/protobuf", "http://traces:4317", insecure=True)
+    assert settings.metrics_otlp == OtlpTarget("http/protobuf", "http://metrics:4318/mine", insecure=True)
+
+
+def test_a_signals_own_variables_are_nothing_to_the_other():
+    """Also those that are wrong."""
+    only_traces = Settings.from_env({TRACES_ENDPOINT: "http://host:4317", METRICS_PROTOCOL: "tcp"})
+    only_metrics = Settings.from_env({METRICS_ENDPOINT: "http://host:4317", TRACES_INSECURE: "maybe"})
+
+    assert (only_traces.metrics_otlp, only_traces.problems) == (None, ())
+    assert (only_metrics.otlp, only_metrics.problems) == (None, ())
+    assert only_traces.otlp == only_metrics.metrics_otlp == OtlpTarget("grpc", "http://host:4317", insecure=True)
+
+
+@pytest.mark.parametrize("exporters", ["none", "console", "prometheus", "prometheus,console"])
+def test_an_endpoint_does_not_count_where_metrics_go_elsewhere(exporters: str):
+    settings = Settings.from_env({ENDPOINT: "http://host:4317", METRICS: exporters})
+
+    assert settings.metrics_otlp is None
+    assert settings.otlp is not None
+
+
+def test_the_scrape_endpoint_has_its_own_variables():
+    settings = Settings.from_env(
+        {
+            METRICS: "prometheus",
+            HOST: " [::1] ",
+            PORT: "0",
+            "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": "/run/token",
+            "LANGFLOW_OTEL_SCRAPE_CERT_FILE": "~/cert.pem",
+            "LANGFLOW_OTEL_SCRAPE_KEY_FILE": "none",
+        }
+    )
+
+    assert settings.problems == ()
+    assert settings.scrape == ScrapeSettings("::1", 0, Path("/run/token"), Path.home() / "cert.pem", None)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::", "fe80::1", "metrics.example.com"])
+def test_where_a_scrape_may_be_answered(host: str):
+    settings = Settings.from_env({METRICS: "prometheus", HOST: host})
+
+    assert settings.problems == ()
+    assert settings.scrape == ScrapeSettings(host)
+
+
+@pytest.mark.parametrize(
+    ("env", "line"),
+    [
+        (
+            {ENDPOINT: "http://host:4318", PROTOCOL: "tcp"},
+            f"{PROTOCOL}='tcp' is not accepted; use grpc, http/protobuf. Using 'http/protobuf' instead.",
+        ),
+        (
+            {ENDPOINT: "host:4317", INSECURE: "maybe"},
+            f"{INSECURE}='maybe' is not accepted; use true, false. Using 'false' instead.",
+        ),
+        (
+            {ENDPOINT: "http://"},
+            f"{ENDPOINT}='http://' is not accepted; use host:port or http(s)://host:port. Using 'none' instead.",
+        ),
+    ],
+)
+def test_what_is_wrong_for_both_signals_is_said_once(env: dict[str, str], line: str):
+    assert Settings.from_env(env).problems == (line,)
+
+
+def test_what_is_wrong_for_one_signal_leaves_the_other_alone():
+    settings = Settings.from_env({ENDPOINT: "http://host:4317", METRICS_ENDPOINT: "http://", METRICS_PROTOCOL: "tcp"})
+
+    assert settings.otlp == OtlpTarget("grpc", "http://host:4317", insecure=True)
+    assert settings.metrics_otlp is None
+    assert settings.problems == (
+        f"{METRICS_PROTOCOL}='tcp' is not accepted; use grpc, http/protobuf. Using 'http/protobuf' instead.",
+        f"{METRICS_ENDPOINT}='http://' is not accepted; use host:port or http(s)://host:port. Using 'none' instead.",
+    )
+
+
 NAMES = [variable.name for variable in VARIABLES]
 NAMES += [ENDPOINT, TRACES_ENDPOINT, PROTOCOL, TRACES_PROTOCOL, INSECURE, TRACES_INSECURE]
+NAMES += [METRICS_ENDPOINT, METRICS_PROTOCOL, METRICS_INSECURE]
 ADDRESSES = st.from_regex(r"(\w{0,5}:)?/{0,3}[\[\]\w.:@-]{0,12}(:\d{0,6})?[/?#%\w]{0,6}", fullmatch=True)
 
 
 @given(
     st.dictionaries(
         st.sampled_from(NAMES) | st.text().map("LANGFLOW_OTEL_".__add__),
-        st.text() | ADDRESSES | st.sampled_from(["otlp", "grpc", "true", "~", "~x", "none,"]),
+        st.text()
+        | ADDRESSES
+        | st.sampled_from(["otlp", "prometheus", "grpc", "true", "~", "~x", "none,", "nan", "-1", "1e9", "9" * 5000]),
     )
 )
 def test_no_environment_makes_it_raise(env: dict[str, str]):
     settings = Settings.from_env(env)
 
     assert all(len(problem.splitlines()) == 1 for problem in settings.problems if "did you mean" not in problem)
-    if settings.otlp is not None:
-        assert "://" in settings.otlp.endpoint
+    for found in (settings.otlp, settings.metrics_otlp):
+        assert found is None or "://" in found.endpoint
+    assert 1 <= settings.window_s <= 86400
+    assert 1 <= settings.max_flows <= 100_000
+    assert len(set(settings.problems)) == len(settings.problems)

@@ -1,0 +1,91 @@
+"""What the scrape endpoint needs from files that may change while it runs: its token, its certificate."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger("langflow_otel")
+
+
+class WatchedFile:
+    """Something made from files; made again when one of them changes. Of a version that cannot be read,
+    for example half of one, the log says so once, and what was there before stays in force.
+
+    Without a lock, which a forked child might inherit locked: threads that come at once each read the files.
+
+    Args:
+        read: Makes it. Raises OSError or ValueError if the files are no good.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], read: Callable[[], Any]) -> None:
+        self._paths = paths
+        self._read = read
+        self._known: tuple[object, Any] = (None, None)
+        self._told: object = None
+
+    def get(self) -> Any:
+        version = [self._version_of(path) for path in self._paths]
+        if version != self._known[0]:
+            try:
+                self._known = (version, self._read())
+            except (OSError, ValueError) as exc:
+                if version != self._told:
+                    self._told = version
+                    names = " and ".join(map(str, self._paths))
+                    logger.warning("%s cannot be used for the scrape endpoint: %s", names, exc)
+        return self._known[1]
+
+    @staticmethod
+    def _version_of(path: Path) -> object:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class BearerToken:
+    """The token that a scrape must bring, from a file that may change."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = WatchedFile((path,), lambda: _token_in(path))
+
+    def problem(self, authorization: str | None) -> str | None:
+        """Why this ``Authorization`` header is refused; None if it is right. Takes the same time for any
+        wrong token of the same length."""
+        token: bytes | None = self._file.get()
+        if token is None:
+            return "the token file cannot be read"
+        scheme, _, given = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
+            return "no bearer token"
+        # http.server reads headers as Latin-1, whatever bytes they are.
+        return None if hmac.compare_digest(given.strip().encode("latin-1", "replace"), token) else "wrong bearer token"
+
+
+def _token_in(path: Path) -> bytes:
+    token = path.read_bytes().strip()
+    if not token:
+        raise ValueError("it is empty")
+    return token
+
+
+def certificate(chain: Path, key: Path | None) -> WatchedFile:
+    """What makes connections TLS, as an ``ssl.SSLContext``."""
+
+    def no_password() -> str:
+        # Without this, OpenSSL would ask for one at the terminal, and wait.
+        raise ValueError("the private key is encrypted")
+
+    def load() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(chain, key, no_password)
+        return context
+
+    return WatchedFile((chain,) if key is None else (chain, key), load)

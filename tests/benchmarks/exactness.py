@@ -1,0 +1,303 @@
+"""Do driver, spans, OTLP metrics and scrape agree over thousands of runs that fail, are cancelled and cached?
+
+    python tests/benchmarks/exactness.py [--runs 10000] [--workers 1] [--kills 0] [--json]
+
+A server process loads LangFlow, is instrumented and forks its workers, as a preloading server does. Each worker
+notes every run that it has seen end in a file of its own; these notes are the driver's column. With ``--kills``,
+workers are killed with -9 in the middle of their work and replaced. What a killed worker has measured stays in
+the scrape; the spans and the OTLP metrics that it had not sent yet are lost with it, in any library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+ROWS = ("flow ok", "flow error", "flow cancelled", "component ok", "component error", "component cancelled", "cached")
+KINDS = {0: "error", 1: "error", 2: "cancelled", 3: "cached", 4: "cached"}
+COMPONENTS = {
+    "ok": {"component ok": 3},
+    "error": {"component ok": 1, "component error": 1},
+    "cancelled": {"component ok": 1, "component cancelled": 1},
+    "cached": {"component ok": 2, "cached": 1},
+}
+JOB = struct.Struct("=I")
+
+
+# The server and its workers
+
+
+class Cache:
+    """What LangFlow's chat service is to a frozen component."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    async def get_cache(self, key: str, **_: Any) -> Any:
+        from lfx.services.cache.utils import CacheMiss
+
+        return self.values[key] if key in self.values else CacheMiss()
+
+    async def set_cache(self, key: str, data: Any, **_: Any) -> bool:
+        self.values[key] = {"result": data}
+        return True
+
+
+def serve(runs: int, workers: int, kills: int, notes: Path) -> None:
+    """Fork workers, hand out runs, kill and replace; then wait for the word to stop."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "lfx"))
+    os.environ.update(DO_NOT_TRACK="true", LANGFLOW_DEACTIVATE_TRACING="true")
+    import lfx.graph.graph.base as base
+    from lfx.log.logger import configure
+
+    from langflow_otel import LangflowInstrumentor, instrument
+
+    configure(log_level="CRITICAL")
+    cache = Cache()
+    base.get_chat_service = lambda: cache
+    instrument()
+    print(json.dumps({"url": LangflowInstrumentor().scrape_url}), flush=True)
+    reader, writer = os.pipe()
+    pids = [fork(reader, writer, notes) for _ in range(workers)]
+    for number in range(runs):  # they all fit into the pipe
+        os.write(writer, JOB.pack(number))
+    chance = random.Random(7)
+    for progress in sorted(chance.sample(range(runs // 10, runs - runs // 10), kills)):
+        while sum(path.read_bytes().count(b"\n") for path in notes.iterdir()) < progress:
+            time.sleep(0.01)
+        victim = chance.randrange(workers)
+        os.kill(pids[victim], signal.SIGKILL)
+        os.waitpid(pids[victim], 0)
+        pids[victim] = fork(reader, writer, notes)
+    os.close(writer)
+    print(json.dumps({"handed out": runs}), flush=True)
+    sys.stdin.readline()
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
+def fork(reader: int, writer: int, notes: Path) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    os.close(writer)
+    try:
+        asyncio.run(work(reader, notes / str(os.getpid())))
+    finally:
+        os._exit(0)
+
+
+async def work(reader: int, notes: Path) -> None:
+    from langflow_otel import uninstrument
+
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    with notes.open("ab", buffering=0) as seen:
+        await run_one("ok", frozen=True)  # fills the cache
+        seen.write(b"ok\n")
+        while job := await asyncio.to_thread(os.read, reader, JOB.size):
+            kind = KINDS.get(JOB.unpack(job)[0] % 20, "ok")
+            await run_one(kind, frozen=kind == "cached")
+            seen.write(f"{kind}\n".encode())
+        seen.write(b"done\n")
+    await stop.wait()
+    uninstrument()
+
+
+async def run_one(kind: str, *, frozen: bool) -> None:
+    from flows import line
+    from nodes import basic
+
+    graph = line({"error": basic.Broken, "cancelled": basic.Waits}.get(kind, basic.Echo))
+    if frozen:
+        graph.get_vertex("Echo-0").frozen = True
+    waiting = basic.seen["waiting"] = asyncio.Event()
+    task = asyncio.ensure_future(graph.arun([{"input_value": "hi"}], session_id="s1"))
+    if kind == "cancelled":
+        await waiting.wait()
+        task.cancel()
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        await task
+
+
+# The driver
+
+
+class Receiver:
+    """Counts what comes in by OTLP: spans, and the last cumulative value of each series of each worker."""
+
+    def __init__(self) -> None:
+        self.spans: Counter[str] = Counter()
+        self.latest: dict[tuple[str, str, str], int] = {}
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path.endswith("/traces"):
+                    receiver.add_spans(ExportTraceServiceRequest.FromString(body))
+                else:
+                    receiver.add_metrics(ExportMetricsServiceRequest.FromString(body))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
+
+        self._lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def metrics(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for (_, _, row), count in self.latest.items():
+            found[row] += count
+        return found
+
+    def add_spans(self, request: Any) -> None:
+        with self._lock:
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    for span in scope.spans:
+                        status = next(a.value.string_value for a in span.attributes if a.key == "langflow.status")
+                        kind = "flow" if span.name.startswith("invoke_workflow") else "component"
+                        self.spans["cached" if status == "cached" else f"{kind} {status}"] += 1
+
+    def add_metrics(self, request: Any) -> None:
+        with self._lock:
+            for resource in request.resource_metrics:
+                worker = {a.key: a.value.string_value for a in resource.resource.attributes}["service.instance.id"]
+                for scope in resource.scope_metrics:
+                    for metric in scope.metrics:
+                        for point in (*metric.histogram.data_points, *metric.sum.data_points):
+                            labels = {a.key: a.value.string_value for a in point.attributes}
+                            row = row_of(metric.name.replace(".", "_"), labels)
+                            if row is not None:
+                                count = point.count if metric.HasField("histogram") else point.as_double
+                                self.latest[worker, str(sorted(labels.items())), row] = int(count)
+
+
+def row_of(name: str, labels: dict[str, str]) -> str | None:
+    """The table's row of a sample; None for what the table does not show."""
+    if name.startswith("langflow_flow_duration") and "status" in labels:
+        return f"flow {labels['status']}"
+    if name.startswith("langflow_component_duration"):
+        return f"component {labels['status']}"
+    if name.startswith("langflow_component_bypassed"):
+        return labels["reason"]
+    return None
+
+
+def scraped(url: str) -> Counter[str]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    found: Counter[str] = Counter()
+    with urllib.request.urlopen(url) as answer:
+        page = answer.read().decode()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            row = row_of(sample.name, sample.labels)
+            if row is not None and sample.name.endswith(("_count", "_total")):
+                found[row] += int(sample.value)
+    return found
+
+
+def noted(notes: Path) -> tuple[Counter[str], int]:
+    """What the workers noted, and how many of them say that there is nothing left to do."""
+    found: Counter[str] = Counter()
+    done = 0
+    for path in notes.iterdir():
+        for kind in path.read_text().split():
+            if kind == "done":
+                done += 1
+                continue
+            found[f"flow {'ok' if kind == 'cached' else kind}"] += 1
+            found.update(COMPONENTS[kind])
+    return found, done
+
+
+def drive(runs: int, workers: int, kills: int) -> dict[str, dict[str, int]]:
+    receiver = Receiver()
+    environment = {
+        **os.environ,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.server.server_address[1]}",
+        "OTEL_METRICS_EXPORTER": "otlp,prometheus",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        notes = Path(folder)
+        arguments = ["--serve", folder, "--runs", str(runs), "--workers", str(workers), "--kills", str(kills)]
+        server = subprocess.Popen(
+            [sys.executable, __file__, *arguments],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert server.stdin is not None
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        falls, before = 0, Counter[str]()
+        while noted(notes)[1] < workers:
+            time.sleep(0.5)
+            now = scraped(url)
+            falls += sum(now[row] < before[row] for row in ROWS)
+            before = now
+        columns = {"driver": noted(notes)[0], "scrape": scraped(url)}
+        server.stdin.write("stop\n")
+        server.stdin.flush()
+        server.wait(60)
+        columns.update(spans=receiver.spans, otlp=receiver.metrics)
+    table = {name: {row: columns[name][row] for row in ROWS} for name in ("driver", "spans", "otlp", "scrape")}
+    table["falls"] = {"scrape": falls}
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve is not None:
+        serve(arguments.runs, arguments.workers, arguments.kills, arguments.serve)
+        return
+    table = drive(arguments.runs, arguments.workers, arguments.kills)
+    if arguments.json:
+        print(json.dumps(table))
+        return
+    print(f"{arguments.runs} runs, {arguments.workers} workers, {arguments.kills} killed")
+    print(f"{'':22s}{'driver':>9s}{'spans':>9s}{'OTLP':>9s}{'scrape':>9s}")
+    for row in ROWS:
+        print(f"{row:22s}" + "".join(f"{table[name][row]:9d}" for name in ("driver", "spans", "otlp", "scrape")))
+    print(f"counters that fell between two scrapes: {table['falls']['scrape']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Real processes for tests: forked, talked to through a pipe, and killed at the end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+@dataclass
+class Worker:
+    process: Any
+    pipe: Connection
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid)
+
+    def tell(self, message: object = True) -> Any:
+        """The worker's answer."""
+        self.pipe.send(message)
+        return self.pipe.recv()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+Start = Callable[..., Worker]
+
+# Not from the test's own process: what other tests have left there (threads that hold locks, gRPC's own handling
+# of forks) is no concern of theirs.
+_CLEAN = multiprocessing.get_context("forkserver")
+_CLEAN.set_forkserver_preload([f"{__package__}.test_workers", f"{__package__}.test_pipeline"])
+
+
+@contextmanager
+def processes() -> Iterator[Start]:
+    """Gives what starts a process: it calls a function with its end of a pipe, and has said "ready" through it
+    when it is there."""
+    started: list[Worker] = []
+
+    def start(function: Callable[..., None], *args: object) -> Worker:
+        ours, theirs = _CLEAN.Pipe()
+        process = _CLEAN.Process(target=_alone, args=(dict(os.environ), theirs, function, *args))
+        process.start()
+        theirs.close()
+        worker = Worker(process, ours)
+        started.append(worker)
+        assert ours.recv() == "ready"
+        return worker
+
+    try:
+        yield start
+    finally:
+        for worker in started:
+            worker.kill()
+            worker.pipe.close()
+
+
+def _alone(environment: dict[str, str], pipe: Connection, function: Callable[..., None], *args: object) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        function(pipe, *args)
+    finally:
+        os._exit(1)
+
+
+def parent() -> int:
+    """The test's process, from inside of one that it started."""
+    found = multiprocessing.parent_process()
+    assert found is not None
+    assert found.pid is not None
+    return found.pid
+
+
+def until(condition: Callable[[], object]) -> None:
+    """A generous wait: the machine may be busy."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
