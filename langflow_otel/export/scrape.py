@@ -91,7 +91,7 @@ class Scrape:
 
     def _slices(self, openmetrics: bool) -> Iterator[bytes]:
         for text in self._renderer.slices(self.families(), openmetrics=openmetrics):
-            yield text.encode()
+            yield text.encode("utf-8", "replace")
             time.sleep(0)
 
     def families(self) -> list[Family]:

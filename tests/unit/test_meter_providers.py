@@ -84,7 +84,7 @@ def choose(env: dict[str, str], given: MeterProvider | None = None) -> MeterChoi
 
 def exporters_of(provider: MeterProvider) -> list[Any]:
     """The real ones, below those that count."""
-    # Since SDK 1.40 or so the provider itself has them.
+    # Newer SDKs keep them on the provider itself.
     readers = getattr(provider, "_metric_readers", None) or getattr(provider._sdk_config, "metric_readers", ())
     wrappers = [reader._exporter for reader in readers]
     assert {type(wrapper) for wrapper in wrappers} <= {CountingMetricExporter}

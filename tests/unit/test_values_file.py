@@ -24,7 +24,10 @@ from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import FLOW_WINDOW, Metric
 from langflow_otel.recording.store import Series
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="an open file cannot be renamed or removed there")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="an open file cannot be renamed or removed there"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 COUNTER = Metric("orders", "counter", "", "Orders.", ("region",))
 GAUGE = Metric("size", "gauge", "By", "Size.", ("pool",), per_worker=True)

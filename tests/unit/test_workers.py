@@ -32,7 +32,10 @@ from langflow_otel.recording.store import MemoryStore
 
 from .processes import Start, parent, processes, until
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="workers are forked on POSIX only")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="workers are forked on POSIX only"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 if os.name != "nt":
     import fcntl
 
