@@ -13,6 +13,9 @@ from typing import NamedTuple
 from langflow_otel.recording.metrics import Cells, Metric
 
 
+_MAX_LABEL = 256
+
+
 class Exemplar(NamedTuple):
     """A trace that shows what a bucket of a histogram holds."""
 
@@ -57,7 +60,7 @@ class MemoryStore:
         found = self._series.get((metric.name, labels))
         if found is not None:
             return found
-        labels = tuple(map(_encodable, labels))
+        labels = tuple(map(_label, labels))
         with self.lock:
             found = self._series.get((metric.name, labels))
             if found is None:
@@ -85,6 +88,7 @@ class MemoryStore:
         """Nothing more is written. The cells stay usable."""
 
 
-def _encodable(text: str) -> str:
-    """A name from a JSON file may hold half of a surrogate pair, with which no scrape and no push could be made."""
-    return text.encode("utf-8", "replace").decode()
+def _label(text: str) -> str:
+    """A name from a JSON file may hold half of a surrogate pair, with which no scrape and no push could be made;
+    and a name of a megabyte would stand in each of its lines."""
+    return text[:_MAX_LABEL].encode("utf-8", "replace").decode()

@@ -1,13 +1,15 @@
-"""Real processes for tests: forked, talked to through a pipe, and killed at the end."""
+"""Real processes for tests: forked from a clean one, talked to through a pipe, and killed at the end."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -44,6 +46,7 @@ def processes() -> Iterator[Start]:
     """Gives what starts a process: it calls a function with its end of a pipe, and has said "ready" through it
     when it is there."""
     started: list[Worker] = []
+    _start_server()
 
     def start(function: Callable[..., None], *args: object) -> Worker:
         ours, theirs = _CLEAN.Pipe()
@@ -61,6 +64,19 @@ def processes() -> Iterator[Start]:
         for worker in started:
             worker.kill()
             worker.pipe.close()
+
+
+def _start_server() -> None:
+    """With the modules loaded: else each process would load them. The server is not told where they are, and says
+    nothing when it does not find them (CPython issue 126631)."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def _alone(environment: dict[str, str], pipe: Connection, function: Callable[..., None], *args: object) -> None:

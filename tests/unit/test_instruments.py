@@ -171,6 +171,13 @@ def test_labels_that_no_sink_could_encode_are_mended_in_both(sinks):
     assert sinks.scraped() == sinks.pushed() == {("a.counter", "cut off ?", "x"): [3]}
 
 
+def test_a_name_without_end_is_cut_in_both(sinks):
+    sinks.recording(COUNTER, "n" * 1_000_000, "x").add()
+    sinks.recording(COUNTER, "n" * 300, "x").add()
+
+    assert sinks.scraped() == sinks.pushed() == {("a.counter", "n" * 256, "x"): [2]}
+
+
 # Series
 
 
