@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from langflow_otel.recording.metrics import Cells, Metric
 
-
 _MAX_LABEL = 256
 
 

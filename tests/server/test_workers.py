@@ -466,7 +466,7 @@ def test_a_sum_does_not_fall_when_a_dead_workers_share_is_folded(tmp_path):
 
     assert group.lead()
     alive = [worker(), worker()]
-    fallen = []
+    fallen: dict[str, tuple[float, float]] = {}
     for _ in range(10):
         before = shown()
         alive.pop(choose.randrange(2)).close()
