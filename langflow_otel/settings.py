@@ -23,8 +23,10 @@ logger = logging.getLogger("langflow_otel")
 Enabled = Literal["auto", "true", "false"]
 Detail = Literal["flow", "component", "output"]
 ErrorMessages = Literal["none", "full"]
+RemoteParent = Literal["continue", "link", "ignore"]
 
-RESERVED_BY_LANGFLOW: Final = ("LANGFLOW_OTEL_DB_SPANS", "LANGFLOW_OTEL_LOG_LEVEL", "LANGFLOW_OTEL_LOG_BODIES")
+RESERVED_BY_LANGFLOW: Final = ("LANGFLOW_OTEL_DB_SPANS",)
+"""LangFlow's own variables under our prefix that mean nothing to us."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,24 @@ class Settings:
     window_s: float = 60.0
     max_flows: int = 200
     metric_labels: tuple[str, ...] = ("flow", "component_type")
+    logs_console: bool = False
+    logs_otlp: OtlpTarget | None = None
+    log_level: str = "info"
+    log_bodies: bool = False
+    instrumentors: tuple[str, ...] = ()
+    remote_parent: RemoteParent = "continue"
+    baggage_keys: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
     def has_destination(self) -> bool:
-        """True if spans or metrics have somewhere to go."""
-        return self.spans_have_destination or self.metrics_are_pushed or self.scrape is not None
+        """True if spans, metrics or logs have somewhere to go."""
+        return (
+            self.spans_have_destination
+            or self.metrics_are_pushed
+            or self.scrape is not None
+            or self.logs_have_destination
+        )
 
     @property
     def spans_have_destination(self) -> bool:
@@ -74,6 +88,10 @@ class Settings:
     def metrics_are_pushed(self) -> bool:
         return self.metrics_otlp is not None or self.metrics_console
 
+    @property
+    def logs_have_destination(self) -> bool:
+        return self.logs_otlp is not None or self.logs_console
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the environment. Never raises: a wrong value becomes its default and a line in ``problems``."""
@@ -82,6 +100,7 @@ class Settings:
         value = {variable.name: _read(variable, env, problems) for variable in VARIABLES}
         exporters: tuple[str, ...] = value["OTEL_TRACES_EXPORTER"]
         metric_exporters: tuple[str, ...] = value["OTEL_METRICS_EXPORTER"]
+        log_exporters: tuple[str, ...] = value["OTEL_LOGS_EXPORTER"]
         problems += _misspelled(env)
         return cls(
             service_name=value["OTEL_SERVICE_NAME"],
@@ -101,6 +120,13 @@ class Settings:
             window_s=value["LANGFLOW_OTEL_WINDOW"],
             max_flows=value["LANGFLOW_OTEL_MAX_FLOWS"],
             metric_labels=value["LANGFLOW_OTEL_METRIC_LABELS"],
+            logs_console="console" in log_exporters,
+            logs_otlp=otlp_target(env, "LOGS", problems) if "otlp" in log_exporters else None,
+            log_level=value["LANGFLOW_OTEL_LOG_LEVEL"],
+            log_bodies=value["LANGFLOW_OTEL_LOG_BODIES"] == "all",
+            instrumentors=value["LANGFLOW_OTEL_INSTRUMENTORS"],
+            remote_parent=value["LANGFLOW_OTEL_REMOTE_PARENT"],
+            baggage_keys=value["LANGFLOW_OTEL_BAGGAGE_KEYS"],
             # A general variable that is wrong is wrong for each signal, and said once.
             problems=tuple(dict.fromkeys(problems)),
         )

@@ -86,6 +86,16 @@ def _metric_labels(text: str) -> tuple[str, ...]:
     return _some_of("flow", "component_type", "flow_id", "flow_version")(text)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas; ``none`` for none of them."""
+    if text.strip().lower() == "none":
+        return ()
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names or any(any(map(str.isspace, name)) for name in names):
+        raise ValueError(text)
+    return tuple(dict.fromkeys(names))
+
+
 def _host(text: str) -> str:
     host = text.strip().removeprefix("[").removesuffix("]")
     # One colon is that of a port, which has a variable of its own; an IPv6 address has more.
@@ -109,6 +119,14 @@ VARIABLES: Final = (
         "otlp, prometheus, console, none, or a list",
         "where metrics go; `prometheus` opens the scrape endpoint",
         _some_of("otlp", "prometheus", "console", "none"),
+    ),
+    Variable(
+        "OTEL_LOGS_EXPORTER",
+        "otlp",
+        "otlp, console, none, or a list",
+        "where LangFlow's log lines go, beside where LangFlow writes them; `otlp` needs no further word once an "
+        "endpoint is set, and stands back where LangFlow (1.12 and later) sends them itself",
+        _some_of("otlp", "console", "none"),
     ),
     Variable(
         "OTEL_EXPORTER_PROMETHEUS_HOST",
@@ -208,7 +226,43 @@ VARIABLES: Final = (
         "PEM private key, where the certificate's file does not hold it",
         _path,
     ),
+    Variable(
+        "LANGFLOW_OTEL_INSTRUMENTORS",
+        "none",
+        "none, or a list of entry points, each as name or distribution:name",
+        "other OpenTelemetry instrumentors to load inside our tree, such as `langchain` or "
+        "`openinference-instrumentation-langchain:langchain`",
+        _names,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_REMOTE_PARENT",
+        "continue",
+        "continue, link, ignore",
+        "what an incoming `traceparent` is to a run: its parent, a link, or nothing",
+        _one_of("continue", "link", "ignore"),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_BAGGAGE_KEYS",
+        "none",
+        "none, or a list of keys",
+        "W3C baggage entries that become attributes of flow spans, under their own names",
+        _names,
+    ),
     Variable("LANGFLOW_OTEL_USER_ID", "false", "true, false", "put LangFlow's user id on flow spans", _boolean),
+    Variable(
+        "LANGFLOW_OTEL_LOG_LEVEL",
+        "info",
+        "debug, info, warning, error, critical",
+        "the lowest level of log lines that are sent; LangFlow's own variable, with its meaning",
+        _one_of("debug", "info", "warning", "warn", "error", "exception", "critical", "fatal"),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_LOG_BODIES",
+        "allowlist",
+        "allowlist, all",
+        "`all` sends the text of log lines, which often quotes prompts; LangFlow's own variable, with its meaning",
+        _one_of("allowlist", "all"),
+    ),
 )
 """The variables that this library reads itself. Those that only the OpenTelemetry SDK reads
 (headers, timeouts, certificates, samplers, batch sizes, propagators) keep their specified meaning."""

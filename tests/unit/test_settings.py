@@ -22,6 +22,7 @@ TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 INSECURE = "OTEL_EXPORTER_OTLP_INSECURE"
 TRACES_INSECURE = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
 METRICS = "OTEL_METRICS_EXPORTER"
+LOGS = "OTEL_LOGS_EXPORTER"
 METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 METRICS_PROTOCOL = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
 METRICS_INSECURE = "OTEL_EXPORTER_OTLP_METRICS_INSECURE"
@@ -283,12 +284,8 @@ def test_a_name_that_is_not_ours_is_left_alone(name: str):
     assert Settings.from_env({name: "x"}) == Settings()
 
 
-def test_the_names_that_langflow_reserves_are_not_ours():
-    assert RESERVED_BY_LANGFLOW == (
-        "LANGFLOW_OTEL_DB_SPANS",
-        "LANGFLOW_OTEL_LOG_LEVEL",
-        "LANGFLOW_OTEL_LOG_BODIES",
-    )
+def test_the_name_that_langflow_reserves_is_not_ours():
+    assert RESERVED_BY_LANGFLOW == ("LANGFLOW_OTEL_DB_SPANS",)
     assert not {variable.name for variable in VARIABLES} & set(RESERVED_BY_LANGFLOW)
 
 
@@ -433,7 +430,12 @@ def test_a_wrong_insecure_means_tls_and_is_reported():
         ({METRICS: "prometheus"}, True),
         ({METRICS: "none"}, False),
         ({METRICS: "none", ENDPOINT: "http://host:4317"}, True),
-        ({METRICS: "none", "OTEL_TRACES_EXPORTER": "none", ENDPOINT: "http://host:4317"}, False),
+        ({METRICS: "none", "OTEL_TRACES_EXPORTER": "none", ENDPOINT: "http://host:4317"}, True),
+        (
+            {METRICS: "none", "OTEL_TRACES_EXPORTER": "none", LOGS: "none", ENDPOINT: "http://host:4317"},
+            False,
+        ),
+        ({LOGS: "console"}, True),
         ({HOST: "0.0.0.0", PORT: "9464"}, False),
     ],
 )
