@@ -13,21 +13,17 @@ token is asked for. ``OTEL_METRICS_EXPORTER=prometheus`` must be set.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from langflow_otel.export.prometheus import bearer_token
+from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to
 from langflow_otel.instrumentor import LangflowInstrumentor
 from langflow_otel.recording.guard import Guard
-
-logger = logging.getLogger("langflow_otel")
 
 Message = MutableMapping[str, Any]
 
 _OFF = b"Metrics are off: set OTEL_METRICS_EXPORTER=prometheus, and instrument() before the first request.\n"
-_PLAIN = "text/plain; charset=utf-8"
 _PAGE = Guard("metrics.route")
 
 
@@ -40,45 +36,29 @@ class MetricsApp:
         if scope["type"] != "http":
             return
         if scope["method"] not in ("GET", "HEAD"):
-            await _answer(scope, send, HTTPStatus.METHOD_NOT_ALLOWED, _PLAIN, b"", ("Allow", "GET, HEAD"))
+            await _send(scope, send, Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"", (("Allow", "GET, HEAD"),)))
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         # In a thread: it reads files, and a page takes some milliseconds.
-        status, content_type, body, more = await asyncio.to_thread(_page, scope, headers)
-        await _answer(scope, send, status, content_type, body, *more)
+        await _send(scope, send, await asyncio.to_thread(_answer, scope))
 
 
 metrics_app = MetricsApp()
 """The page of metrics."""
 
 
-def _page(scope: Message, headers: dict[str, str]) -> tuple[HTTPStatus, str, bytes, tuple[tuple[str, str], ...]]:
+def _answer(scope: Message) -> Answer:
     instrumentor = LangflowInstrumentor()
     scrape, settings = instrumentor.scrape, instrumentor.scrape_settings
     if scrape is None or settings is None:
-        return HTTPStatus.SERVICE_UNAVAILABLE, _PLAIN, _OFF, ()
-    if settings.token_file is not None:
-        problem = bearer_token(settings.token_file).problem(headers.get("authorization"))
-        if problem is not None:
-            client = (scope.get("client") or ("unknown", 0))[0]
-            logger.warning("Scrape refused: 401 %s, %s %s from %s", problem, scope["method"], scope["path"], client)
-            challenge = ("WWW-Authenticate", 'Bearer realm="metrics"')
-            return HTTPStatus.UNAUTHORIZED, _PLAIN, b"A bearer token is needed\n", (challenge,)
-    with _PAGE:
-        page = scrape.page(headers.get("accept", ""), headers.get("accept-encoding", ""))
-        return HTTPStatus.OK, page.content_type, page.body, page.headers
-    return HTTPStatus.INTERNAL_SERVER_ERROR, _PLAIN, b"See the log\n", ()
+        return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _OFF)
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    client = (scope.get("client") or ("unknown", 0))[0]
+    return answer_to(ScrapeRequest(scope["method"], scope["path"], client, headers.get), scrape, settings, _PAGE)
 
 
-async def _answer(
-    scope: Message,
-    send: Callable[[Message], Awaitable[None]],
-    status: HTTPStatus,
-    content_type: str,
-    body: bytes,
-    *headers: tuple[str, str],
-) -> None:
-    named = [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers]
-    raw = [(name.lower().encode(), value.encode()) for name, value in named]
-    await send({"type": "http.response.start", "status": int(status), "headers": raw})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+async def _send(scope: Message, send: Callable[[Message], Awaitable[None]], answer: Answer) -> None:
+    length = str(len(answer.body))
+    headers = [("Content-Type", answer.content_type), ("Content-Length", length), *answer.headers]
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+    await send({"type": "http.response.start", "status": int(answer.status), "headers": raw})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from langflow_otel.export.prometheus import listening_address
 from langflow_otel.settings import ScrapeSettings
 
 _PATIENCE_S = 5.0
@@ -118,10 +119,8 @@ def with_free_port(settings: ScrapeSettings) -> ScrapeSettings:
         OSError: The address cannot be listened on, whatever the port.
         UnicodeError: The host cannot be a name.
     """
-    found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # As the endpoint itself will do it.
-    family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-    with socket.socket(family, kind, protocol) as trial:
+    family, address = listening_address(settings)
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
         if os.name == "posix":
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

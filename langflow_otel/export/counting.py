@@ -20,13 +20,12 @@ class CountingSpanExporter(SpanExporter):
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = None
         try:
             result = self._exporter.export(spans)
-        except Exception:
-            count_dropped("traces", "export_failed", len(spans))
-            raise
-        if result is not SpanExportResult.SUCCESS:
-            count_dropped("traces", "export_failed", len(spans))
+        finally:
+            if result is not SpanExportResult.SUCCESS:
+                count_dropped("traces", "export_failed", len(spans))
         return result
 
     def shutdown(self) -> None:
@@ -72,13 +71,12 @@ class CountingMetricExporter(MetricExporter):
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         if os.getpid() != self._pid:
             return MetricExportResult.SUCCESS
+        result = None
         try:
             result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
-        except Exception:
-            count_dropped("metrics", "export_failed", _points_in(metrics_data))
-            raise
-        if result is not MetricExportResult.SUCCESS:
-            count_dropped("metrics", "export_failed", _points_in(metrics_data))
+        finally:
+            if result is not MetricExportResult.SUCCESS:
+                count_dropped("metrics", "export_failed", _points_in(metrics_data))
         return result
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import logging
 import ssl
@@ -66,6 +67,12 @@ class BearerToken:
             return "no bearer token"
         # http.server reads headers as Latin-1, whatever bytes they are.
         return None if hmac.compare_digest(given.strip().encode("latin-1", "replace"), token) else "wrong bearer token"
+
+
+@functools.cache
+def bearer_token(path: Path) -> BearerToken:
+    """The one for this file."""
+    return BearerToken(path)
 
 
 def _token_in(path: Path) -> bytes:

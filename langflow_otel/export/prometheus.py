@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 import os
 import socket
@@ -13,11 +12,11 @@ import time
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-from langflow_otel.export.credentials import BearerToken, certificate
+from langflow_otel.export.credentials import bearer_token, certificate
 from langflow_otel.export.scrape import Scrape
+from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to
 from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import ScrapeSettings
 
@@ -33,12 +32,6 @@ _PAUSE_S = 0.1
 _MAX_CONNECTIONS = 32
 
 _PAGE = Guard("metrics.scrape")
-
-
-@functools.cache
-def bearer_token(path: Path) -> BearerToken:
-    """The one for this file."""
-    return BearerToken(path)
 
 
 class ScrapeEndpoint:
@@ -93,25 +86,30 @@ def port_problem(settings: ScrapeSettings, error: Exception) -> str:
     )
 
 
+def listening_address(settings: ScrapeSettings) -> tuple[socket.AddressFamily, Any]:
+    """What to bind a socket of this family to. Raises OSError or UnicodeError if the host cannot be found."""
+    # What the host resolves to decides between IPv4 and IPv6; "localhost" means IPv4 where it can.
+    found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return family, address
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = _MAX_CONNECTIONS
 
     def __init__(self, settings: ScrapeSettings, scrape: Scrape) -> None:
-        # What the host resolves to decides between IPv4 and IPv6; "localhost" means IPv4 where it can.
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        self.address_family = family
+        self.address_family, address = listening_address(settings)
         self.scrape = scrape
-        self.token = None if settings.token_file is None else bearer_token(settings.token_file)
+        self.settings = settings
         self._tls = None if settings.cert_file is None else certificate(settings.cert_file, settings.key_file)
         self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         self._connections: dict[int, tuple[socket.socket, float]] = {}
-        super().__init__(address, _Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
+        super().__init__(address, _Handler)
         # Read now: what is wrong with the files is said at the start, and not with the first scrape.
-        if self.token is not None:
-            self.token.problem(None)
+        if settings.token_file is not None:
+            bearer_token(settings.token_file).problem(None)
         if self._tls is not None:
             self._tls.get()
 
@@ -206,48 +204,26 @@ class _Handler(BaseHTTPRequestHandler):
             # A body is not read; it must not be taken for the next request, of another client behind a proxy.
             self.close_connection = True
         if path == HEALTH_PATH:
-            self._answer(HTTPStatus.OK, "text/plain; charset=utf-8", b"OK\n")
+            self._send(Answer(HTTPStatus.OK, b"OK\n"))
         elif path != METRICS_PATH:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"The metrics are at /metrics\n")
-        elif self._is_allowed(path):
-            self._send_page()
+            self._send(Answer(HTTPStatus.NOT_FOUND, b"The metrics are at /metrics\n"))
+        else:
+            request = ScrapeRequest(self.command, path, self.client_address[0], self.headers.get)
+            self._send(answer_to(request, self.server.scrape, self.server.settings, _PAGE))
 
     do_HEAD = do_GET  # noqa: N815 - the base class's way to name them
 
-    def _is_allowed(self, path: str) -> bool:
-        token = self.server.token
-        problem = None if token is None else token.problem(self.headers.get("Authorization"))
-        if problem is None:
-            return True
-        logger.warning("Scrape refused: 401 %s, %s %s from %s", problem, self.command, path, self.client_address[0])
-        self._answer(
-            HTTPStatus.UNAUTHORIZED,
-            "text/plain; charset=utf-8",
-            b"A bearer token is needed\n",
-            ("WWW-Authenticate", 'Bearer realm="metrics"'),
-        )
-        return False
-
-    def _send_page(self) -> None:
-        page = None
-        with _PAGE:
-            page = self.server.scrape.page(self.headers.get("Accept", ""), self.headers.get("Accept-Encoding", ""))
-        if page is None:
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", b"See the log\n")
-        else:
-            self._answer(HTTPStatus.OK, page.content_type, page.body, *page.headers)
-
-    def _answer(self, status: HTTPStatus, content_type: str, body: bytes, *headers: tuple[str, str]) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers:
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        for name, value in answer.headers:
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(answer.body)
         self.server.wait_for(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name

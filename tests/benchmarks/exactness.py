@@ -21,16 +21,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 ROWS = ("flow ok", "flow error", "flow cancelled", "component ok", "component error", "component cancelled", "cached")
 KINDS = {0: "error", 1: "error", 2: "cancelled", 3: "cached", 4: "cached"}
@@ -46,27 +41,12 @@ JOB = struct.Struct("=I")
 # The server and its workers
 
 
-class Cache:
-    """What LangFlow's chat service is to a frozen component."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    async def get_cache(self, key: str, **_: Any) -> Any:
-        from lfx.services.cache.utils import CacheMiss
-
-        return self.values[key] if key in self.values else CacheMiss()
-
-    async def set_cache(self, key: str, data: Any, **_: Any) -> bool:
-        self.values[key] = {"result": data}
-        return True
-
-
 def serve(runs: int, workers: int, kills: int, notes: Path) -> None:
     """Fork workers, hand out runs, kill and replace; then wait for the word to stop."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "lfx"))
     os.environ.update(DO_NOT_TRACK="true", LANGFLOW_DEACTIVATE_TRACING="true")
     import lfx.graph.graph.base as base
+    from flows import Cache
     from lfx.log.logger import configure
 
     from langflow_otel import LangflowInstrumentor, instrument
@@ -144,59 +124,38 @@ async def run_one(kind: str, *, frozen: bool) -> None:
 # The driver
 
 
-class Receiver:
-    """Counts what comes in by OTLP: spans, and the last cumulative value of each series of each worker."""
+def sent_spans(receiver: Any) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for request in receiver.requests:
+        for resource in request.message.resource_spans:
+            for span in (span for scope in resource.scope_spans for span in scope.spans):
+                status = labels_of(span)["langflow.status"]
+                kind = "flow" if span.name.startswith("invoke_workflow") else "component"
+                found["cached" if status == "cached" else f"{kind} {status}"] += 1
+    return found
 
-    def __init__(self) -> None:
-        self.spans: Counter[str] = Counter()
-        self.latest: dict[tuple[str, str, str], int] = {}
-        receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path.endswith("/traces"):
-                    receiver.add_spans(ExportTraceServiceRequest.FromString(body))
-                else:
-                    receiver.add_metrics(ExportMetricsServiceRequest.FromString(body))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+def sent_metrics(receiver: Any) -> Counter[str]:
+    """From the last cumulative value of each series of each worker."""
+    latest: dict[tuple[str, str, str], int] = {}
+    for request in receiver.metric_requests:
+        for resource in request.message.resource_metrics:
+            worker = labels_of(resource.resource)["service.instance.id"]
+            for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
+                for point in (*metric.histogram.data_points, *metric.sum.data_points):
+                    labels = labels_of(point)
+                    row = row_of(metric.name.replace(".", "_"), labels)
+                    if row is not None:
+                        count = point.count if metric.HasField("histogram") else point.as_double
+                        latest[worker, str(sorted(labels.items())), row] = int(count)
+    found: Counter[str] = Counter()
+    for (_, _, row), count in latest.items():
+        found[row] += count
+    return found
 
-            def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
 
-        self._lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def metrics(self) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for (_, _, row), count in self.latest.items():
-            found[row] += count
-        return found
-
-    def add_spans(self, request: Any) -> None:
-        with self._lock:
-            for resource in request.resource_spans:
-                for scope in resource.scope_spans:
-                    for span in scope.spans:
-                        status = next(a.value.string_value for a in span.attributes if a.key == "langflow.status")
-                        kind = "flow" if span.name.startswith("invoke_workflow") else "component"
-                        self.spans["cached" if status == "cached" else f"{kind} {status}"] += 1
-
-    def add_metrics(self, request: Any) -> None:
-        with self._lock:
-            for resource in request.resource_metrics:
-                worker = {a.key: a.value.string_value for a in resource.resource.attributes}["service.instance.id"]
-                for scope in resource.scope_metrics:
-                    for metric in scope.metrics:
-                        for point in (*metric.histogram.data_points, *metric.sum.data_points):
-                            labels = {a.key: a.value.string_value for a in point.attributes}
-                            row = row_of(metric.name.replace(".", "_"), labels)
-                            if row is not None:
-                                count = point.count if metric.HasField("histogram") else point.as_double
-                                self.latest[worker, str(sorted(labels.items())), row] = int(count)
+def labels_of(entry: Any) -> dict[str, str]:
+    return {each.key: each.value.string_value for each in entry.attributes}
 
 
 def row_of(name: str, labels: dict[str, str]) -> str | None:
@@ -239,21 +198,23 @@ def noted(notes: Path) -> tuple[Counter[str], int]:
 
 
 def drive(runs: int, workers: int, kills: int) -> dict[str, dict[str, int]]:
-    receiver = Receiver()
+    # Not at the top: the server forks, and gRPC has no business in it.
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from otlp_receiver import otlp_receiver
+
     environment = {
         **os.environ,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.server.server_address[1]}",
         "OTEL_METRICS_EXPORTER": "otlp,prometheus",
         "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
         "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, otlp_receiver("http/protobuf") as receiver:
         notes = Path(folder)
         arguments = ["--serve", folder, "--runs", str(runs), "--workers", str(workers), "--kills", str(kills)]
         server = subprocess.Popen(
             [sys.executable, __file__, *arguments],
-            env=environment,
+            env={**environment, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{receiver.address}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -271,7 +232,7 @@ def drive(runs: int, workers: int, kills: int) -> dict[str, dict[str, int]]:
         server.stdin.write("stop\n")
         server.stdin.flush()
         server.wait(60)
-        columns.update(spans=receiver.spans, otlp=receiver.metrics)
+        columns.update(spans=sent_spans(receiver), otlp=sent_metrics(receiver))
     table = {name: {row: columns[name][row] for row in ROWS} for name in ("driver", "spans", "otlp", "scrape")}
     table["falls"] = {"scrape": falls}
     return table

@@ -6,6 +6,7 @@ pytest.importorskip("lfx", reason="these tests run flows on LangFlow's engine: p
 
 from collections.abc import AsyncIterator
 
+from flows import Cache
 from lfx.log.logger import configure
 
 from langflow_otel.testing import Telemetry, capture_telemetry
@@ -21,3 +22,10 @@ async def telemetry() -> AsyncIterator[Telemetry]:
     """Async, so that the check for leftover tasks sees the test's own loop."""
     with capture_telemetry() as captured:
         yield captured
+
+
+@pytest.fixture
+def chat_cache(monkeypatch: pytest.MonkeyPatch) -> Cache:
+    cache = Cache()
+    monkeypatch.setattr("lfx.graph.graph.base.get_chat_service", lambda: cache)
+    return cache

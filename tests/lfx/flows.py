@@ -8,11 +8,26 @@ from typing import Any
 
 from lfx.components.input_output import ChatInput, ChatOutput
 from lfx.graph import Graph
+from lfx.services.cache.utils import CacheMiss
 from opentelemetry import context as otel_context
 
 from langflow_otel.recording.runs import current_run
 
 INPUT = [{"input_value": "hi"}]
+
+
+class Cache:
+    """Stands in for the server's chat service, which keeps what frozen components made; bare lfx does not have it."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    async def get_cache(self, key: str, **_: Any) -> Any:
+        return self.kept.get(key, CacheMiss())
+
+    async def set_cache(self, key: str, data: Any, **_: Any) -> bool:
+        self.kept[key] = {"result": data}
+        return True
 
 
 def chat_input(**kwargs: Any) -> ChatInput:

@@ -20,9 +20,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from otlp_receiver import otlp_receiver
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from test_cli_demo import COMMAND, environment, metrics_receiver
+from test_cli_demo import COMMAND, environment, pushed_runs
 
 from langflow_otel.cli import serve as module
 from langflow_otel.cli.scraping import ScrapedPage
@@ -216,8 +217,9 @@ def scraped_runs(port: int) -> Counter[str]:
 class TestServe:
     def test_ctrl_c_after_a_while(self, tmp_path: Path) -> None:
         port = free_port()
-        with metrics_receiver() as pushed:
-            process = start(tmp_path, port, OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=pushed.url)
+        with otlp_receiver("http/protobuf") as receiver:
+            metrics_url = f"http://{receiver.address}/v1/metrics"
+            process = start(tmp_path, port, OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=metrics_url)
             lines = lines_until(process, r"^\d\d:\d\d:\d\d  ")
             before = scraped_runs(port)
             later = lines_until(process, r"^\d\d:\d\d:\d\d  ")[-1]
@@ -241,7 +243,7 @@ class TestServe:
         assert told is not None
         assert before["ok"] + before["error"] < int(told[1]) <= after["ok"] + after["error"]
         assert before["error"] <= int(told[2]) <= after["error"]
-        self._check_the_end(stdout, tmp_path, pushed.runs())
+        self._check_the_end(stdout, tmp_path, pushed_runs(receiver))
         with socket.create_server(("127.0.0.1", port)):
             pass
 

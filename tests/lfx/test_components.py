@@ -159,30 +159,8 @@ async def test_a_branch_not_taken_is_an_event_for_each_component(telemetry, matc
     assert sorted(event.attributes["langflow.component.id"] for event in events) == skipped
 
 
-class Cache:
-    """Stands in for the server's cache service, which bare lfx does not have."""
-
-    def __init__(self) -> None:
-        self.kept: dict = {}
-
-    async def get_cache(self, key, **_):
-        from lfx.services.cache.utils import CacheMiss
-
-        return self.kept[key] if key in self.kept else CacheMiss()
-
-    async def set_cache(self, key, data, **_):
-        self.kept[key] = {"result": data}
-        return True
-
-
-@pytest.fixture
-def chat_cache(monkeypatch):
-    cache = Cache()
-    monkeypatch.setattr("lfx.graph.graph.base.get_chat_service", lambda: cache)
-    return cache
-
-
-async def test_a_frozen_component_runs_once_and_is_cached_after(telemetry, chat_cache):
+@pytest.mark.usefixtures("chat_cache")
+async def test_a_frozen_component_runs_once_and_is_cached_after(telemetry):
     def frozen() -> Graph:
         graph = line(basic.TracedOutput)
         graph.get_vertex("TracedOutput-0").frozen = True

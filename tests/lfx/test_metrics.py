@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from flows import INPUT, chat_input, chat_output, line, run, steps
+from flows import INPUT, Cache, chat_input, chat_output, line, run, steps
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -28,7 +28,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from test_components import Cache, router_flow
+from test_components import router_flow
 from test_loops import SUBGRAPHS, loop_flow
 from test_streams import pair, streaming_model
 from test_tools import agent_flow
@@ -302,9 +302,8 @@ async def test_a_run_that_is_timed_out_is_cancelled(telemetry):
     assert 0.05 <= sum_of(telemetry, flow(status="cancelled")) < 1
 
 
-async def test_a_component_answered_from_the_cache_is_counted_and_has_no_duration(telemetry, monkeypatch):
-    cache = Cache()
-    monkeypatch.setattr("lfx.graph.graph.base.get_chat_service", lambda: cache)
+@pytest.mark.usefixtures("chat_cache")
+async def test_a_component_answered_from_the_cache_is_counted_and_has_no_duration(telemetry):
     for _ in range(3):
         graph = line(basic.Echo)
         graph.get_vertex("Echo-0").frozen = True
@@ -757,9 +756,7 @@ async def one_of_each(cache: Cache) -> None:
         await run(frozen)
 
 
-async def test_what_is_counted_does_not_depend_on_sampling_and_detail(monkeypatch):
-    cache = Cache()
-    monkeypatch.setattr("lfx.graph.graph.base.get_chat_service", lambda: cache)
+async def test_what_is_counted_does_not_depend_on_sampling_and_detail(chat_cache):
     seen = {}
     for name, how in {
         "sampled": {},
@@ -768,10 +765,10 @@ async def test_what_is_counted_does_not_depend_on_sampling_and_detail(monkeypatc
         "output": {"settings": Settings(detail="output")},
     }.items():
         with measured(**how) as telemetry:
-            await one_of_each(cache)
+            await one_of_each(chat_cache)
         seen[name] = counts(telemetry)
     with no_traces() as (_, reader):
-        await one_of_each(cache)
+        await one_of_each(chat_cache)
         seen["no traces"] = counts_in(pushed_samples(pushed(reader)))
 
     assert seen["sampled"][flow()] == 9

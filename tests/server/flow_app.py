@@ -9,45 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from lfx.components.input_output import ChatInput, ChatOutput
-from lfx.custom.custom_component.component import Component
 from lfx.graph import Graph
 from lfx.graph.graph import base
-from lfx.io import MessageTextInput, Output
 from lfx.log.logger import configure
 from lfx.schema.message import Message
-from lfx.services.cache.utils import CacheMiss
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "lfx"))
+
+from flows import Cache, line
+from nodes import basic
 
 from langflow_otel import instrument, uninstrument
 
 BEFORE_FORK = os.environ["FLOW_APP_INSTRUMENT"] == "import"
 
 
-class Echo(Component):
-    display_name = "Echo"
-    name = "Echo"
-    inputs = [MessageTextInput(name="value", display_name="Value")]
-    outputs = [Output(display_name="Out", name="out", method="run_out")]
-
-    async def run_out(self) -> Message:
-        return Message(text=str(self.value))
+class Broken(basic.Broken):
+    error = LookupError()
 
 
-class Broken(Echo):
-    display_name = "Broken"
-    name = "Broken"
-
-    async def run_out(self) -> Message:
-        raise LookupError
-
-
-class Slow(Echo):
+class Slow(basic.Echo):
     display_name = "Slow"
     name = "Slow"
 
@@ -56,36 +45,27 @@ class Slow(Echo):
         return Message(text=str(self.value))
 
 
-class Cache:
-    """Stands in for the LangFlow server's cache service; one for each worker."""
-
-    kept: dict[str, Any] = {}
+class WatchedCache(Cache):
+    """One for each worker."""
 
     async def get_cache(self, key: str, **_: Any) -> Any:
         if key in self.kept:
             kinds.get().append("cached")
-        return self.kept.get(key, CacheMiss())
-
-    async def set_cache(self, key: str, data: Any, **_: Any) -> bool:
-        self.kept[key] = {"result": data}
-        return True
+        return await super().get_cache(key)
 
 
 kinds: ContextVar[list[str]] = ContextVar("kinds")
 """What this request turned out to be."""
-cache = Cache()
+cache = WatchedCache()
 base.get_chat_service = lambda: cache
 configure(log_level="CRITICAL")
 runs = os.open(os.environ["FLOW_APP_RUNS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
 def flow(kind: str) -> Graph:
-    start = ChatInput(_id="ChatInput-in").set(should_store_message=False)
-    node = {"ok": Echo, "frozen": Echo, "failing": Broken, "slow": Slow}[kind](_id="Node-n")
-    node.set(value=start.message_response)
-    end = ChatOutput(_id="ChatOutput-out").set(input_value=node.run_out, should_store_message=False)
-    graph = Graph(start, end, flow_name=kind)
-    graph.get_vertex("Node-n").frozen = kind == "frozen"
+    node = {"failing": Broken, "slow": Slow}.get(kind, basic.Echo)
+    graph = line(node, name=kind)
+    graph.get_vertex(f"{node.__name__}-0").frozen = kind == "frozen"
     return graph
 
 

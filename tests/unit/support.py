@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -27,6 +28,25 @@ def recorder() -> Recorder:
     active = active_recorder()
     assert active is not None
     return active
+
+
+def at_once(number: int, work: Callable[[], object]) -> None:
+    """Calls it in so many threads; an error in one of them is raised here."""
+    errors: list[BaseException] = []
+
+    def watched() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=watched) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        raise error
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
-from .support import recorder, recording
+from .support import at_once, recorder, recording
 
 Define = Callable[..., Any]
 KINDS: list[Define] = [metrics.counter, metrics.gauge, metrics.histogram]
@@ -369,11 +368,7 @@ def test_a_refused_definition_leaves_nothing_behind(telemetry):
 
 def test_threads_that_define_a_metric_at_once_get_one(telemetry):
     found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(metrics.counter("one"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(8, lambda: found.append(metrics.counter("one")))
 
     assert len(set(map(id, found))) == 1
 
@@ -568,11 +563,7 @@ def test_threads_lose_nothing(telemetry):
             counter.add(1, number=str(index % 10))
             took.record(0.5)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(8, work)
 
     assert list(scraped(telemetry, "one").values()) == [800.0] * 10
     assert scraped(telemetry, "took") == {"took_sum": 4000.0, "took_count": 8000.0}

@@ -25,7 +25,7 @@ from langflow_otel.recording.runs import current_run
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
-from .support import FLOW, component, recorder, recording
+from .support import FLOW, at_once, component, recorder, recording
 
 
 @traced
@@ -711,11 +711,7 @@ def test_threads_do_not_mix(telemetry):
         with span("part"):
             barrier.wait(10)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, work)
 
     assert telemetry.tree() == ["work", "  part"] * 4
     assert len({each.trace_id for each in telemetry.spans}) == 4

@@ -15,7 +15,7 @@ import pytest
 from langflow_otel.recording import event_loop, guard
 from langflow_otel.recording.event_loop import EventLoopProbe
 
-from .support import FLOW, recorder
+from .support import FLOW, at_once, recorder
 
 SOON_S = 0.02
 
@@ -84,11 +84,7 @@ def test_several_loops_are_watched_each():
 
         asyncio.run(flow())
 
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(3, run)
 
     assert len(delays) == 3
 

@@ -24,8 +24,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from langflow_otel.export import credentials, prometheus
+from langflow_otel.export.credentials import bearer_token
 from langflow_otel.export.pipeline import MetricsPipeline
-from langflow_otel.export.prometheus import ScrapeEndpoint, bearer_token, port_problem
+from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.recording import guard
 from langflow_otel.recording.instruments import Instruments
@@ -34,6 +35,7 @@ from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import ScrapeSettings, Settings
 
 from .processes import until
+from .support import at_once
 
 HOST = "127.0.0.1"
 Headers = dict[str, str]
@@ -639,22 +641,18 @@ def test_a_fault_in_the_page_is_one_line_and_the_next_page_is_fine(endpoint, scr
 
 def test_one_page_at_a_time(endpoint, scrape, monkeypatch):
     """Many at once would keep the interpreter from the event loop."""
-    families, making, at_once = scrape.families, threading.Semaphore(1), []
+    families, making, crowded = scrape.families, threading.Semaphore(1), []
 
     def watched() -> Any:
-        at_once.append(not making.acquire(blocking=False))
+        crowded.append(not making.acquire(blocking=False))
         time.sleep(0.02)
         making.release()
         return families()
 
     monkeypatch.setattr(scrape, "families", watched)
-    threads = [threading.Thread(target=status, args=(endpoint,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(8, lambda: status(endpoint))
 
-    assert at_once == [False] * 8
+    assert crowded == [False] * 8
 
 
 # Where it listens

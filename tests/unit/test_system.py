@@ -6,7 +6,6 @@ import ctypes
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from langflow_otel.export.system import SystemReader, heap_fragmentation, reside
 from langflow_otel.recording import metrics
 from langflow_otel.recording.metrics import Reading
 
+from .support import at_once
 from .test_cgroup import GIB, MIB, v2_tree
 
 ME = os.getpid()
@@ -373,21 +373,12 @@ def test_counters_of_a_platform_that_tells_only_one_direction(monkeypatch):
 
 def test_several_threads_may_read(child):
     reader = SystemReader()
-    errors = []
 
     def read() -> None:
-        try:
-            for workers in ([ME], [ME, child.pid], [child.pid]) * 10:
-                assert {reading.worker for reading in reader.read(workers)} == {None, *workers}
-        except BaseException as error:
-            errors.append(error)
+        for workers in ([ME], [ME, child.pid], [child.pid]) * 10:
+            assert {reading.worker for reading in reader.read(workers)} == {None, *workers}
 
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    at_once(4, read)
 
 
 def test_memory_that_cannot_be_read_is_0(monkeypatch):

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from langflow_otel.recording.metrics import FLOW_ACTIVE, FLOW_WINDOW, Metric
 from langflow_otel.recording.store import MemoryStore
 
 from .processes import Start, parent, processes, until
+from .support import at_once
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="workers are forked on POSIX only"),
@@ -462,22 +462,13 @@ def test_many_threads_may_gather_at_once(group, root, start, monkeypatch):
     crew = [start(working, root, 20) for _ in range(3)]
     pids = [worker.pid for worker in crew]
     found: list[Totals] = []
-    errors: list[BaseException] = []
 
     def gather() -> None:
-        try:
-            for _ in range(3):
-                found.append(totals(group))
-        except BaseException as error:
-            errors.append(error)
+        for _ in range(3):
+            found.append(totals(group))
 
-    threads = [threading.Thread(target=gather) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, gather)
 
-    assert errors == []
     assert found == [expected(60, *pids)] * 12
 
 
