@@ -29,6 +29,7 @@ from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -37,7 +38,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from langflow_otel.export.exposition import Renderer
+from langflow_otel.export.log_records import in_memory_logger_provider
 from langflow_otel.export.scrape import Scrape
+from langflow_otel.insights import log_record
+from langflow_otel.insights.log_record import LogRecord
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk
 from langflow_otel.recording import guard, semconv
 from langflow_otel.recording.runs import current_run
@@ -58,14 +62,17 @@ class Telemetry:
     Attributes:
         provider: The provider that makes the spans; for tracers of a test's own.
         meter_provider: The one that makes the metrics.
+        logger_provider: The one that makes the log records.
         warnings: Warnings and errors that this library or the SDK logged.
     """
 
     provider: TracerProvider
     meter_provider: MeterProvider
+    logger_provider: LoggerProvider
     warnings: list[str] = field(default_factory=list)
     _exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
     _reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
+    _records: Any = None
     _scrape: Scrape | None = None
 
     @property
@@ -145,9 +152,14 @@ class Telemetry:
             for metric in scope.metrics
         ]
 
+    def logs(self) -> list[LogRecord]:
+        """The log records that left, in the order of their lines."""
+        return log_record.from_sdk(self._records.get_finished_logs())
+
     def clear(self) -> None:
-        """Forget the spans so far. Metrics go on counting."""
+        """Forget the spans and log records so far. Metrics go on counting."""
         self._exporter.clear()
+        self._records.clear()
 
 
 def _span_id(span: ReadableSpan) -> int:
@@ -202,7 +214,8 @@ def capture_telemetry(
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     reader = InMemoryMetricReader()
     meter_provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
-    telemetry = Telemetry(provider, meter_provider, _reader=reader)
+    logger_provider, records = in_memory_logger_provider()
+    telemetry = Telemetry(provider, meter_provider, logger_provider, _reader=reader, _records=records)
     provider.add_span_processor(open_spans)
     provider.add_span_processor(SimpleSpanProcessor(telemetry._exporter))
     handler = _Warnings(telemetry.warnings)
@@ -215,7 +228,10 @@ def capture_telemetry(
     try:
         if instrument:
             instrumentor.instrument(
-                tracer_provider=provider, meter_provider=meter_provider, settings=settings or Settings()
+                tracer_provider=provider,
+                meter_provider=meter_provider,
+                logger_provider=logger_provider,
+                settings=settings or Settings(),
             )
             telemetry._scrape = instrumentor.scrape
         yield telemetry

@@ -12,6 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
 import grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
+    LogsServiceServicer,
+    add_LogsServiceServicer_to_server,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -28,6 +36,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, ScopeMetrics
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -49,12 +58,14 @@ class Receiver:
         address: host:port, without a scheme.
         requests: Those with spans.
         metric_requests: Those with metrics; over HTTP, those with "metrics" in the path.
+        log_requests: Those with log records; over HTTP, those with "logs" in the path.
         status: What HTTP requests are answered with.
     """
 
     address: str
     requests: list[Request] = field(default_factory=list)
     metric_requests: list[Request] = field(default_factory=list)
+    log_requests: list[Request] = field(default_factory=list)
     status: int = 200
 
     @property
@@ -72,6 +83,16 @@ class Receiver:
         """What one request with metrics brought, by scope; by default the last one."""
         message: Any = self.metric_requests[request].message
         return [scope for resource in message.resource_metrics for scope in resource.scope_metrics]
+
+    def logs(self) -> list[tuple[str, LogRecord]]:
+        """All log records that came in, each with the name of its scope."""
+        return [
+            (scope_logs.scope.name, record)
+            for request in self.log_requests
+            for resource_logs in request.message.resource_logs
+            for scope_logs in resource_logs.scope_logs
+            for record in scope_logs.log_records
+        ]
 
     def metrics(self, request: int = -1) -> dict[str, Metric]:
         """The metrics of one request by name."""
@@ -101,6 +122,13 @@ def _grpc_receiver() -> Iterator[Receiver]:
             receiver.metric_requests.append(Request(request, headers))
             return ExportMetricsServiceResponse()
 
+    class LogsService(LogsServiceServicer):  # type: ignore[misc]
+        def Export(self, request: Any, context: Any) -> Any:
+            headers = {key: str(value) for key, value in context.invocation_metadata()}
+            receiver.log_requests.append(Request(request, headers))
+            return ExportLogsServiceResponse()
+
+    add_LogsServiceServicer_to_server(LogsService(), server)
     add_TraceServiceServicer_to_server(Service(), server)
     add_MetricsServiceServicer_to_server(MetricsService(), server)
     server.start()
@@ -121,6 +149,8 @@ def _http_receiver() -> Iterator[Receiver]:
             if "metrics" in self.path:
                 message = ExportMetricsServiceRequest.FromString(body)
                 receiver.metric_requests.append(Request(message, headers, self.path))
+            elif "logs" in self.path:
+                receiver.log_requests.append(Request(ExportLogsServiceRequest.FromString(body), headers, self.path))
             else:
                 receiver.requests.append(Request(ExportTraceServiceRequest.FromString(body), headers, self.path))
             self.send_response(receiver.status)

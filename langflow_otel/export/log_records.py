@@ -1,0 +1,137 @@
+"""The SDK's side of logs, which is not stable: every difference between its versions, 1.30 to 1.45, is in here."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
+from opentelemetry.context import get_current
+from opentelemetry.sdk import _logs as sdk
+from opentelemetry.sdk._logs import export
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
+
+from langflow_otel.export.resources import langflow_resource
+from langflow_otel.otlp_target import OtlpTarget
+from langflow_otel.recording.log_lines import LogLine
+from langflow_otel.recording.recorder import count_dropped
+from langflow_otel.settings import Settings
+
+
+def otlp_logger_provider(settings: Settings, target: OtlpTarget) -> sdk.LoggerProvider:
+    """A provider that sends by OTLP. Batch sizes and delays come from the standard OTEL_BLRP_* variables."""
+    return _provider(settings, CountingBatchLogRecordProcessor(CountingLogExporter(otlp_log_exporter(target))))
+
+
+def console_logger_provider(settings: Settings) -> sdk.LoggerProvider:
+    """A provider that prints to standard output."""
+    exporter: Any = getattr(export, "ConsoleLogRecordExporter", None) or export.ConsoleLogExporter
+    # Said, for its default is what standard output was when the SDK was imported.
+    return _provider(settings, SimpleLogRecordProcessor(exporter(out=sys.stdout)))
+
+
+def in_memory_logger_provider() -> tuple[sdk.LoggerProvider, Any]:
+    """A provider that keeps its records, and the exporter that has them; for tests."""
+    exporter: Any = getattr(export, "InMemoryLogRecordExporter", None) or export.InMemoryLogExporter
+    provider, kept = sdk.LoggerProvider(shutdown_on_exit=False), exporter()
+    provider.add_log_record_processor(SimpleLogRecordProcessor(kept))
+    return provider, kept
+
+
+def _provider(settings: Settings, processor: Any) -> sdk.LoggerProvider:
+    provider = sdk.LoggerProvider(resource=langflow_resource(settings), shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    return provider
+
+
+def otlp_log_exporter(target: OtlpTarget) -> Any:
+    """The SDK's exporter for the target; headers, timeout, compression and certificates come from the
+    standard variables."""
+    if target.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
+
+        return GrpcExporter(endpoint=target.endpoint, insecure=target.insecure)
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
+
+    return HttpExporter(endpoint=target.endpoint)
+
+
+def emit_function(provider: LoggerProvider, scope: str) -> Callable[[LogLine], None]:
+    """What emits lines under a scope, with the ids of the span that is current then."""
+    emit: Any = provider.get_logger(scope).emit
+    if "body" in inspect.signature(Logger.emit).parameters:
+        return lambda line: emit(**_fields(line))
+    # Before 1.38: a record of the SDK's, which knows the resource.
+    record: Any = sdk.LogRecord  # type: ignore[attr-defined]
+    resource = getattr(provider, "resource", None)
+    place = _context if "context" in inspect.signature(record).parameters else _ids
+    return lambda line: emit(record(resource=resource, **place(), **_fields(line)))
+
+
+def _context() -> dict[str, Any]:
+    return {"context": get_current()}
+
+
+def _ids() -> dict[str, Any]:
+    """Before 1.35."""
+    span = trace.get_current_span().get_span_context()
+    return {"trace_id": span.trace_id, "span_id": span.span_id, "trace_flags": span.trace_flags}
+
+
+def _fields(line: LogLine) -> dict[str, Any]:
+    now_ns = time.time_ns()
+    return {
+        "timestamp": now_ns,
+        "observed_timestamp": now_ns,
+        "severity_number": SeverityNumber(line.severity),
+        "severity_text": line.level,
+        "body": line.body,
+        "attributes": line.attributes,
+    }
+
+
+class CountingLogExporter:
+    """The same exporter; records that it could not export are counted."""
+
+    def __init__(self, exporter: Any) -> None:
+        self._exporter = exporter
+
+    def export(self, batch: Sequence[Any]) -> Any:
+        result = None
+        try:
+            result = self._exporter.export(batch)
+        finally:
+            # The class of the result has had more than one name.
+            if getattr(result, "name", None) != "SUCCESS":
+                count_dropped("logs", "export_failed", len(batch))
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+class CountingBatchLogRecordProcessor(BatchLogRecordProcessor):
+    """The SDK's processor; records that its full queue pushes out are counted."""
+
+    def __init__(self, exporter: Any) -> None:
+        super().__init__(exporter)
+        # The SDK's bounded deque; in newer ones it is one level further down.
+        inner: Any = getattr(self, "_batch_processor", self)
+        self._waiting: Any = getattr(inner, "_queue", ())
+
+    def on_emit(self, log_record: Any) -> None:
+        self._count()
+        super().on_emit(log_record)
+
+    def emit(self, log_data: Any) -> None:
+        """The older name of the same."""
+        self._count()
+        super().emit(log_data)  # type: ignore[misc]
+
+    def _count(self) -> None:
+        if self._waiting and len(self._waiting) == self._waiting.maxlen:
+            count_dropped("logs", "queue_full")

@@ -1,0 +1,148 @@
+"""A log line becomes a record: what of it may leave this process.
+
+The policy is that of LangFlow 1.12 and later, so that it is the same whoever sends: severity, place in the code,
+classes and frames of an exception always; the text and all else that the author logged only with
+``LANGFLOW_OTEL_LOG_BODIES=all``, or where LangFlow itself marks the text as free of users' data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from langflow_otel.recording import semconv
+from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
+from langflow_otel.settings import Settings
+
+Value = str | bool | int | float
+
+SEVERITIES: Final = {"debug": 5, "info": 9, "warning": 13, "warn": 13, "error": 17, "exception": 17, "critical": 21}
+"""Severity numbers of OpenTelemetry by the name of the level."""
+
+WITHHELD: Final = "[body withheld; set LANGFLOW_OTEL_LOG_BODIES=all to export bodies]"
+"""LangFlow's own words."""
+
+SKELETON: Final = ("logger", "module", "pathname", "filename", "func_name", "lineno")
+"""Keys of a line that say where it comes from."""
+
+EXPORT_BODY: Final = "_otel_export_body"
+"""LangFlow's mark on its own statements about the runtime (1.12 and later)."""
+
+# What has a field of its own, and what quotes source text.
+_NOT_ATTRIBUTES = frozenset({"event", "level", "timestamp", "trace_id", "span_id", "exc_info", "exception", "stack"})
+# As LangFlow 1.10 and later; before, nobody else masks them.
+_SECRETS = frozenset(
+    [
+        "password",
+        "passwd",
+        "secret",
+        "api_key",
+        "apikey",
+        "token",
+        "access_token",
+        "refresh_token",
+        "client_secret",
+        "client_assertion",
+        "private_key",
+        "code_verifier",
+        "authorization",
+        "auth",
+        "cookie",
+        "set-cookie",
+        "x-api-key",
+        "x-auth-token",
+    ]
+)
+_MASK = "***"
+_INT64 = 2**63
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One record, as it leaves.
+
+    Attributes:
+        scope: The logger's name.
+        severity: OpenTelemetry's severity number.
+        level: Its name in upper case.
+    """
+
+    scope: str
+    severity: int
+    level: str
+    body: str
+    attributes: dict[str, Value]
+
+
+class LogSink(Protocol):
+    """Where lines go."""
+
+    def takes(self, *, sent_by_langflow: bool) -> bool:
+        """True if it wants a line that LangFlow itself sends, or does not send."""
+
+    def emit(self, line: LogLine, *, sent_by_langflow: bool) -> None: ...
+
+
+def log_line(
+    scope: str, level: str, event: Mapping[str, Any], error: BaseException | None, root: str | None, settings: Settings
+) -> LogLine:
+    """What may leave of a line.
+
+    Args:
+        scope: The logger's name.
+        level: One of :data:`SEVERITIES`.
+        event: Keys and values of the line, as structlog has them; ``event`` is the text.
+        error: The exception that was logged with it.
+        root: Class of the error below LangFlow's wrappers.
+        settings: Says whether texts and messages may leave.
+    """
+    if settings.log_bodies or event.get(EXPORT_BODY) is True:
+        body = _text(str(event.get("event", "")))
+        attributes = _all(event)
+    else:
+        body = WITHHELD
+        attributes = {key: _sendable(event[key]) for key in SKELETON if isinstance(event.get(key), Value)}
+    if error is not None:
+        attributes[semconv.EXCEPTION_TYPE] = qualified_type(error)
+        attributes[semconv.EXCEPTION_STACKTRACE] = _text(frames_of(error))
+        attributes[semconv.ERROR_TYPE] = root or error_type(error)
+        message = message_of(error, settings.error_messages)
+        if message is not None:
+            attributes[semconv.EXCEPTION_MESSAGE] = message
+    return LogLine(scope, SEVERITIES[level], level.upper(), body, attributes)
+
+
+def _all(event: Mapping[str, Any]) -> dict[str, Value]:
+    """Texts, numbers and truth values. What is nested stays: secrets in there are not masked on every version."""
+    return {
+        key: _MASK if key.lower() in _SECRETS else _sendable(value)
+        for key, value in event.items()
+        if key not in _NOT_ATTRIBUTES and not key.startswith("_") and isinstance(value, Value)
+    }
+
+
+def _sendable(value: Value) -> Value:
+    """One value that cannot be encoded would cost the whole batch."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return str(value)
+    return value
+
+
+def _text(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+_sink: LogSink | None = None
+
+
+def log_sink() -> LogSink | None:
+    """Where this process's lines go now; None for nowhere."""
+    return _sink
+
+
+def set_log_sink(sink: LogSink | None) -> None:
+    global _sink
+    _sink = sink
