@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import Any, Final
+
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
 from langflow_otel.recording import semconv
-from langflow_otel.recording.runs import current_run
+from langflow_otel.recording.runs import ComponentRun, current_run
 
-# GenAI conventions (OpenTelemetry, OpenLLMetry), OpenInference.
-_TOKEN_ATTRIBUTES = (semconv.GEN_AI_USAGE_INPUT_TOKENS, "llm.token_count.prompt")
+# GenAI conventions (OpenTelemetry, OpenLLMetry), their older name, OpenInference.
+_TOKEN_ATTRIBUTES: Final = (
+    semconv.GEN_AI_USAGE_INPUT_TOKENS,
+    "gen_ai.usage.prompt_tokens",
+    "llm.token_count.prompt",
+)
 
 
 class NestedModelSpans(SpanProcessor):
-    """Notices model spans of other instrumentors that end inside a component.
+    """Notices model spans of other instrumentors that start inside a component, wherever they end: callbacks
+    of models often run in another task or thread.
 
-    Works for spans that pass through the provider that it is added to, which is our own one.
+    Works for spans that pass through the provider that it is added to.
     """
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None: ...
+    def __init__(self) -> None:
+        # Weakly: there are instrumentors that never end a span whose stream was left.
+        self._within: weakref.WeakValueDictionary[int, ComponentRun] = weakref.WeakValueDictionary()
 
-    def on_end(self, span: ReadableSpan) -> None:
-        run = current_run()
-        if run is None or run.component is None or not span.attributes:
-            return
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         scope = span.instrumentation_scope
         if scope is not None and scope.name == semconv.SCOPE:
             return
+        run = current_run()
+        if run is not None and run.component is not None:
+            self._within[_span_id(span)] = run.component
+
+    def on_end(self, span: ReadableSpan) -> None:
+        component = self._within.pop(_span_id(span), None)
+        if component is None or not span.attributes:
+            return
         if any(name in span.attributes for name in _TOKEN_ATTRIBUTES):
-            run.component.tokens_are_below = True
+            component.tokens_are_below = True
+
+
+def _span_id(span: Any) -> int:
+    context = span.get_span_context()
+    return context.span_id if context is not None else 0
+
+
+_watched: weakref.WeakSet[SdkTracerProvider] = weakref.WeakSet()
+
+
+def watch_nested_model_spans(provider: object) -> None:
+    """Add :class:`NestedModelSpans` to the provider, once in its life; nothing for a provider of another kind.
+
+    A processor cannot be taken away again; without runs of ours this one does nothing.
+    """
+    if isinstance(provider, SdkTracerProvider) and provider not in _watched:
+        _watched.add(provider)
+        provider.add_span_processor(NestedModelSpans())

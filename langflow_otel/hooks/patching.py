@@ -81,7 +81,10 @@ class Patches:
         for patch in self._applied.values():
             if patch.owner.__dict__.get(patch.attribute) is patch.replacement:
                 setattr(patch.owner, patch.attribute, patch.original)
-            # Else somebody wrapped it after us: our wrapper stays below theirs and does nothing.
+            else:
+                # Somebody wrapped it after us: our wrapper stays below theirs, and must not come back to life
+                # beside the next one.
+                patch.replacement._self_enabled = False
         self._applied.clear()
         self.off.clear()
 

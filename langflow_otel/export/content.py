@@ -1,0 +1,138 @@
+"""What other instrumentors put on their spans does not leave: prompts, answers, queries, exception texts.
+
+Spans of instrumentation libraries keep what is known to be harmless; whatever else is a text is taken off, for
+a new release may call its prompts by a new name. Spans of a user's own tracer lose what is known to be content.
+Our own spans are made without content and pass as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import Link, Status
+
+from langflow_otel.export import content_names
+from langflow_otel.recording import semconv
+from langflow_otel.recording.guard import Guard
+from langflow_otel.settings import ErrorMessages
+
+_FILTER = Guard("content.filter")
+
+_loaded_libraries: set[str] = set()
+
+
+def treat_as_library(scope: str) -> None:
+    """Spans of this instrumentation scope are an instrumentation library's, whatever its name looks like."""
+    _loaded_libraries.add(scope)
+
+
+class ContentFilter(SpanExporter):
+    """The same exporter, behind the rule above. The spans themselves are not changed.
+
+    Args:
+        exporter: Gets the spans.
+        error_messages: ``full`` lets exception texts and status descriptions pass.
+    """
+
+    def __init__(self, exporter: SpanExporter, error_messages: ErrorMessages = "none") -> None:
+        self._exporter = exporter
+        self._messages_pass = error_messages == "full"
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        harmless = []
+        for span in spans:
+            # A span that cannot be judged does not leave.
+            with _FILTER:
+                harmless.append(self._harmless(span))
+        return self._exporter.export(harmless)
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+    def _harmless(self, span: ReadableSpan) -> ReadableSpan:
+        scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
+        if scope == semconv.SCOPE:
+            return span
+        strict = scope in _loaded_libraries or scope.startswith(content_names.LIBRARIES)
+        return _HarmlessSpan(
+            span,
+            attributes=self._attributes(span.attributes, strict),
+            events=[self._event(event, strict) for event in span.events if _event_passes(event.name, strict)],
+            links=[Link(link.context, self._attributes(link.attributes, strict)) for link in span.links],
+            status=span.status if self._messages_pass else Status(span.status.status_code),
+        )
+
+    def _event(self, event: Event, strict: bool) -> Event:
+        return Event(event.name, self._attributes(event.attributes, strict), event.timestamp)
+
+    def _attributes(self, attributes: Mapping[str, Any] | None, strict: bool) -> dict[str, Any]:
+        kept = {}
+        for name, value in (attributes or {}).items():
+            if name in content_names.URLS and isinstance(value, str):
+                kept[name] = _bare_url(value)
+            elif name in content_names.MESSAGES:
+                if self._messages_pass:
+                    kept[name] = value
+            elif (_is_number(value) or name in content_names.SAFE) if strict else not _is_content(name):
+                kept[name] = value
+        return kept
+
+
+class _HarmlessSpan(ReadableSpan):
+    """A span with parts replaced. Through the public constructor: were a copy's fields renamed by a new SDK,
+    content would leave and nobody would notice."""
+
+    def __init__(self, original: ReadableSpan, **parts: Any) -> None:
+        super().__init__(
+            original.name,
+            context=original.get_span_context(),
+            parent=original.parent,
+            resource=original.resource,
+            kind=original.kind,
+            start_time=original.start_time,
+            end_time=original.end_time,
+            instrumentation_scope=original.instrumentation_scope,
+            **parts,
+        )
+        self._original = original
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._original.dropped_attributes
+
+    @property
+    def dropped_events(self) -> int:
+        return self._original.dropped_events
+
+    @property
+    def dropped_links(self) -> int:
+        return self._original.dropped_links
+
+
+def _is_number(value: Any) -> bool:
+    # Not a list of them: an embedding can be turned back into its text.
+    return isinstance(value, (bool, int, float))
+
+
+def _is_content(name: str) -> bool:
+    return name in content_names.CONTENT or name.startswith(content_names.CONTENT_PREFIXES)
+
+
+def _event_passes(name: str, strict: bool) -> bool:
+    return name in content_names.SAFE_EVENTS if strict else name not in content_names.CONTENT_EVENTS
+
+
+def _bare_url(url: str) -> str:
+    """Without query, fragment, user and password."""
+    url = url.partition("?")[0].partition("#")[0]
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,170 @@
+"""HTTP calls of components carry W3C context and have a CLIENT span, by OpenTelemetry's own instrumentors.
+
+They are loaded when the host imports the client, and never import it themselves. Outside of our runs a gate
+before each of them sends the call straight to the client: no span, no header, no baggage that would not have
+been there without us. Whatever somebody else has instrumented stays theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final, NamedTuple
+
+import wrapt
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import TracerProvider
+
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.runs import current_run
+
+# Generic in newer releases only.
+_FunctionWrapper: Any = wrapt.FunctionWrapper
+_BoundFunctionWrapper: Any = wrapt.BoundFunctionWrapper
+
+_LOAD = Guard("instrumentors.http")
+_GATE = Guard("instrumentors.gate")
+
+
+class _Client(NamedTuple):
+    name: str
+    """As OTEL_PYTHON_DISABLED_INSTRUMENTATIONS has it."""
+    library: str
+    package: str
+    instrumentor: str
+    methods: tuple[tuple[str, str], ...]
+    """Class and method that the instrumentor wraps, once per call."""
+
+
+_HTTPX_METHODS: Final = (("HTTPTransport", "handle_request"), ("AsyncHTTPTransport", "handle_async_request"))
+_CONTRIB: Final = "opentelemetry.instrumentation"
+
+CLIENTS: Final = (
+    _Client("httpx", "httpx", f"{_CONTRIB}.httpx", "HTTPXClientInstrumentor", _HTTPX_METHODS),
+    _Client("httpx2", "httpx2", f"{_CONTRIB}.httpx", "HTTPX2ClientInstrumentor", _HTTPX_METHODS),
+    _Client("requests", "requests", f"{_CONTRIB}.requests", "RequestsInstrumentor", (("Session", "send"),)),
+    _Client("aiohttp-client", "aiohttp", f"{_CONTRIB}.aiohttp_client", "AioHttpClientInstrumentor", ()),
+)
+NAMES: Final = frozenset(client.name for client in CLIENTS)
+
+
+class HttpClients:
+    """The instrumentors of the HTTP clients.
+
+    Args:
+        provider: Makes the CLIENT spans.
+        disabled: Names of those to leave alone.
+    """
+
+    def __init__(self, provider: TracerProvider, disabled: Collection[str] = ()) -> None:
+        self._provider = provider
+        self._wanted = [client for client in CLIENTS if client.name not in disabled]
+        self._loaded: list[_Loaded] = []
+        self._on = False
+
+    def load(self) -> None:
+        """Instrument each client now, or as soon as the host imports it."""
+        self._on = True
+        for client in self._wanted:
+            wrapt.register_post_import_hook(self._on_import(client), client.library)
+
+    def unload(self) -> None:
+        """Put back what was loaded here; a client that is imported later stays as it is."""
+        self._on = False
+        while self._loaded:
+            with _LOAD:
+                self._loaded.pop().undo()
+
+    def _on_import(self, client: _Client) -> Any:
+        def load(module: ModuleType) -> None:
+            if self._on:
+                with _LOAD:
+                    self._load(client, module)
+
+        return load
+
+    def _load(self, client: _Client, module: ModuleType) -> None:
+        # Older releases of the httpx package do not know httpx2.
+        made = getattr(import_module(client.package), client.instrumentor, None)
+        if made is None or made().is_instrumented_by_opentelemetry:
+            return
+        loaded = _Loaded(made())
+        if client.library == "aiohttp":
+            loaded.gate_sessions(module.ClientSession)
+        made().instrument(tracer_provider=self._provider, meter_provider=NoOpMeterProvider())
+        for owner, method in client.methods:
+            loaded.gate(getattr(module, owner), method)
+        self._loaded.append(loaded)
+
+
+class _BoundGate(_BoundFunctionWrapper):  # type: ignore[misc]
+    # By this the requests instrumentor knows its own function when it takes it away.
+    opentelemetry_instrumentation_requests_applied = True
+
+
+class _Gate(_FunctionWrapper):  # type: ignore[misc]
+    """Stands for the instrumentor's wrapper, around the client's own method: taking the wrapper away takes both."""
+
+    __bound_function_wrapper__ = _BoundGate
+
+
+class _Loaded:
+    """One instrumentor, with the gates before it."""
+
+    def __init__(self, instrumentor: Any) -> None:
+        self._instrumentor = instrumentor
+        self._gates: list[tuple[Any, str, Any]] = []
+        self._session: tuple[Any, Any, Any] | None = None
+        self._open = True
+
+    def gate(self, owner: Any, method: str) -> None:
+        instrumented = owner.__dict__[method]
+
+        def gated(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            if self._open and current_run() is not None:
+                return instrumented.__get__(instance, type(instance))(*args, **kwargs)
+            return wrapped(*args, **kwargs)
+
+        gate = _Gate(instrumented.__wrapped__, gated)
+        setattr(owner, method, gate)
+        self._gates.append((owner, method, gate))
+
+    def gate_sessions(self, session: Any) -> None:
+        """The aiohttp instrumentor adds a trace configuration to each new session; it is gated in there."""
+        original = session.__dict__["__init__"]
+
+        def gated(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            with _GATE:
+                for config in kwargs.get("trace_configs") or ():
+                    if self._open and hasattr(config, "_is_instrumented_by_opentelemetry"):
+                        self._gate_requests(config.on_request_start)
+            return wrapped(*args, **kwargs)
+
+        gate = _FunctionWrapper(original, gated)
+        session.__init__ = gate
+        self._session = (session, gate, original)
+
+    def _gate_requests(self, signal: Any) -> None:
+        starts = list(signal)
+
+        async def start(session: Any, context: Any, params: Any) -> None:
+            # What the instrumentor itself says to its own later steps when it is switched off.
+            context.span = None
+            if self._open and current_run() is not None:
+                for each in starts:
+                    await each(session, context, params)
+
+        signal.clear()
+        signal.append(start)
+
+    def undo(self) -> None:
+        self._open = False
+        # Somebody who has wrapped the method since then would lose their wrapper; the gate is shut anyway.
+        on_top = all(owner.__dict__[method] is gate for owner, method, gate in self._gates)
+        if on_top and self._instrumentor.is_instrumented_by_opentelemetry:
+            self._instrumentor.uninstrument()
+        if self._session is not None:
+            session, gate, original = self._session
+            if session.__dict__["__init__"] is gate:
+                session.__init__ = original

@@ -1,0 +1,193 @@
+"""Other OpenTelemetry instrumentors, loaded so that their spans are in our tree and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry._logs import NoOpLoggerProvider
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.trace import TracerProvider
+
+from langflow_otel.export import http_clients
+from langflow_otel.export.below_runs import TracersBelowRuns
+from langflow_otel.export.http_clients import HttpClients
+from langflow_otel.recording.guard import Guard
+from langflow_otel.settings import Settings
+
+logger = logging.getLogger("langflow_otel")
+
+_spans = TracersBelowRuns()
+_calls = TracersBelowRuns()
+"""Of the named instrumentors, and of the HTTP clients'."""
+
+_UNLOAD = Guard("instrumentors.unload")
+
+_GROUP: Final = "opentelemetry_instrumentor"
+_VARIABLE: Final = "LANGFLOW_OTEL_INSTRUMENTORS"
+_DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+
+_AUTO_INSTRUMENTATION: Final = "opentelemetry.instrumentation.auto_instrumentation"
+
+_TRACELOOP_SWITCH: Final = "TRACELOOP_TRACE_CONTENT"
+"""OpenLLMetry reads it at each call."""
+_TRACELOOP_MARK: Final = "opentelemetry-semantic-conventions-ai"
+"""All distributions of OpenLLMetry require it, and only they."""
+
+_OPENINFERENCE_SWITCHES: Final = (
+    "OPENINFERENCE_HIDE_INPUTS",
+    "OPENINFERENCE_HIDE_OUTPUTS",
+    "OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS",
+    "OPENINFERENCE_HIDE_LLM_TOOLS",
+    "OPENINFERENCE_HIDE_EMBEDDING_VECTORS",
+    "OPENINFERENCE_HIDE_EMBEDDINGS_TEXT",
+    "OPENINFERENCE_HIDE_PROMPTS",
+    "OPENINFERENCE_HIDE_CHOICES",
+    "OPENINFERENCE_HIDE_RETRIEVAL_DOCUMENTS",
+)
+"""OpenInference reads them once, when it is loaded."""
+
+
+class OtherInstrumentors:
+    """The HTTP clients' instrumentors, and those that LANGFLOW_OTEL_INSTRUMENTORS names.
+
+    They make spans below our runs only, no metrics (tokens are counted by us) and no logs. One that cannot be
+    loaded is one line in the log; nothing here raises.
+
+    Args:
+        settings: See :class:`~langflow_otel.settings.Settings`.
+        provider: Makes the spans.
+    """
+
+    def __init__(self, settings: Settings, provider: TracerProvider) -> None:
+        self._names = settings.instrumentors
+        self._provider = provider
+        # Flows only: the called services then hang below the flow itself.
+        self._calls_too = settings.detail != "flow"
+        disabled = {name.strip() for name in os.environ.get(_DISABLED, "").split(",")}
+        self._disabled = http_clients.NAMES if "*" in disabled else frozenset(disabled)
+        self._all_disabled = "*" in disabled
+        self._http = HttpClients(_calls, self._disabled)
+        self._loaded: list[Any] = []
+        self._switched = False
+
+    def load(self) -> None:
+        """Load all of them. To be called in the process that runs the flows."""
+        _spans.makes_spans = self._provider
+        _calls.makes_spans = self._provider if self._calls_too else None
+        if not _all_are_loaded_by_somebody_else():
+            self._http.load()
+        for name in self._names:
+            entry = self._find(name)
+            if entry is not None:
+                self._load(entry)
+
+    def unload(self) -> None:
+        """Undo :meth:`load`; what was active before stays so."""
+        _spans.makes_spans = _calls.makes_spans = None
+        self._http.unload()
+        while self._loaded:
+            with _UNLOAD:
+                self._loaded.pop().uninstrument()
+        if self._switched:
+            self._switched = False
+            os.environ.pop(_TRACELOOP_SWITCH, None)
+
+    def _find(self, wanted: str) -> EntryPoint | None:
+        distribution, _, name = wanted.rpartition(":")
+        if self._all_disabled or name in self._disabled:
+            return None
+        installed = {
+            (_distribution(entry), entry.name): entry for entry in entry_points(group=_GROUP) if not _is_ours(entry)
+        }
+        found = {
+            f"{key[0]}:{name}": entry
+            for key, entry in installed.items()
+            if key[1] == name and key[0] in (_canonical(distribution) or key[0],)
+        }
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            logger.warning(
+                "%s names %r, which several distributions have: write one of %s. It is left out.",
+                _VARIABLE,
+                wanted,
+                ", ".join(sorted(found)),
+            )
+        else:
+            logger.warning(
+                "%s names %r, which is not installed. Installed are: %s. It is left out.",
+                _VARIABLE,
+                wanted,
+                ", ".join(sorted(":".join(key) for key in installed)),
+            )
+        return None
+
+    def _load(self, entry: EntryPoint) -> None:
+        if entry.name in http_clients.NAMES:
+            return  # Loaded in any case.
+        try:
+            with self._content_off(entry):
+                instrumentor = entry.load()()
+                if instrumentor.is_instrumented_by_opentelemetry:
+                    logger.debug("langflow-otel leaves %s as it is: it is active already", entry.value)
+                    return
+                instrumentor.instrument(
+                    tracer_provider=_spans,
+                    meter_provider=NoOpMeterProvider(),
+                    logger_provider=NoOpLoggerProvider(),
+                )
+        except Exception as exc:  # noqa: BLE001 - code of others, which may raise anything
+            logger.warning(
+                "%s: %s:%s could not be loaded (%s: %s). It is left out.",
+                _VARIABLE,
+                _distribution(entry),
+                entry.name,
+                type(exc).__name__,
+                exc,
+            )
+            return
+        # The base class logs a conflict of versions itself, and goes on.
+        if instrumentor.is_instrumented_by_opentelemetry:
+            self._loaded.append(instrumentor)
+
+    @contextmanager
+    def _content_off(self, entry: EntryPoint) -> Iterator[None]:
+        """Switch content off at its source, unless the user has said otherwise. What leaves is decided by
+        the exporters' filter; this saves the work, and holds where the provider is not ours."""
+        requires = (entry.dist.requires if entry.dist is not None else None) or ()
+        if any(each.startswith(_TRACELOOP_MARK) for each in requires) and _TRACELOOP_SWITCH not in os.environ:
+            os.environ[_TRACELOOP_SWITCH] = "false"
+            self._switched = True
+        added = [name for name in _OPENINFERENCE_SWITCHES if name not in os.environ]
+        os.environ.update(dict.fromkeys(added, "true"))
+        try:
+            yield
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
+
+
+def _all_are_loaded_by_somebody_else() -> bool:
+    """True below ``opentelemetry-instrument`` with an SDK: it loads each instrumentor, some of them after us."""
+    return _AUTO_INSTRUMENTATION in sys.modules and isinstance(trace.get_tracer_provider(), SdkTracerProvider)
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.value.startswith("langflow_otel.")
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return "" if entry.dist is None else _canonical(entry.dist.name)
+
+
+def _canonical(name: str) -> str:
+    """As packages are compared, PEP 503."""
+    return name.lower().replace("_", "-").replace(".", "-")
