@@ -8,24 +8,25 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from langflow_otel.export.pipeline import MetricsPipeline
-from langflow_otel.export.providers import TracerChoice, choose_tracer_provider
+from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.export.scrape import Scrape
-from langflow_otel.hooks.catalogue import patches
+from langflow_otel.hooks.catalogue import log_lines, patches
 from langflow_otel.hooks.native import already_pushed
 from langflow_otel.hooks.queues import queue_readings
 from langflow_otel.hooks.versions import INSTALL_HINT, OLDEST_LFX, lfx_is_installed, unknown_version_warning
 from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
+from langflow_otel.recording.runs import end_open_runs
 from langflow_otel.settings import ScrapeSettings, Settings
 
 logger = logging.getLogger("langflow_otel")
 
 _INSTRUMENT = Guard("instrument")
+_PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
 
 NOTHING_TO_DO = (
-    "langflow-otel: spans and metrics have nowhere to go, so nothing is instrumented. Set "
+    "langflow-otel: spans, metrics and log lines have nowhere to go, so nothing is instrumented. Set "
     "OTEL_EXPORTER_OTLP_ENDPOINT (or LANGFLOW_OTEL_TRACE_FILE, OTEL_TRACES_EXPORTER=console, "
     "OTEL_METRICS_EXPORTER=prometheus), or pass a tracer_provider or a meter_provider."
 )
@@ -46,30 +47,33 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
             global SDK provider.
         meter_provider: Makes the metrics that are pushed; default: one built from the OTEL_* variables, else
             the global SDK provider. A scrape endpoint is opened beside it if OTEL_METRICS_EXPORTER asks for one.
-        logger_provider: Accepted as every instrumentor does; for later use.
+        logger_provider: Makes the log records; default: one built from the OTEL_* variables.
         settings: A :class:`~langflow_otel.settings.Settings` instead of the environment.
+        deferred: Wrap LangFlow now, and make exporters when the first flow runs or the server starts: for a
+            process that may yet fork its workers. Needs a destination in the settings.
 
     A second call does nothing. It never raises on a wrong setting or a missing LangFlow: one line in
     the log says what to do.
     """
 
-    _choice: TracerChoice | None = None
-    _pipeline: MetricsPipeline | None = None
+    _process: ProcessTelemetry | None = None
+    _recorder: Recorder | None = None
+    _given: Given = Given()
 
     @property
     def scrape(self) -> Scrape | None:
         """Makes the page of metrics; None while instrumentation is off."""
-        return None if self._pipeline is None else self._pipeline.scrape
+        return None if self._process is None else self._process.metrics.scrape
 
     @property
     def scrape_url(self) -> str | None:
         """Where this process answers a scrape; None if it does not, or if a sibling worker does."""
-        return None if self._pipeline is None else self._pipeline.url
+        return None if self._process is None else self._process.metrics.url
 
     @property
     def scrape_settings(self) -> ScrapeSettings | None:
         """How a scrape is answered; None while instrumentation is off, or if nobody asked for a scrape."""
-        return None if self._pipeline is None else self._pipeline.settings.scrape
+        return None if self._process is None else self._process.metrics.settings.scrape
 
     def instrumentation_dependencies(self) -> Collection[str]:
         return (f"lfx >= {OLDEST_LFX}",)
@@ -77,11 +81,14 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
     def instrument(self, **kwargs: Any) -> None:
         # The base class would print a packaging conflict; the remedy is more useful. Auto-instrumentation
         # asks for the exception instead, to skip us silently where LangFlow is not installed.
-        if not lfx_is_installed() and not kwargs.get("raise_exception_on_conflict"):
+        automatic = bool(kwargs.get("raise_exception_on_conflict"))
+        if not lfx_is_installed() and not automatic:
             logger.error("%s", INSTALL_HINT)
             return
+        # The command that it starts may be a server that forks.
+        kwargs.setdefault("deferred", automatic)
         super().instrument(**kwargs)
-        if self._pipeline is None:
+        if self._recorder is None:
             self._is_instrumented_by_opentelemetry = False
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -92,57 +99,81 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
                 self._uninstrument()
                 raise
 
-    def _turn_on(self, **kwargs: Any) -> None:
+    def _turn_on(self, *, deferred: bool = False, **kwargs: Any) -> None:
         settings: Settings = kwargs.get("settings") or Settings.from_env()
         settings.log_problems()
         if settings.sdk_disabled or settings.enabled == "false":
             return
-        try:
-            self._choice = choose_tracer_provider(settings, kwargs.get("tracer_provider"))
-            self._pipeline = pipeline = MetricsPipeline(
-                settings, queue_readings, already_pushed, kwargs.get("meter_provider")
-            )
-        except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
-            logger.error(REFUSED, type(exc).__name__, exc)
-            self._uninstrument()
+        self._given = Given(**{name: kwargs[name] for name in _PROVIDERS if kwargs.get(name) is not None})
+        recorder = Recorder(None, settings)
+        if deferred and settings.has_destination:
+            recorder.prepare_with(self._open_deferred)
+        elif not self._open(recorder):
             return
-        if self._choice is None and not pipeline.wanted:
-            self._uninstrument()
-            logger.warning(NOTHING_TO_DO)
-            return
+        self._recorder = recorder
+        recorder.on_stop = self.stop_here
         warning = unknown_version_warning()
         if warning:
             logger.warning("%s", warning)
-        set_active_recorder(
-            Recorder(
-                None if self._choice is None else self._choice.provider,
-                settings,
-                pipeline.run_metrics if pipeline.wanted else None,
-                pipeline.memory,
-            )
-        )
+        set_active_recorder(recorder)
         guard.on_fault = _count_fault
         patches.apply()
-        for reason in (choice.reason for choice in (self._choice, pipeline.choice) if choice is not None):
+        log_lines.switch_on(settings, exports=settings.logs_have_destination or self._given.logger_provider is not None)
+
+    def _open(self, recorder: Recorder) -> bool:
+        """Make what this process sends with; False if there is nowhere to send to."""
+        try:
+            process = ProcessTelemetry(recorder.settings, self._given, queue_readings, already_pushed)
+        except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
+            logger.error(REFUSED, type(exc).__name__, exc)
+            return False
+        if not process.wanted:
+            process.close()
+            logger.warning(NOTHING_TO_DO)
+            return False
+        self._process = process
+        process.serve(recorder)
+        for reason in process.reasons:
             logger.debug("langflow-otel is on: %s", reason)
+        return True
+
+    def _open_deferred(self) -> None:
+        with _INSTRUMENT:
+            if self._recorder is not None and not self._open(self._recorder):
+                self.uninstrument()
 
     def _uninstrument(self, **_: Any) -> None:
         patches.undo()
+        log_lines.switch_off()
         guard.on_fault = None
-        choice, pipeline = self._choice, self._pipeline
-        self._choice = self._pipeline = None
+        process, self._process = self._process, None
         try:
-            # Spans first: what is lost on the way is counted, and the last push of metrics tells.
-            if choice is not None:
-                choice.shutdown()
+            if process is not None:
+                process.close()
         finally:
-            if pipeline is not None:
-                pipeline.close()
+            self._recorder = None
             set_active_recorder(None)
+
+    def stop_here(self, within_s: float) -> None:
+        """This process stops recording: end what is going on, send everything, free the port. What runs after
+        all starts it again.
+
+        Args:
+            within_s: How long to wait for a collector that does not answer.
+        """
+        recorder, process = self._recorder, self._process
+        if recorder is None or process is None:
+            return
+        end_open_runs("shutdown")
+        self._process = None
+        recorder.prepare_with(self._open_deferred)
+        if not process.close_within(within_s):
+            logger.warning("The last telemetry was not taken within %s s, and is lost.", within_s)
 
 
 def _count_fault(step: str) -> None:
-    count_dropped("metrics" if step.startswith("metrics.") else "traces", "own_error")
+    signal = step.partition(".")[0]
+    count_dropped(signal if signal in ("metrics", "logs") else "traces", "own_error")
 
 
 def instrument(**kwargs: Any) -> None:

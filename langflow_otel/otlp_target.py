@@ -55,6 +55,37 @@ def otlp_target(env: Mapping[str, str], signal: str, problems: list[str]) -> Otl
     return OtlpTarget(protocol, endpoint, insecure)
 
 
+def spelled_out(env: Mapping[str, str]) -> dict[str, str]:
+    """The OTLP variables that say less than they could, spelled out.
+
+    We accept an endpoint without a scheme, and take port 4317 for gRPC; LangFlow's own telemetry (1.12 and
+    later), which reads the same variables, does neither, and would send nothing.
+
+    Returns:
+        Names and values to set. Empty if the variables are spelled out already, or wrong.
+    """
+    changes: dict[str, str] = {}
+    for infix in ("", "TRACES_", "METRICS_", "LOGS_"):
+        name, protocol_name = f"OTEL_EXPORTER_OTLP_{infix}ENDPOINT", f"OTEL_EXPORTER_OTLP_{infix}PROTOCOL"
+        endpoint = env.get(name, "").strip()
+        if not endpoint:
+            continue
+        signal = infix.rstrip("_") or "TRACES"
+        problems: list[str] = []
+        protocol = _protocol(env, signal, endpoint, problems)
+        full = endpoint
+        if "://" not in endpoint:
+            full = f"{'http' if _is_insecure(env, signal, endpoint, problems) else 'https'}://{endpoint}"
+        if problems or not _is_address(full, protocol):
+            continue
+        if full != env[name]:
+            changes[name] = full
+        named = any(env.get(each, "").strip() for each in (protocol_name, "OTEL_EXPORTER_OTLP_PROTOCOL"))
+        if protocol == "grpc" and not named:
+            changes[protocol_name] = protocol
+    return changes
+
+
 def _first_set(env: Mapping[str, str], *names: str) -> tuple[str, str]:
     """The first of the variables that is set, and its text; the last one and "" if none is."""
     for name in names:

@@ -24,8 +24,8 @@ _PICTURE_WIDTH = 110
 NEXT_STEPS = (
     ("send it to a collector", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 langflow-otel demo"),
     ("watch it in Prometheus", "langflow-otel demo --serve"),
-    ("trace your own server", "the variable above, and: opentelemetry-instrument langflow run"),
-    ("scrape your own server", "OTEL_METRICS_EXPORTER=prometheus opentelemetry-instrument langflow run"),
+    ("trace your own server", "the variable above, and: langflow run"),
+    ("scrape your own server", "OTEL_METRICS_EXPORTER=prometheus langflow run"),
     ("see inside your own node", "from langflow_otel import traced, then @traced above any method"),
 )
 

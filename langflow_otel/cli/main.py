@@ -68,6 +68,22 @@ def run(
     command.run(flow, input_value, context.args)
 
 
+@app.command("exec", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def exec_(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The program and its arguments.")],
+) -> None:
+    """Run a command with LangFlow instrumented in it, and in every process that it starts.
+
+    Example: langflow-otel exec -- lfx serve flow.json
+
+    For what loads no LangFlow plugins: lfx serve, lfx run, LangFlow 1.7, programs of your own. Where it goes
+    is for the environment to say, as always. The exit code is the command's.
+    """
+    from langflow_otel.cli import exec as command_line
+
+    command_line.run_command(command)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

@@ -16,7 +16,7 @@ from opentelemetry.metrics import MeterProvider
 
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
-from langflow_otel.export.providers import MeterChoice, choose_meter_provider
+from langflow_otel.export.providers import Choice, choose_meter_provider
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.system import SystemReader, heap_fragmentation, resident_memory, usable_cores
@@ -91,7 +91,7 @@ class MetricsPipeline:
         """True if metrics have somewhere to go."""
         return self.choice is not None or self.settings.scrape is not None
 
-    def _open(self, choice: MeterChoice | None) -> None:
+    def _open(self, choice: Choice[MeterProvider] | None) -> None:
         self.choice = choice
         store = self._make_store()
         meter = None
@@ -267,7 +267,7 @@ class MetricsPipeline:
         recorder = active_recorder()
         if recorder is not None and recorder.metrics is self.run_metrics:
             recorder.metrics = None
-            recorder.before_next_flow = functools.partial(self._revive, recorder)
+            recorder.prepare_with(functools.partial(self._revive, recorder))
 
     def _revive(self, recorder: Recorder) -> None:
         with _FORK:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
 
+from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
-from langflow_otel.export.nested import NestedModelSpans
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
@@ -29,32 +29,39 @@ from langflow_otel.settings import Settings
 _INSTRUMENTS: Final = (Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge)
 
 
-@dataclass(frozen=True)
-class TracerChoice:
-    """The provider that was chosen, and why."""
+Provider = TypeVar("Provider")
 
-    provider: TracerProvider
-    own: SdkTracerProvider | None
+
+@dataclass(frozen=True)
+class Choice(Generic[Provider]):
+    """The provider that was chosen, and why.
+
+    Attributes:
+        own: The SDK provider that we made and must close; None if it is somebody else's.
+    """
+
+    provider: Provider
+    own: Any
     reason: str
 
     def shutdown(self) -> None:
-        """Flush and close the provider if it is ours; leave anybody else's alone."""
+        """Send what is there and close the provider if it is ours; leave anybody else's alone."""
         if self.own is not None:
             self.own.shutdown()
 
 
-def choose_tracer_provider(settings: Settings, given: TracerProvider | None) -> TracerChoice | None:
+def choose_tracer_provider(settings: Settings, given: TracerProvider | None) -> Choice[TracerProvider] | None:
     """None if instrumentation is off, or if spans would have nowhere to go."""
     if settings.sdk_disabled or settings.enabled == "false":
         return None
     if given is not None:
-        return TracerChoice(given, None, "the tracer provider that was passed in")
+        return Choice(given, None, "the tracer provider that was passed in")
     if settings.spans_have_destination:
         own = build_tracer_provider(settings)
-        return TracerChoice(own, own, "our own tracer provider, built from the environment")
+        return Choice(own, own, "our own tracer provider, built from the environment")
     found = trace.get_tracer_provider()
     if isinstance(found, SdkTracerProvider):
-        return TracerChoice(found, None, "the global SDK tracer provider; no destination of our own is configured")
+        return Choice(found, None, "the global SDK tracer provider; no destination of our own is configured")
     return None
 
 
@@ -62,20 +69,19 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
     """A provider with every destination of the settings. Samplers, limits and batch sizes come from the
     standard variables, which the SDK reads itself."""
     provider = SdkTracerProvider(resource=langflow_resource(settings))
-    provider.add_span_processor(NestedModelSpans())
     if settings.otlp is not None:
-        provider.add_span_processor(_batches(otlp_exporter(settings.otlp)))
+        provider.add_span_processor(_batches(otlp_exporter(settings.otlp), settings))
     if settings.trace_file is not None:
         from langflow_otel.export.trace_file import TraceFileExporter
 
-        provider.add_span_processor(_batches(TraceFileExporter(settings.trace_file)))
+        provider.add_span_processor(_batches(TraceFileExporter(settings.trace_file), settings))
     if settings.console:
-        provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+        provider.add_span_processor(SimpleSpanProcessor(ContentFilter(ConsoleSpanExporter(), settings.error_messages)))
     return provider
 
 
-def _batches(exporter: SpanExporter) -> CountingBatchSpanProcessor:
-    return CountingBatchSpanProcessor(CountingSpanExporter(exporter))
+def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanProcessor:
+    return CountingBatchSpanProcessor(CountingSpanExporter(ContentFilter(exporter, settings.error_messages)))
 
 
 def otlp_exporter(target: OtlpTarget) -> SpanExporter:
@@ -90,32 +96,18 @@ def otlp_exporter(target: OtlpTarget) -> SpanExporter:
     return HttpExporter(endpoint=target.endpoint)
 
 
-@dataclass(frozen=True)
-class MeterChoice:
-    """The meter provider that was chosen, and why."""
-
-    provider: MeterProvider
-    own: SdkMeterProvider | None
-    reason: str
-
-    def shutdown(self) -> None:
-        """Push what is there and close the provider if it is ours; leave anybody else's alone."""
-        if self.own is not None:
-            self.own.shutdown()
-
-
-def choose_meter_provider(settings: Settings, given: MeterProvider | None) -> MeterChoice | None:
+def choose_meter_provider(settings: Settings, given: MeterProvider | None) -> Choice[MeterProvider] | None:
     """None if metrics are off, or are not to be pushed."""
     if settings.sdk_disabled or settings.enabled == "false":
         return None
     if given is not None:
-        return MeterChoice(given, None, "the meter provider that was passed in")
+        return Choice(given, None, "the meter provider that was passed in")
     if settings.metrics_are_pushed:
         own = build_meter_provider(settings)
-        return MeterChoice(own, own, "our own meter provider, built from the environment")
+        return Choice(own, own, "our own meter provider, built from the environment")
     found = metrics.get_meter_provider()
     if settings.metrics_default and not settings.has_destination and isinstance(found, SdkMeterProvider):
-        return MeterChoice(found, None, "the global SDK meter provider; no destination of our own is configured")
+        return Choice(found, None, "the global SDK meter provider; no destination of our own is configured")
     return None
 
 
@@ -151,8 +143,7 @@ def otlp_metric_exporter(target: OtlpTarget) -> MetricExporter:
 
 
 __all__ = [
-    "MeterChoice",
-    "TracerChoice",
+    "Choice",
     "build_meter_provider",
     "build_tracer_provider",
     "choose_meter_provider",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from langflow_otel.hooks import component, flow, queues, streaming, tools
+from langflow_otel.hooks import component, flow, logs, mcp, queues, server, streaming, tools
 from langflow_otel.hooks.patching import Hook, Patches
 
 _GRAPH = "lfx.graph.graph.base"
@@ -13,6 +13,8 @@ _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
 _BACKGROUND = "langflow.services.background_execution.executor"  # LangFlow 1.11 and later
+# Where it is defined, and where it is imported by name.
+_MCP_SERVER = ("langflow.api.v1.mcp_utils", "langflow.api.v1.mcp", "langflow.api.v1.mcp_projects")
 
 HOOKS: Final = (
     Hook(_GRAPH, "Graph.arun", flow.arun, ("inputs", "session_id")),
@@ -34,8 +36,21 @@ HOOKS: Final = (
     Hook("lfx.load.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
     Hook("lfx.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
     Hook(_BACKGROUND, "InProcessExecutor.submit", queues.submit, ("key", "coro_factory")),
+    *(Hook(module, "handle_call_tool", mcp.handle_call_tool, ("server",)) for module in _MCP_SERVER),
+    Hook("mcp.shared.session", "BaseSession.send_request", mcp.send_request, ("request",)),
+    Hook("langflow.main", "create_app", server.create_app),
+    Hook("lfx.cli.serve_app", "create_multi_serve_app", server.create_multi_serve_app),
     Hook("langflow.api.build", "generate_flow_events", flow.generate_flow_events, ("flow_id",)),
 )
 
 patches = Patches(HOOKS)
 """The one set of patches of this process."""
+
+LOG_HOOKS: Final = (
+    Hook(logs.MODULE, "emit_to_otel_logs", logs.processor, ("event_dict",)),  # LangFlow 1.12 and later
+    Hook(logs.MODULE, "add_serialized", logs.processor, ("event_dict",)),
+)
+"""The first of them that there is; see ``logs.py``. Wrapped only while log lines need something of us."""
+
+log_lines = logs.LogLines(LOG_HOOKS)
+"""LangFlow's log lines in this process."""

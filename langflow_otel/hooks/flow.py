@@ -19,9 +19,9 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from langflow_otel.hooks.identity import UNNAMED, entry_point_of, flow_info, remember_name
+from langflow_otel.hooks.identity import UNNAMED, entry_point_of, flow_info, queued_by, remember_name
 from langflow_otel.hooks.outcomes import outcome_of
-from langflow_otel.hooks.versions import is_finish
+from langflow_otel.hooks.versions import is_finish, queued_by_elsewhere
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
@@ -226,7 +226,7 @@ def _start_playground(kwargs: dict[str, Any]) -> FlowRun | None:
         flow_id=str(kwargs["flow_id"]) if kwargs.get("flow_id") else None,
         session_id=str(session) if session else None,
     )
-    return recorder.start_flow(info)
+    return recorder.start_flow(info, queued_by=queued_by.get() or queued_by_elsewhere())
 
 
 async def aload_flow_from_json(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:

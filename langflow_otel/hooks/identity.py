@@ -8,8 +8,10 @@ import weakref
 from contextvars import ContextVar
 from typing import Any
 
+from opentelemetry.trace import SpanContext
+
 from langflow_otel.hooks.kinds import component_kind
-from langflow_otel.hooks.versions import loops_run_as_subgraphs, served_entry_point
+from langflow_otel.hooks.versions import command_entry_point, loops_run_as_subgraphs, served_entry_point
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
 from langflow_otel.recording.runs import ComponentRun, FlowRun, Run, current_run
 
@@ -17,7 +19,11 @@ UNNAMED = "unnamed"
 TOOL_OUTPUT = "component_as_tool"
 
 entry_point: ContextVar[str | None] = ContextVar("langflow_otel_entry_point", default=None)
-"""The entry point, where the caller knows better than LangFlow: our own CLI, LangFlow before 1.12."""
+"""The entry point, where the caller knows better than LangFlow: our own CLI."""
+request_entry_point: ContextVar[str | None] = ContextVar("langflow_otel_request_entry_point", default=None)
+"""The entry point that the path of the current request says; LangFlow knows better, from 1.12 on."""
+queued_by: ContextVar[SpanContext | None] = ContextVar("langflow_otel_queued_by", default=None)
+"""The span that submitted the background job that this code belongs to."""
 
 _names: dict[int, tuple[weakref.ref[Any], str]] = {}
 
@@ -55,7 +61,7 @@ def flow_name(graph: Any) -> str:
 def entry_point_of(within: Run | None) -> str:
     if within is not None and within.component is not None:
         return "flow"
-    return entry_point.get() or served_entry_point() or "sdk"
+    return entry_point.get() or served_entry_point() or request_entry_point.get() or command_entry_point() or "sdk"
 
 
 class _GraphFacts:

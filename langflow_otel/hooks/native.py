@@ -18,6 +18,7 @@ PUSHED_BY_LANGFLOW: Final = frozenset(
 )
 """Of LangFlow 1.12 and later, while its own telemetry is on."""
 
+_OBSERVABILITY = "lfx.observability"  # LangFlow 1.12 and later
 _INSTRUMENTOR = "opentelemetry.instrumentation.system_metrics"
 
 
@@ -29,9 +30,17 @@ def already_pushed() -> frozenset[str]:
     instance = getattr(known, "_instance", None)
     if instance is None or not instance.is_instrumented_by_opentelemetry:
         return frozenset()
+    return PUSHED_BY_LANGFLOW if _metrics_are_pushed() else frozenset()
+
+
+def requests_are_pushed() -> bool:
+    """True if LangFlow's own telemetry pushes the durations of requests from this process right now."""
+    return _OBSERVABILITY in sys.modules and _metrics_are_pushed()
+
+
+def _metrics_are_pushed() -> bool:
     provider: Any = metrics.get_meter_provider()
     # Where the SDK keeps them has changed over its versions.
     config = getattr(provider, "_sdk_config", None)
     readers: Any = getattr(provider, "_metric_readers", None) or getattr(config, "metric_readers", ())
-    pushes = any(type(reader).__name__ == "PeriodicExportingMetricReader" for reader in readers)
-    return PUSHED_BY_LANGFLOW if pushes else frozenset()
+    return any(type(reader).__name__ == "PeriodicExportingMetricReader" for reader in readers)

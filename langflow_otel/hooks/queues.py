@@ -13,6 +13,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from opentelemetry import trace
+
+from langflow_otel.hooks.identity import queued_by, request_entry_point
 from langflow_otel.recording import metrics
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.metrics import Reading
@@ -28,16 +31,20 @@ _READ = Guard("queue.read")
 class _WaitingJob:
     """A submitted job: LangFlow calls it as soon as a worker starts it, and gets the job's coroutine."""
 
-    __slots__ = ("__weakref__", "_coro_factory", "executor", "since_s")
+    __slots__ = ("__weakref__", "_coro_factory", "_submitter", "executor", "since_s")
 
     def __init__(self, executor: Any, coro_factory: Call) -> None:
         self.executor = weakref.ref(executor)
         self.since_s = time.monotonic()
         self._coro_factory = coro_factory
+        self._submitter = trace.get_current_span().get_span_context()
 
     def __call__(self) -> Any:
         with _START:
             _waiting.pop(self, None)
+            # In the context of the worker, which its task for the job copies; the next job sets them anew.
+            queued_by.set(self._submitter)
+            request_entry_point.set("job")
         return self._coro_factory()
 
 

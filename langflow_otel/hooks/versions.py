@@ -5,9 +5,11 @@ Read from lfx 0.2.1, 0.3.4, 0.4.6, 1.10.3, 1.11.6, 1.12.8 and 1.13.0.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 OLDEST_LFX = "0.2"
@@ -34,6 +36,16 @@ _ENTRY_POINTS = {
     "lfx.serve": "serve",
     "lfx.run": "cli",
 }
+# Paths of LangFlow's API and of ``lfx serve``; the first that fits.
+_PATHS = (
+    ("/api/v1/build", "playground"),
+    ("/api/v1/webhook", "webhook"),
+    ("/api/v1/mcp", "mcp"),
+    ("/api/v1/voice", "voice"),
+    ("/api/v1/a2a", "a2a"),
+    ("/api/", "api"),
+    ("/", "serve"),
+)
 _SAME_NAME = frozenset({"webhook", "mcp", "voice", "a2a"})
 
 
@@ -105,7 +117,31 @@ def served_entry_point() -> str | None:
     protocol = get_protocol()
     if protocol in _SAME_NAME:
         return str(protocol)
-    return _ENTRY_POINTS.get(protocol) if protocol else None
+    found = _ENTRY_POINTS.get(protocol) if protocol else None
+    # The UI runs flows by the public API, and says by a header that it is the playground.
+    get_client = getattr(observability, "get_execution_client", None)
+    return "playground" if found == "api" and get_client is not None and get_client() == "playground" else found
+
+
+def entry_point_of_path(path: str) -> str:
+    """The surface that a request comes in by, as its path says."""
+    return next(name for prefix, name in _PATHS if path.startswith(prefix))
+
+
+@functools.cache
+def command_entry_point() -> str | None:
+    """``cli`` in a process that is `lfx run`, else None."""
+    program = Path(sys.argv[0] if sys.argv else "")
+    name = program.parent.name if program.name == "__main__.py" else program.stem
+    return "cli" if name == "lfx" and sys.argv[1:2] == ["run"] else None
+
+
+def queued_by_elsewhere() -> Any:
+    """Context of the span that queued the current job, perhaps in another process, where LangFlow (1.12 and
+    later) keeps it with the job; else None."""
+    get_link = getattr(sys.modules.get("lfx.observability"), "get_queued_trace_link", None)
+    link = None if get_link is None else get_link()
+    return None if link is None else link.context
 
 
 def loops_run_as_subgraphs(graph: Any) -> bool:

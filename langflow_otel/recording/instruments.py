@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from langflow_otel.recording import semconv
 from langflow_otel.recording.metrics import Metric, Reading
 from langflow_otel.recording.store import Exemplar, MemoryStore, Series
 
@@ -32,7 +33,10 @@ class Recording:
         self._sum = len(self._bounds) + 1
         self._lock = store.lock
         self._instrument = instrument
-        self._attributes = dict(zip(series.metric.labels, series.labels, strict=True))
+        self._attributes = {
+            name: int(value) if name == semconv.HTTP_RESPONSE_STATUS_CODE else value
+            for name, value in zip(series.metric.labels, series.labels, strict=True)
+        }
 
     def add(self, amount: float = 1.0) -> None:
         """Add to a counter or an up-down counter."""
@@ -80,16 +84,17 @@ class Instruments:
         self.store = store
         self.meter = meter
         self._instruments: dict[str, Any] = {}
-        self._recordings: dict[tuple[str, tuple[str, ...]], Recording] = {}
+        self._recordings: dict[tuple[str, tuple[str, ...], bool], Recording] = {}
 
-    def recording(self, metric: Metric, *labels: str) -> Recording:
-        """The series with these label values; the same object each time."""
-        found = self._recordings.get((metric.name, labels))
+    def recording(self, metric: Metric, *labels: str, pushed: bool = True) -> Recording:
+        """The series with these label values; the same object each time. Without ``pushed`` for the scrape alone."""
+        key = (metric.name, labels, pushed)
+        found = self._recordings.get(key)
         if found is None:
             series = self.store.series(metric, labels)
-            made = Recording(series, self._instrument(metric), self.store)
+            made = Recording(series, self._instrument(metric) if pushed else None, self.store)
             # Two threads may get here at once; both use the one that came first.
-            found = self._recordings.setdefault((metric.name, labels), made)
+            found = self._recordings.setdefault(key, made)
         return found
 
     def _instrument(self, metric: Metric) -> Any:

@@ -20,6 +20,8 @@ SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 """Buckets of flows and components."""
 _RECOVERY_SECONDS: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 _DELAY_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Buckets that the HTTP conventions advise."""
 _TOKENS: Final = tuple(4.0**power for power in range(14))
 """Buckets that the GenAI conventions advise for token usage."""
 
@@ -159,6 +161,14 @@ EVENT_LOOP_DELAY: Final = Metric(
     (),
     _DELAY_SECONDS,
 )
+HTTP_REQUEST_DURATION: Final = Metric(
+    "http.server.request.duration",
+    "histogram",
+    "s",
+    "Duration of HTTP requests to the LangFlow server. Health checks and files of the user interface are not in it.",
+    ("http.request.method", "http.route", "http.response.status_code"),
+    _REQUEST_SECONDS,
+)
 DROPPED: Final = Metric(
     "langflow_otel.dropped",
     "counter",
@@ -178,6 +188,7 @@ RECORDED: Final = (
     COMPONENT_FIRST_CHUNK,
     TOKEN_USAGE,
     EVENT_LOOP_DELAY,
+    HTTP_REQUEST_DURATION,
     DROPPED,
 )
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
-    INVALID_SPAN,
-    Link,
     NonRecordingSpan,
     NoOpTracerProvider,
     Span,
+    SpanContext,
     Tracer,
     TracerProvider,
 )
@@ -22,6 +21,9 @@ from opentelemetry.util.types import AttributeValue
 from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.parents import parent_and_links
+from langflow_otel.recording.preparations import Preparations
+from langflow_otel.recording.requests import RequestInfo, RequestRun
 from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import (
     ComponentRun,
@@ -48,7 +50,7 @@ class Recorder:
         memory: Watches the process's memory during runs.
 
     Attributes:
-        before_next_flow: Called once, before the next flow starts; set in a process that was forked.
+        on_stop: Called when the server stops, with the seconds that there are to send the rest.
     """
 
     def __init__(
@@ -60,22 +62,48 @@ class Recorder:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.before_next_flow: Callable[[], None] | None = None
         self._memory = memory
+        self.on_stop: Callable[[float], None] | None = None
+        self._preparations = Preparations()
+        self._components_on = settings.detail != "flow"
+        self._outputs_on = settings.detail == "output"
+        self.use_tracer_provider(provider)
+
+    def use_tracer_provider(self, provider: TracerProvider | None) -> None:
+        """Make spans with this provider from now on; None for no spans."""
         self._traces = provider is not None
         self.tracer: Tracer = (provider or NoOpTracerProvider()).get_tracer(
             semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL
         )
-        self._components_on = settings.detail != "flow"
-        self._outputs_on = settings.detail == "output"
 
-    def start_flow(self, info: FlowInfo, graph: object | None = None, parent: Context | None = None) -> FlowRun | None:
+    def use_metrics(self, metrics: RunMetrics | None, memory: MemoryWatch | None) -> None:
+        """Measure with these from now on; None for no metrics."""
+        self.metrics = metrics
+        self._memory = memory
+
+    def prepare_with(self, preparation: Callable[[], None]) -> None:
+        """Call this once, before anything is recorded: a process that was forked, or that may yet fork its
+        workers, makes its exporters only when it has something to record."""
+        self._preparations.add(preparation)
+
+    def prepare(self) -> None:
+        """Make what this process needs to record, if that was put off."""
+        self._preparations.run()
+
+    def start_flow(
+        self,
+        info: FlowInfo,
+        graph: object | None = None,
+        parent: Context | None = None,
+        queued_by: SpanContext | None = None,
+    ) -> FlowRun | None:
         """A flow starts; its run is current from here on.
 
         Args:
             info: What is known at the start; :meth:`FlowRun.describe` completes it.
             graph: The host's object being run, for telling re-entry from a nested run.
             parent: Context of the caller where it is not the current one.
+            queued_by: Of a run that waited in a queue, the span that put it there: linked, and no parent.
 
         Returns:
             None if instrumentation is suppressed in the calling context.
@@ -83,19 +111,19 @@ class Recorder:
         context = otel_context.get_current() if parent is None else parent
         if _suppressed(context):
             return None
-        if self.before_next_flow is not None:
-            prepare, self.before_next_flow = self.before_next_flow, None
-            prepare()
+        if self._preparations.pending:
+            self.prepare()
         if self.metrics is not None:
             self.metrics.probe.watch_running_loop()
         if not self._traces:
             run = FlowRun(None, context, self.settings, info, graph, sampled=False, metrics=self.metrics)
             run.enter()
             return run
-        context, links = _parent_or_link(context)
-        span = self.tracer.start_span(
-            spans.flow_name(info), context=context, attributes=spans.flow_attributes(info, self.settings), links=links
-        )
+        context, links = parent_and_links(context, self.settings.remote_parent, queued_by)
+        attributes = spans.flow_attributes(info, self.settings)
+        if self.settings.baggage_keys:
+            attributes.update(_chosen_baggage(context, self.settings.baggage_keys))
+        span = self.tracer.start_span(spans.flow_name(info), context=context, attributes=attributes, links=links)
         sampled = span.is_recording()
         if not sampled:
             span = UnsampledFlowSpan(span.get_span_context())
@@ -112,6 +140,24 @@ class Recorder:
         run.enter()
         return run
 
+    def start_request(self, info: RequestInfo, context: Context) -> RequestRun | None:
+        """A request reaches the server; it is current from here on.
+
+        Args:
+            info: The request.
+            context: What the request's headers say: a caller's span, baggage.
+
+        Returns:
+            None where nobody wants to know.
+        """
+        if _suppressed(context):
+            return None
+        if self._preparations.pending:
+            self.prepare()
+        if not self._traces and self.metrics is None:
+            return None
+        return RequestRun.start(self.tracer if self._traces else None, info, context, self.settings, self.metrics)
+
     def start_component(self, info: ComponentInfo, within: Run | None) -> ComponentRun:
         """A component starts; its run is current from here on.
 
@@ -120,6 +166,8 @@ class Recorder:
             within: The innermost run at this point, or None when a component is built by itself.
         """
         flow = within.flow if within is not None else None
+        if self._preparations.pending:
+            self.prepare()
         context = otel_context.get_current()
         suppressed = _suppressed(context)
         measures = None if suppressed else self._measures_for(flow)
@@ -165,6 +213,8 @@ class Recorder:
         """A custom span; None inside a flow that is not sampled, or where instrumentation is suppressed."""
         within = current_run()
         flow = within.flow if within is not None else None
+        if self._preparations.pending:
+            self.prepare()
         context = otel_context.get_current()
         if self._is_untraced(flow) or _suppressed(context):
             return None
@@ -199,13 +249,9 @@ def _suppressed(context: Context) -> bool:
     return bool(context.get(_SUPPRESS_KEYS[0]) or context.get(_SUPPRESS_KEYS[1]))
 
 
-def _parent_or_link(context: Context) -> tuple[Context, list[Link] | None]:
-    """A local span that has already ended is no parent (a webhook's or playground's request is over
-    when its flow starts): link to it and start a trace of our own."""
-    span = trace.get_current_span(context)
-    if getattr(span, "end_time", None) is None:
-        return context, None
-    return trace.set_span_in_context(INVALID_SPAN, context), [Link(span.get_span_context())]
+def _chosen_baggage(context: Context, keys: tuple[str, ...]) -> dict[str, str]:
+    entries = baggage.get_all(context)
+    return {key: str(entries[key]) for key in keys if key in entries}
 
 
 def _component_parent(within: Run | None, context: Context) -> Context:

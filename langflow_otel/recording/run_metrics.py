@@ -26,6 +26,7 @@ UNNAMED: Final = FlowInfo("unnamed")
 _MAX_COMPONENT_TYPES = 500
 _MAX_ERROR_TYPES = 50
 _MAX_MODELS = 100
+_MAX_ROUTES = 500
 
 _WINDOW_FIELDS = {"ok": window.OK, "error": window.FAILED}
 
@@ -156,6 +157,7 @@ class RunMetrics:
         self._types = Cap("component types", _MAX_COMPONENT_TYPES)
         self._errors = Cap("error types", _MAX_ERROR_TYPES)
         self._models = Cap("models and providers", _MAX_MODELS)
+        self._routes = Cap("routes", _MAX_ROUTES)
         self.probe = EventLoopProbe(instruments.recording(metrics.EVENT_LOOP_DELAY).record)
 
     def flow(self, info: FlowInfo | None) -> FlowMetrics:
@@ -177,10 +179,10 @@ class RunMetrics:
         ids = {"flow_id": info.flow_id or "", "flow_version": info.version or ""}
         return {"flow": info.name, **{label: ids[label] for label in self._flow_keys}}
 
-    def recording(self, metric: Metric, labels: dict[str, str]) -> Recording:
-        """The series of a metric with those of the labels that it has."""
+    def recording(self, metric: Metric, labels: dict[str, str], *, pushed: bool = True) -> Recording:
+        """The series of a metric with those of the labels that it has; without ``pushed`` for the scrape alone."""
         wanted = self._metrics[metric.name]
-        return self.instruments.recording(wanted, *(labels[label] for label in wanted.labels))
+        return self.instruments.recording(wanted, *(labels[label] for label in wanted.labels), pushed=pushed)
 
     def count(self, cells: Cells, status: str) -> None:
         with self.instruments.store.lock:
@@ -197,6 +199,9 @@ class RunMetrics:
 
     def model(self, name: str | None) -> str:
         return self._models.label(name) if name else "unknown"
+
+    def route(self, template: str | None) -> str:
+        return self._routes.label(template) if template else "none"
 
     def dropped(self, signal: str, reason: str, items: int = 1) -> None:
         """Telemetry of ours was lost."""

@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel.recording import semconv, spans
-from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
@@ -33,8 +33,12 @@ _current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=N
 
 StepTokens = tuple[Token["Run | None"], Token[Context]]
 
+_open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
+"""Runs whose spans have not ended, for the end of the process."""
+
 _UNREAD_STREAMS = Guard("stream.end_with_flow")
 _MEASURE = Guard("metrics.record")
+_STOP = Guard("stop")
 
 
 def current_run() -> Run | None:
@@ -46,6 +50,19 @@ def current_run() -> Run | None:
     if run is None or (run.flow is not None and run.flow._ended):
         return None
     return run
+
+
+def end_open_runs(reason: str) -> None:
+    """End what is still going on, innermost first: the process stops, and would take the spans with it.
+
+    Args:
+        reason: Why, for ``langflow.cancellation.reason``.
+    """
+    # A span's start tells the order: a child starts after its parent.
+    for run in sorted(_open_runs, key=lambda run: getattr(run.span, "start_time", 0) or 0, reverse=True):
+        with _STOP:
+            run.add({semconv.CANCELLATION_REASON: reason})
+            run.end(CANCELLED)
 
 
 def step_out(tokens: StepTokens) -> None:
@@ -75,6 +92,7 @@ class Run:
     """
 
     __slots__ = (
+        "__weakref__",
         "_attributes",
         "_context_token",
         "_ended",
@@ -98,6 +116,8 @@ class Run:
         self._ended = False
         self._context_token: Token[Context] | None = None
         self._run_token: Token[Run | None] | None = None
+        if span is not None:
+            _open_runs.add(self)
 
     @property
     def recording(self) -> bool:
@@ -139,6 +159,7 @@ class Run:
         span = self.span
         if span is None:
             return
+        _open_runs.discard(self)
         try:
             self._attributes[semconv.STATUS] = outcome.status
             if outcome.status == "error":

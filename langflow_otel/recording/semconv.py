@@ -1,7 +1,7 @@
 """Every span name and attribute name that this library writes, once.
 
-``gen_ai.*``, ``error.*``, ``exception.*`` and ``session.*`` are OpenTelemetry semantic conventions
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/ and .../general/). The Python package
+``gen_ai.*``, ``error.*``, ``exception.*``, ``http.*``, ``url.*`` and ``session.*`` are OpenTelemetry semantic
+conventions (https://opentelemetry.io/docs/specs/semconv/gen-ai/ and .../general/). The Python package
 ``opentelemetry-semantic-conventions`` deprecates its ``gen_ai`` constants without a successor, so
 they are spelled out here. ``langflow.*`` names are ours.
 """
@@ -46,11 +46,18 @@ EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_ROUTE: Final = "http.route"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+URL_PATH: Final = "url.path"
+URL_SCHEME: Final = "url.scheme"
+
 # OpenInference, for Phoenix and Arize.
 OPENINFERENCE_SPAN_KIND: Final = "openinference.span.kind"
 
 # LangFlow.
 STATUS: Final = "langflow.status"
+CANCELLATION_REASON: Final = "langflow.cancellation.reason"
 FLOW_ID: Final = "langflow.flow.id"
 FLOW_NAME: Final = "langflow.flow.name"
 FLOW_VERSION: Final = "langflow.flow.version"

@@ -1,25 +1,20 @@
-"""``langflow-otel demo`` in a process of its own, with receivers of OTLP beside it."""
+"""``langflow-otel demo`` in a process of its own, with a receiver of OTLP beside it."""
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from lfx.custom.custom_component.component import Component
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel.cli.demo import FAILING_RUN, Outcomes, run_all
@@ -62,50 +57,12 @@ FAILED_RUN = [
 ]
 
 
-class PushedMetrics:
-    """What a receiver of OTLP metrics over HTTP got."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.requests: list[ExportMetricsServiceRequest] = []
-
-    def runs(self) -> dict[str, int]:
-        """Flow runs by status, as the last push has them."""
-        counts: dict[str, int] = {}
-        for resource_metrics in self.requests[-1].resource_metrics:
-            for scope_metrics in resource_metrics.scope_metrics:
-                for metric in scope_metrics.metrics:
-                    if metric.name == "langflow.flow.duration":
-                        for point in metric.histogram.data_points:
-                            labels = {each.key: each.value.string_value for each in point.attributes}
-                            counts[labels["status"]] = counts.get(labels["status"], 0) + point.count
-        return counts
-
-
-@contextmanager
-def metrics_receiver() -> Iterator[PushedMetrics]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            pushed.requests.append(ExportMetricsServiceRequest.FromString(body))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    pushed = PushedMetrics(f"http://127.0.0.1:{server.server_address[1]}/v1/metrics")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield pushed
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def pushed_runs(receiver: Receiver) -> dict[str, int]:
+    """Flow runs by status, as the last push has them."""
+    counts = Counter[str]()
+    for point in receiver.metrics()["langflow.flow.duration"].histogram.data_points:
+        counts[next(each.value.string_value for each in point.attributes if each.key == "status")] += point.count
+    return dict(counts)
 
 
 @dataclass
@@ -118,7 +75,6 @@ class Demo:
     trace_file: Path
     picture: Path
     receiver: Receiver
-    pushed: PushedMetrics
     taken_port: int
 
     def block(self, title: str) -> list[str]:
@@ -134,12 +90,8 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo")
-    with (
-        otlp_receiver("http/protobuf") as receiver,
-        metrics_receiver() as pushed,
-        socket.create_server(("127.0.0.1", 0)) as holder,
-    ):
-        yield _run_demo(folder, receiver, pushed, holder.getsockname()[1])
+    with otlp_receiver("http/protobuf") as receiver, socket.create_server(("127.0.0.1", 0)) as holder:
+        yield _run_demo(folder, receiver, holder.getsockname()[1])
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -150,12 +102,12 @@ def environment(**variables: str) -> dict[str, str]:
 COMMAND = [sys.executable, "-c", "from langflow_otel.cli.main import main; main()", "demo"]
 
 
-def _run_demo(folder: Path, receiver: Receiver, pushed: PushedMetrics, taken_port: int) -> Demo:
+def _run_demo(folder: Path, receiver: Receiver, taken_port: int) -> Demo:
     trace_file, picture = folder / "new" / "traces.jsonl", folder / "good.svg"
     env = environment(
         LANGFLOW_OTEL_TRACE_FILE=str(trace_file),
         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"http://{receiver.address}/v1/traces",
-        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=pushed.url,
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"http://{receiver.address}/v1/metrics",
         OTEL_EXPORTER_PROMETHEUS_PORT=str(taken_port),
     )
     started_s = time.monotonic()
@@ -180,7 +132,6 @@ def _run_demo(folder: Path, receiver: Receiver, pushed: PushedMetrics, taken_por
         trace_file,
         picture,
         receiver,
-        pushed,
         taken_port,
     )
 
@@ -315,16 +266,16 @@ class TestDemo:
         assert int(address[1]) not in (0, demo.taken_port)
 
     def test_the_same_metrics_are_pushed(self, demo: Demo) -> None:
-        assert f"  OTLP (http/protobuf): {demo.pushed.url}" in demo.lines
-        assert demo.pushed.runs() == {"ok": 19, "error": 1}
+        assert f"  OTLP (http/protobuf): http://{demo.receiver.address}/v1/metrics" in demo.lines
+        assert pushed_runs(demo.receiver) == {"ok": 19, "error": 1}
 
     def test_it_says_where_the_traces_are_and_what_to_do_next(self, demo: Demo) -> None:
         assert f"  trace file: {demo.trace_file}" in demo.lines
         assert demo.lines[demo.lines.index("Next") + 1 :][:5] == [
             "  send it to a collector    OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 langflow-otel demo",
             "  watch it in Prometheus    langflow-otel demo --serve",
-            "  trace your own server     the variable above, and: opentelemetry-instrument langflow run",
-            "  scrape your own server    OTEL_METRICS_EXPORTER=prometheus opentelemetry-instrument langflow run",
+            "  trace your own server     the variable above, and: langflow run",
+            "  scrape your own server    OTEL_METRICS_EXPORTER=prometheus langflow run",
             "  see inside your own node  from langflow_otel import traced, then @traced above any method",
         ]
 

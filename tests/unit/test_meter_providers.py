@@ -17,11 +17,10 @@ from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel.export.counting import CountingMetricExporter
 from langflow_otel.export.providers import (
-    MeterChoice,
+    Choice,
     build_meter_provider,
     build_tracer_provider,
     choose_meter_provider,
-    otlp_metric_exporter,
 )
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording import metrics, semconv
@@ -76,7 +75,7 @@ def unsent(monkeypatch) -> None:
     monkeypatch.setattr(CountingMetricExporter, "export", lambda *_, **__: None)
 
 
-def choose(env: dict[str, str], given: MeterProvider | None = None) -> MeterChoice | None:
+def choose(env: dict[str, str], given: MeterProvider | None = None) -> Choice | None:
     settings = Settings.from_env(env)
     assert settings.problems == ()
     return choose_meter_provider(settings, given)
@@ -98,7 +97,7 @@ def test_a_given_provider_wins_over_all(global_provider):
     given = MeterProvider(shutdown_on_exit=False)
 
     for env in (NOWHERE, {ENDPOINT: "http://127.0.0.1:9"}, {EXPORTER: "console"}, {EXPORTER: "none"}):
-        assert choose(env, given) == MeterChoice(given, None, "the meter provider that was passed in")
+        assert choose(env, given) == Choice(given, None, "the meter provider that was passed in")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_with_a_destination_it_is_our_own(global_provider, unsent, env: dict[str
 
 
 def test_without_any_destination_a_global_sdk_provider_is_used(global_provider):
-    assert choose(NOWHERE) == MeterChoice(
+    assert choose(NOWHERE) == Choice(
         global_provider, None, "the global SDK meter provider; no destination of our own is configured"
     )
 
@@ -198,30 +197,6 @@ def test_each_destination_has_its_exporter_and_all_of_them_count(unsent):
 
 def test_without_a_destination_it_has_none():
     assert exporters_of(build_meter_provider(Settings())) == []
-
-
-@pytest.mark.parametrize("insecure", [True, False])
-@pytest.mark.parametrize("variable", ["", "true", "false"])
-def test_the_grpc_exporter_does_what_the_target_says(monkeypatch, insecure: bool, variable: str):
-    """Whatever OTEL_EXPORTER_OTLP_INSECURE says: the target has taken it into account already."""
-    if variable:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", variable)
-    asked: list[tuple[str, bool]] = []
-    for name in ("insecure_channel", "secure_channel"):
-
-        def channel(address: str, *_: object, insecure: bool = name == "insecure_channel", **__: object) -> object:
-            asked.append((address, insecure))
-            return _Channel()
-
-        monkeypatch.setattr(f"opentelemetry.exporter.otlp.proto.grpc.exporter.{name}", channel)
-    scheme = "http" if insecure else "https"
-    otlp_metric_exporter(OtlpTarget("grpc", f"{scheme}://host:4317", insecure))
-
-    assert asked == [("host:4317", insecure)]
-
-
-class _Channel:
-    def unary_unary(self, *_: object, **__: object) -> None: ...
 
 
 # What arrives

@@ -15,9 +15,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 
 import psutil
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from otlp_receiver import Receiver, Request, otlp_receiver
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninstrument
@@ -167,63 +166,33 @@ def test_off_means_off(free_port):
     assert set(threading.enumerate()) <= before
 
 
-@dataclass
-class MetricsReceiver:
-    """Attributes: address: host:port, without a scheme."""
-
-    address: str
-    requests: list[ExportMetricsServiceRequest] = field(default_factory=list)
-
-    def flow_runs(self) -> dict[str, float]:
-        """The last count of each instance that has pushed."""
-        found = {}
-        for request in self.requests:
-            for resource in request.resource_metrics:
-                attributes = {each.key: each.value.string_value for each in resource.resource.attributes}
-                for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
-                    if metric.name == "langflow.flow.duration":
-                        points = metric.histogram.data_points
-                        found[attributes["service.instance.id"]] = float(sum(point.count for point in points))
-        return found
-
-    def instances(self) -> set[str]:
-        return {
-            each.value.string_value
-            for request in self.requests
-            for resource in request.resource_metrics
-            for each in resource.resource.attributes
-            if each.key == "service.instance.id"
-        }
-
-
-@contextmanager
-def metrics_receiver() -> Iterator[MetricsReceiver]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.requests.append(ExportMetricsServiceRequest.FromString(body))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer((HOST, 0), Handler)
-    receiver = MetricsReceiver(f"{HOST}:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture
-def receiver() -> Iterator[MetricsReceiver]:
-    with metrics_receiver() as receiver:
+def receiver() -> Iterator[Receiver]:
+    with otlp_receiver("http/protobuf") as receiver:
         yield receiver
+
+
+def pushed_runs(receiver: Receiver) -> dict[str, float]:
+    """The last count of flow runs of each instance that has pushed."""
+    return {
+        instance: float(sum(point.count for point in metrics["langflow.flow.duration"].histogram.data_points))
+        for number, request in enumerate(tuple(receiver.metric_requests))
+        if "langflow.flow.duration" in (metrics := receiver.metrics(number))
+        for instance in instances_in(request)
+    }
+
+
+def instances(receiver: Receiver) -> set[str]:
+    return {instance for request in tuple(receiver.metric_requests) for instance in instances_in(request)}
+
+
+def instances_in(request: Request) -> set[str]:
+    return {
+        each.value.string_value
+        for resource in request.message.resource_metrics
+        for each in resource.resource.attributes
+        if each.key == "service.instance.id"
+    }
 
 
 def test_a_list_of_exporters_gives_both(monkeypatch, receiver, caplog):
@@ -236,7 +205,7 @@ def test_a_list_of_exporters_gives_both(monkeypatch, receiver, caplog):
     assert flows_at(own_port()) == 3.0
     uninstrument()
 
-    assert list(receiver.flow_runs().values()) == [3.0]
+    assert list(pushed_runs(receiver).values()) == [3.0]
     assert warnings(caplog) == []
 
 
@@ -420,7 +389,8 @@ def fork_holding_the_lock(pipe: Connection) -> int:
     metrics = recorder().metrics
     assert metrics is not None
 
-    opened = LangflowInstrumentor()._pipeline
+    process = LangflowInstrumentor()._process
+    opened = None if process is None else process.metrics
     assert opened is not None
 
     def hold() -> None:
@@ -733,20 +703,20 @@ def test_a_child_does_not_push_its_parents_numbers(parent_of, free_port, receive
     target = OtlpTarget("http/protobuf", f"http://{receiver.address}/v1/metrics", insecure=True)
     parent = parent_of(free_port, metrics_otlp=target)
     parent.tell("run", 2)
-    until(lambda: list(receiver.flow_runs().values()) == [2.0])
-    (parents_id,) = receiver.instances()
+    until(lambda: list(pushed_runs(receiver).values()) == [2.0])
+    (parents_id,) = instances(receiver)
     silent, running = parent.fork(), parent.fork()
     parent.kill()
-    before = len(receiver.requests)
+    before = len(receiver.metric_requests)
     time.sleep(0.3)
-    assert len(receiver.requests) <= before + 1  # One may have been on its way.
+    assert len(receiver.metric_requests) <= before + 1  # One may have been on its way.
     running.tell("run", 3)
-    until(lambda: len(receiver.flow_runs()) == 2)
-    before = len(receiver.requests)
-    until(lambda: len(receiver.requests) > before + 2)
+    until(lambda: len(pushed_runs(receiver)) == 2)
+    before = len(receiver.metric_requests)
+    until(lambda: len(receiver.metric_requests) > before + 2)
 
-    (childs_id,) = receiver.instances() - {parents_id}
-    assert receiver.flow_runs() == {parents_id: 2.0, childs_id: 3.0}
+    (childs_id,) = instances(receiver) - {parents_id}
+    assert pushed_runs(receiver) == {parents_id: 2.0, childs_id: 3.0}
     assert silent.tell("is on") is True
 
 

@@ -12,9 +12,15 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
-from langflow_otel.export.counting import CountingBatchSpanProcessor
-from langflow_otel.export.nested import NestedModelSpans
-from langflow_otel.export.providers import TracerChoice, build_tracer_provider, choose_tracer_provider, otlp_exporter
+from langflow_otel.export.content import ContentFilter
+from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel.export.providers import (
+    Choice,
+    build_tracer_provider,
+    choose_tracer_provider,
+    otlp_exporter,
+    otlp_metric_exporter,
+)
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.trace_file import TraceFileExporter
 from langflow_otel.otlp_target import OtlpTarget
@@ -46,26 +52,33 @@ def global_provider(monkeypatch) -> TracerProvider:
 
 
 @pytest.fixture
-def built() -> Iterator[list[TracerChoice]]:
+def built() -> Iterator[list[Choice]]:
     """Choices whose own provider is closed at the end."""
-    built: list[TracerChoice] = []
+    built: list[Choice] = []
     yield built
     for choice in built:
         choice.shutdown()
 
 
 def exporters_of(provider: TracerProvider) -> list[object]:
-    return [
-        getattr(processor.span_exporter, "_exporter", processor.span_exporter)
-        for processor in provider._active_span_processor._span_processors
-        if not isinstance(processor, NestedModelSpans)
-    ]
+    """Below what counts and filters."""
+    return [innermost(processor.span_exporter) for processor in provider._active_span_processor._span_processors]
+
+
+def innermost(exporter: object) -> object:
+    while isinstance(exporter, (CountingSpanExporter, ContentFilter)):
+        exporter = exporter._exporter
+    return exporter
+
+
+def is_filtered(exporter: object) -> bool:
+    return isinstance(exporter, ContentFilter) or isinstance(getattr(exporter, "_exporter", None), ContentFilter)
 
 
 def test_a_given_provider_wins_over_all(global_provider):
     given = TracerProvider(shutdown_on_exit=False)
 
-    assert choose_tracer_provider(CONSOLE, given) == TracerChoice(given, None, "the tracer provider that was passed in")
+    assert choose_tracer_provider(CONSOLE, given) == Choice(given, None, "the tracer provider that was passed in")
 
 
 def test_with_a_destination_it_is_our_own(global_provider, built):
@@ -81,7 +94,7 @@ def test_with_a_destination_it_is_our_own(global_provider, built):
 def test_without_a_destination_a_global_sdk_provider_is_used(global_provider):
     choice = choose_tracer_provider(NOWHERE, None)
 
-    assert choice == TracerChoice(
+    assert choice == Choice(
         global_provider, None, "the global SDK tracer provider; no destination of our own is configured"
     )
 
@@ -132,17 +145,20 @@ def test_each_destination_has_its_exporter(tmp_path, monkeypatch):
     provider = build_tracer_provider(settings)
     kinds = [type(processor) for processor in provider._active_span_processor._span_processors]
 
-    assert kinds == [NestedModelSpans, CountingBatchSpanProcessor, CountingBatchSpanProcessor, SimpleSpanProcessor]
+    assert kinds == [CountingBatchSpanProcessor, CountingBatchSpanProcessor, SimpleSpanProcessor]
     otlp, file, console = exporters_of(provider)
     assert otlp._endpoint == "http://127.0.0.1:9/v1/traces"  # type: ignore[attr-defined]
     assert isinstance(file, TraceFileExporter)
     assert isinstance(console, ConsoleSpanExporter)
+    # What other instrumentors put on their spans leaves by none of them.
+    assert all(is_filtered(processor.span_exporter) for processor in provider._active_span_processor._span_processors)
     provider.shutdown()
 
 
+@pytest.mark.parametrize("make_exporter", [otlp_exporter, otlp_metric_exporter])
 @pytest.mark.parametrize("insecure", [True, False])
 @pytest.mark.parametrize("variable", ["", "true", "false"])
-def test_the_grpc_exporter_does_what_the_target_says(monkeypatch, insecure: bool, variable: str):
+def test_the_grpc_exporter_does_what_the_target_says(monkeypatch, make_exporter, insecure: bool, variable: str):
     """Whatever OTEL_EXPORTER_OTLP_INSECURE says: the target has taken it into account already."""
     if variable:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", variable)
@@ -155,7 +171,7 @@ def test_the_grpc_exporter_does_what_the_target_says(monkeypatch, insecure: bool
 
         monkeypatch.setattr(f"opentelemetry.exporter.otlp.proto.grpc.exporter.{name}", channel)
     scheme = "http" if insecure else "https"
-    otlp_exporter(OtlpTarget("grpc", f"{scheme}://host:4317", insecure))
+    make_exporter(OtlpTarget("grpc", f"{scheme}://host:4317", insecure))
 
     assert asked == [("host:4317", insecure)]
 

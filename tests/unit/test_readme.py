@@ -54,7 +54,7 @@ def test_every_metric_has_its_row():
 def test_every_span_has_its_row():
     operations = {"invoke_workflow", "component", "invoke_agent", "execute_tool", "stream", "output"}
     named = {row[1].strip("`").split(" {")[0] for row in rows("what")}
-    assert named == operations | {"the name that you give"}
+    assert named == operations | {"the name that you give", "{method}"}
 
 
 def test_the_versions_are_those_of_the_code_and_of_the_matrix():

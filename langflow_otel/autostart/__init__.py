@@ -1,0 +1,1 @@
+"""Started by Python itself in the processes below ``langflow-otel exec``."""

@@ -1,0 +1,175 @@
+"""What one process sends with: its providers, its scrape endpoint, the other instrumentors that it loaded.
+
+All of it belongs to the process that uses it, down to ``service.instance.id``: a child that is forked lets go
+of its parent's, and makes its own when it has something to record.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from langflow_otel.export.instrumentors import OtherInstrumentors
+from langflow_otel.export.logs import LogsPipeline
+from langflow_otel.export.nested import watch_nested_model_spans
+from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
+from langflow_otel.export.providers import Choice, choose_tracer_provider
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.settings import Settings
+
+logger = logging.getLogger("langflow_otel")
+
+_CLOSE = Guard("stop.close")
+_FORK = Guard("fork")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Providers that the caller passed in; the rest is made from the settings."""
+
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    logger_provider: Any = None
+
+
+class ProcessTelemetry:
+    """Everything that is open while telemetry leaves this process.
+
+    Args:
+        settings: Where it goes.
+        given: Providers to use instead.
+        read_host: See :class:`~langflow_otel.export.pipeline.MetricsPipeline`.
+        already_pushed: The same.
+
+    Raises:
+        Exception: Whatever the SDK raises for a variable that it does not accept; nothing is left open then.
+    """
+
+    def __init__(
+        self, settings: Settings, given: Given, read_host: ReadHost, already_pushed: Callable[[], Collection[str]]
+    ) -> None:
+        self._settings = settings
+        self._given = given
+        self._traces: Choice[TracerProvider] | None = None
+        self._others: OtherInstrumentors | None = None
+        self._logs: LogsPipeline | None = None
+        with ExitStack() as undo:
+            undo.callback(self._close_traces_and_logs)
+            self._open_traces_and_logs()
+            self.metrics = MetricsPipeline(settings, read_host, already_pushed, given.meter_provider)
+            undo.pop_all()
+        _open.add(self)
+
+    @property
+    def wanted(self) -> bool:
+        """True if anything has somewhere to go."""
+        return self.metrics.wanted or bool(self._choices())
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why these providers."""
+        return [choice.reason for choice in self._choices()]
+
+    def _choices(self) -> list[Choice[Any]]:
+        logs = None if self._logs is None else self._logs.choice
+        return [choice for choice in (self._traces, self.metrics.choice, logs) if choice is not None]
+
+    def _open_traces_and_logs(self) -> None:
+        self._traces = choose_tracer_provider(self._settings, self._given.tracer_provider)
+        if self._traces is not None:
+            watch_nested_model_spans(self._traces.provider)
+        self._logs = LogsPipeline(self._settings, self._given.logger_provider)
+
+    def serve(self, recorder: Recorder) -> None:
+        """Let the recorder's spans and measurements leave from here; the log lines do so since they can."""
+        self._serve_traces(recorder)
+        recorder.use_metrics(self.metrics.run_metrics if self.metrics.wanted else None, self.metrics.memory)
+
+    def _serve_traces(self, recorder: Recorder) -> None:
+        recorder.use_tracer_provider(None if self._traces is None else self._traces.provider)
+        if self._traces is not None:
+            self._others = OtherInstrumentors(self._settings, self._traces.provider)
+            self._others.load()
+
+    def close(self) -> None:
+        """Send what is there and close what is ours. Metrics go last: what is lost on the way is counted, and
+        the last push tells."""
+        _open.discard(self)
+        try:
+            self._close_traces_and_logs()
+        finally:
+            self.metrics.close()
+
+    def _close_traces_and_logs(self) -> None:
+        others, traces, logs = self._others, self._traces, self._logs
+        self._others = self._traces = self._logs = None
+        try:
+            if others is not None:
+                others.unload()
+        finally:
+            try:
+                if traces is not None:
+                    traces.shutdown()
+            finally:
+                if logs is not None:
+                    logs.shutdown()
+
+    def close_within(self, seconds: float) -> bool:
+        """Like :meth:`close`, for a process that must end; False if the rest was not sent in time, and is lost."""
+        own = [choice.own for choice in self._choices() if choice.own is not None]
+        # A daemon: neither the host nor the interpreter waits longer for it.
+        closing = threading.Thread(target=self._close_guarded, name="langflow-otel-stop", daemon=True)
+        closing.start()
+        closing.join(seconds)
+        for provider in own:
+            atexit.unregister(provider.shutdown)
+        return not closing.is_alive()
+
+    def _close_guarded(self) -> None:
+        with _CLOSE:
+            self.close()
+
+    # In a child of a process that forks. The metrics have their own way: they may share a scrape.
+
+    def let_go(self) -> None:
+        """Leave the parent's providers to the parent: another thread of it may be in the middle of an export."""
+        for choice in self._choices():
+            if choice.own is not None:
+                atexit.unregister(choice.own.shutdown)
+        recorder = active_recorder()
+        if recorder is not None:
+            recorder.use_tracer_provider(None)
+            recorder.prepare_with(functools.partial(self._revive, recorder))
+        self._traces = self._logs = None
+
+    def _revive(self, recorder: Recorder) -> None:
+        with _FORK:
+            if self._others is not None:
+                self._others.unload()
+            self._open_traces_and_logs()
+            self._serve_traces(recorder)
+
+
+_open: weakref.WeakSet[ProcessTelemetry] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for telemetry in tuple(_open):
+        with _FORK:
+            telemetry.let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,191 @@
+"""LangFlow's web server, and ``lfx serve``: a middleware around the application.
+
+It starts what was put off in the process that serves, takes the caller's trace context from the headers,
+makes a span and a measurement of each request to the API, and sends everything when the server stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import Token
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import INVALID_SPAN
+from opentelemetry.util.http import ExcludeList, get_excluded_urls
+
+from langflow_otel.hooks.identity import request_entry_point
+from langflow_otel.hooks.native import requests_are_pushed
+from langflow_otel.hooks.versions import entry_point_of_path
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.recording.requests import RequestInfo, RequestRun
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+FLUSH_S: Final = 5.0
+"""How long a server that stops waits for a collector; gunicorn and Kubernetes kill it after 30 s."""
+
+_LIFESPAN = Guard("server.lifespan")
+_START = Guard("server.request")
+_END = Guard("server.response")
+_WATCH = Guard("server.watch")
+
+_SERVED: Final = {"langflow": ("/api/",), "lfx": ("/flows",)}
+"""Where the API is; all else is health checks and files of the user interface."""
+
+
+class ServerMiddleware:
+    """ASGI middleware. Off, it hands everything through.
+
+    Args:
+        app: The application.
+        server: Whose it is: ``langflow`` or ``lfx``.
+    """
+
+    def __init__(self, app: Any, server: str = "langflow") -> None:
+        self._app = app
+        self._served = _SERVED[server]
+        self._excluded = ExcludeList([])
+        with _WATCH:
+            self._excluded = get_excluded_urls("ASGI")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        recorder = active_recorder()
+        path = str(scope.get("path", "")).removeprefix(scope.get("root_path") or "")
+        if recorder is None or not path.startswith(self._served) or self._excluded.url_disabled(path):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(recorder, path, scope, receive, send)
+        else:
+            await self._talk(path, scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # LangFlow has forked its workers by now, whichever way it does.
+        with _LIFESPAN:
+            recorder = active_recorder()
+            if recorder is not None:
+                recorder.prepare()
+
+        async def send_and_stop(message: MutableMapping[str, Any]) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                with _LIFESPAN:
+                    _stop()
+            await send(message)
+
+        await self._app(scope, receive, send_and_stop)
+
+    async def _answer(self, recorder: Recorder, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        entry_point = request_entry_point.set(entry_point_of_path(path))
+        run: RequestRun | None = None
+        with _START:
+            run = _start(recorder, path, scope)
+        status: int | None = None
+
+        async def send_and_note(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except BaseException as exc:
+            with _END:
+                if run is not None:
+                    run.finish(_route(scope), status, exc)
+            raise
+        else:
+            with _END:
+                if run is not None:
+                    run.finish(_route(scope), status)
+        finally:
+            request_entry_point.reset(entry_point)
+
+    async def _talk(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """A websocket: no span over its whole life, which may be hours; what runs in it joins the caller's trace."""
+        entry_point = request_entry_point.set(entry_point_of_path(path))
+        token: Token[Context] | None = None
+        with _START:
+            token = otel_context.attach(_context_of(scope))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if token is not None:
+                otel_context.detach(token)
+            request_entry_point.reset(entry_point)
+
+
+def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
+    info = RequestInfo(
+        method=scope["method"],
+        path=path,
+        scheme=scope.get("scheme", "http"),
+        traced=not trace.get_current_span().is_recording(),
+        pushed=not requests_are_pushed(),
+    )
+    return recorder.start_request(info, _context_of(scope))
+
+
+def _context_of(scope: Scope) -> Context:
+    """The current context if the host has made a span for the request; else what the headers say."""
+    context = otel_context.get_current()
+    if trace.get_current_span(context).is_recording():
+        return context
+    without_span = trace.set_span_in_context(INVALID_SPAN, context)
+    return propagate.extract(scope, without_span, _HEADERS)
+
+
+class _Headers(Getter[Scope]):
+    def get(self, carrier: Scope, key: str) -> list[str] | None:
+        wanted = key.lower().encode("latin-1")
+        found = [value.decode("latin-1") for name, value in carrier["headers"] if name.lower() == wanted]
+        return found or None
+
+    def keys(self, carrier: Scope) -> list[str]:
+        return [name.decode("latin-1").lower() for name, _ in carrier["headers"]]
+
+
+_HEADERS = _Headers()
+
+
+def _route(scope: Scope) -> str | None:
+    """The template of the route that answered, which the router leaves in the scope."""
+    path = getattr(scope.get("route"), "path", None)
+    return str(path) if path else None
+
+
+def _stop() -> None:
+    recorder = active_recorder()
+    if recorder is not None and recorder.on_stop is not None:
+        recorder.on_stop(FLUSH_S)
+
+
+def watch_app(app: Any, server: str = "langflow") -> None:
+    """Put the middleware around an application, once. It has not served anything yet."""
+    if not any(each.cls is ServerMiddleware for each in app.user_middleware):
+        app.add_middleware(ServerMiddleware, server=server)
+
+
+def create_app(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    """``langflow.main.create_app``: where LangFlow loads no plugins (1.7)."""
+    app = wrapped(*args, **kwargs)
+    with _WATCH:
+        watch_app(app)
+    return app
+
+
+def create_multi_serve_app(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    """``lfx.cli.serve_app.create_multi_serve_app``: the application of ``lfx serve``."""
+    app = wrapped(*args, **kwargs)
+    with _WATCH:
+        watch_app(app, "lfx")
+    return app

@@ -1,0 +1,45 @@
+"""Where a run belongs: below its caller, in a trace of its own, or in one that is linked to its caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Link, SpanContext
+
+from langflow_otel.settings import RemoteParent
+
+
+def parent_and_links(
+    context: Context, remote_parent: RemoteParent, queued_by: SpanContext | None = None
+) -> tuple[Context, list[Link] | None]:
+    """The context to start a run in, and the links to start it with.
+
+    Args:
+        context: Of the caller.
+        remote_parent: What a caller in another process is: see ``LANGFLOW_OTEL_REMOTE_PARENT``.
+        queued_by: The span that put the run into a queue. Whatever is current when it leaves the queue is
+            not its parent.
+    """
+    span = trace.get_current_span(context)
+    if queued_by is not None:
+        return _in_a_trace_of_its_own(context, queued_by if queued_by.is_valid else None)
+    if remote_parent != "continue" and _comes_from_elsewhere(span):
+        return _in_a_trace_of_its_own(context, span.get_span_context() if remote_parent == "link" else None)
+    # A local span that has ended is no parent: a webhook's request may be over when its flow starts.
+    if getattr(span, "end_time", None) is not None:
+        return _in_a_trace_of_its_own(context, span.get_span_context())
+    return context, None
+
+
+def _in_a_trace_of_its_own(context: Context, linked: SpanContext | None) -> tuple[Context, list[Link] | None]:
+    return trace.set_span_in_context(INVALID_SPAN, context), [Link(linked)] if linked is not None else None
+
+
+def _comes_from_elsewhere(span: Any) -> bool:
+    """True if the span is a caller's, or the host's own HTTP span that continues a caller's trace."""
+    if span.get_span_context().is_remote:
+        return True
+    parent = getattr(span, "parent", None)
+    return parent is not None and bool(parent.is_remote)

@@ -1,0 +1,139 @@
+"""A request to the server: one SERVER span where the host makes none, and its duration.
+
+Names and attributes: OpenTelemetry semantic conventions for HTTP, stable
+(https://opentelemetry.io/docs/specs/semconv/http/). Not the contrib ASGI middleware: at this place it names
+spans by the raw path (a name for each flow id), its attribute names hang on a variable that is read once for
+the whole process, and its metrics do not reach our scrape.
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import CancelledError
+from contextvars import Token
+from dataclasses import dataclass
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
+
+from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.parents import parent_and_links
+from langflow_otel.recording.privacy import error_type
+from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.settings import Settings
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
+_OTHER = "_OTHER"  # the convention's word for a method that is none of these
+_ERROR = Status(StatusCode.ERROR)
+_MEASURE = Guard("metrics.request")
+
+
+@dataclass(frozen=True)
+class RequestInfo:
+    """What is known of a request when it comes in.
+
+    Attributes:
+        traced: False if the host makes a span for it already.
+        pushed: False if the host pushes its duration already.
+    """
+
+    method: str
+    path: str
+    scheme: str
+    traced: bool = True
+    pushed: bool = True
+
+    @property
+    def known_method(self) -> str:
+        return self.method if self.method in _METHODS else _OTHER
+
+
+class RequestRun:
+    """One request that is being served. Whatever happens below it sees its span as the current one."""
+
+    __slots__ = ("_context_token", "_info", "_metrics", "_span", "_started_s")
+
+    def __init__(self, span: Span | None, context: Context, info: RequestInfo, metrics: RunMetrics | None) -> None:
+        self._span = span
+        self._info = info
+        self._metrics = metrics
+        self._context_token: Token[Context] | None = otel_context.attach(context)
+        self._started_s = time.perf_counter()
+
+    @classmethod
+    def start(
+        cls, tracer: Tracer | None, info: RequestInfo, context: Context, settings: Settings, metrics: RunMetrics | None
+    ) -> RequestRun:
+        """A request comes in, and is current from here on.
+
+        Args:
+            tracer: Makes the span; None for none.
+            info: The request.
+            context: What the request's headers say.
+            settings: Whether a caller in another process is believed.
+            metrics: Measures it; None without metrics.
+        """
+        span = None
+        if tracer is not None and info.traced:
+            context, links = parent_and_links(context, settings.remote_parent)
+            span = _start_span(tracer, info, context, links)
+            context = trace.set_span_in_context(span, context)
+        return cls(span, context, info, metrics)
+
+    def finish(self, route: str | None, status: int | None, error: BaseException | None = None) -> None:
+        """The request is answered, or failed; same task as :meth:`start`.
+
+        Args:
+            route: The route's template, such as ``/api/v1/run/{flow_id_or_name}``; None if none matched.
+            status: Of the response; None if there was none.
+            error: What came out of the application, if something did.
+        """
+        duration_s = time.perf_counter() - self._started_s
+        token, self._context_token = self._context_token, None
+        try:
+            if self._span is not None:
+                _end_span(self._span, self._info, route, status, error)
+        finally:
+            if token is not None:
+                otel_context.detach(token)
+        if self._metrics is not None:
+            with _MEASURE:
+                labels = {
+                    semconv.HTTP_REQUEST_METHOD: self._info.known_method,
+                    semconv.HTTP_ROUTE: self._metrics.route(route),
+                    semconv.HTTP_RESPONSE_STATUS_CODE: str(status or 500),
+                }
+                series = self._metrics.recording(metrics.HTTP_REQUEST_DURATION, labels, pushed=self._info.pushed)
+                series.record(duration_s)
+
+
+def _start_span(tracer: Tracer, info: RequestInfo, context: Context, links: list[Link] | None) -> Span:
+    attributes: dict[str, AttributeValue] = {
+        semconv.HTTP_REQUEST_METHOD: info.known_method,
+        semconv.URL_PATH: info.path,
+        semconv.URL_SCHEME: info.scheme,
+    }
+    return tracer.start_span(
+        info.known_method, context=context, kind=SpanKind.SERVER, attributes=attributes, links=links
+    )
+
+
+def _end_span(
+    span: Span, info: RequestInfo, route: str | None, status: int | None, error: BaseException | None
+) -> None:
+    try:
+        if route:
+            span.update_name(f"{info.known_method} {route}")
+            span.set_attribute(semconv.HTTP_ROUTE, route)
+        if status is not None:
+            span.set_attribute(semconv.HTTP_RESPONSE_STATUS_CODE, status)
+        # Cancelled is not an error.
+        if not isinstance(error, CancelledError) and (error is not None or (status or 0) >= 500):
+            span.set_attribute(semconv.ERROR_TYPE, str(status) if error is None else error_type(error))
+            span.set_status(_ERROR)
+    finally:
+        span.end()
