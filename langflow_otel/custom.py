@@ -19,6 +19,7 @@ from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import Run, StepTokens, current_run, step_out
+from langflow_otel.recording.spans import custom_attributes
 from langflow_otel.recording.streams import watch
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -197,7 +198,7 @@ def _start(name: str, attributes: Mapping[str, AttributeValue] | None, *, enter:
     recorder = active_recorder()
     if recorder is not None:
         with _START:
-            return recorder.start_span(name, attributes, enter=enter)
+            return recorder.start_span(name, custom_attributes(attributes, recorder.settings), enter=enter)
     return None
 
 

@@ -17,6 +17,7 @@ from langflow_otel.hooks.versions import INSTALL_HINT, OLDEST_LFX, lfx_is_instal
 from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
+from langflow_otel.recording.requests import end_open_requests
 from langflow_otel.recording.runs import end_open_runs
 from langflow_otel.settings import ScrapeSettings, Settings
 
@@ -112,6 +113,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
             return
         self._recorder = recorder
         recorder.on_stop = self.stop_here
+        recorder.on_give_up = self.give_up_here
         warning = unknown_version_warning()
         if warning:
             logger.warning("%s", warning)
@@ -164,11 +166,22 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         recorder, process = self._recorder, self._process
         if recorder is None or process is None:
             return
-        end_open_runs("shutdown")
+        _end_all("shutdown")
         self._process = None
         recorder.prepare_with(self._open_deferred)
         if not process.close_within(within_s):
             logger.warning("The last telemetry was not taken within %s s, and is lost.", within_s)
+
+    def give_up_here(self) -> None:
+        """This process may be killed any moment: end what is going on, and send it while there is time."""
+        if self._process is not None:
+            _end_all("shutdown")
+            self._process.flush_meanwhile()
+
+
+def _end_all(reason: str) -> None:
+    end_open_runs(reason)
+    end_open_requests(reason)
 
 
 def _count_fault(step: str) -> None:

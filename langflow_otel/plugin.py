@@ -31,7 +31,13 @@ def register(app: Any) -> None:
 
 def switch_on() -> bool:
     """Instrument this process and those that it forks, if the environment says where to; True if so. Exporters
-    are made by whoever uses them."""
+    are made by whoever uses them. Never raises."""
+    with _START:
+        return _switch_on()
+    return False
+
+
+def _switch_on() -> bool:
     from langflow_otel.instrumentor import LangflowInstrumentor
     from langflow_otel.settings import Settings
 

@@ -36,12 +36,19 @@ class OwnLoggerProviders:
         self.console = console
         atexit.register(self.shutdown)
 
+    def force_flush(self) -> None:
+        """Send what is there."""
+        for each in self._all():
+            each.force_flush()
+
     def shutdown(self) -> None:
         """Send what is there, and stop."""
         atexit.unregister(self.shutdown)
-        for each in filter(None, (self.otlp, self.console)):
-            sdk_provider: Any = each
-            sdk_provider.shutdown()
+        for each in self._all():
+            each.shutdown()
+
+    def _all(self) -> list[Any]:
+        return [each for each in (self.otlp, self.console) if each is not None]
 
 
 def choose_logger_provider(settings: Settings, given: LoggerProvider | None) -> Choice[Any] | None:

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ from langflow_otel.settings import Settings
 logger = logging.getLogger("langflow_otel")
 
 _CLOSE = Guard("stop.close")
+_FLUSH = Guard("stop.flush")
 _FORK = Guard("fork")
 
 
@@ -103,6 +104,11 @@ class ProcessTelemetry:
             self._others = OtherInstrumentors(self._settings, self._traces.provider)
             self._others.load()
 
+    def flush_meanwhile(self) -> None:
+        """Send what is there, in a thread of its own."""
+        own = [choice.own for choice in self._choices() if choice.own is not None]
+        threading.Thread(target=_flush, args=(own,), name="langflow-otel-flush", daemon=True).start()
+
     def close(self) -> None:
         """Send what is there and close what is ours. Metrics go last: what is lost on the way is counted, and
         the last push tells."""
@@ -160,6 +166,12 @@ class ProcessTelemetry:
                 self._others.unload()
             self._open_traces_and_logs()
             self._serve_traces(recorder)
+
+
+def _flush(providers: Sequence[Any]) -> None:
+    for provider in providers:
+        with _FLUSH:
+            provider.force_flush()
 
 
 _open: weakref.WeakSet[ProcessTelemetry] = weakref.WeakSet()

@@ -39,6 +39,7 @@ HOOKS: Final = (
     *(Hook(module, "handle_call_tool", mcp.handle_call_tool, ("server",)) for module in _MCP_SERVER),
     Hook("mcp.shared.session", "BaseSession.send_request", mcp.send_request, ("request",)),
     Hook("langflow.main", "create_app", server.create_app),
+    Hook("uvicorn.server", "Server.shutdown", server.shut_down),
     Hook("lfx.cli.serve_app", "create_multi_serve_app", server.create_multi_serve_app),
     Hook("langflow.api.build", "generate_flow_events", flow.generate_flow_events, ("flow_id",)),
 )

@@ -72,11 +72,10 @@ def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
 
 
 def _fail(run: ComponentRun, exc: BaseException) -> None:
-    outcome = outcome_of(exc)
-    if outcome.status == "error":
-        outcome = run.failure or outcome
-        if run.flow is not None and run.flow.first_error is None:
-            run.flow.first_error = outcome.error
+    # What the code raised counts, even if LangFlow's handling of it was cancelled.
+    outcome = run.failure or outcome_of(exc)
+    if outcome.status == "error" and run.flow is not None and run.flow.first_error is None:
+        run.flow.first_error = outcome.error
     try:
         _add_model(run)
     finally:

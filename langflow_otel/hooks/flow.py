@@ -51,7 +51,7 @@ async def arun(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
         with _END:
-            _finish(run, graph, outcome_of(exc))
+            _finish(run, graph, _outcome_of_run(run, exc))
         raise
     with _END:
         _finish(run, graph, OK)
@@ -99,7 +99,7 @@ async def _steps_of_flow(items: AsyncGenerator[Any, Any], graph: Any) -> AsyncGe
         outcome = OK
     except BaseException as exc:
         with _END:
-            outcome = outcome_of(exc)
+            outcome = _outcome_of_run(run, exc)
         raise
     finally:
         with _END:
@@ -157,7 +157,7 @@ async def astep(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
         with _END:
-            _end_stepped(run, graph, outcome_of(exc))
+            _end_stepped(run, graph, _outcome_of_run(run, exc))
         raise
     finally:
         with _STEP:
@@ -207,11 +207,20 @@ async def generate_flow_events(wrapped: Call, _: Any, args: Any, kwargs: Any) ->
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
         with _END:
-            run.finish(outcome_of(exc))
+            run.finish(_outcome_of_run(run, exc))
         raise
     with _END:
         run.finish(OK if run.first_error is None else Outcome("error", run.first_error))
     return result
+
+
+def _outcome_of_run(run: FlowRun, exc: BaseException) -> Outcome:
+    """A run whose component failed has failed, even if LangFlow's handling of that was cancelled: a reader may
+    leave at the message about the error."""
+    outcome = outcome_of(exc)
+    if outcome.status == "cancelled" and run.first_error is not None:
+        return Outcome("error", run.first_error)
+    return outcome
 
 
 def _start_playground(kwargs: dict[str, Any]) -> FlowRun | None:

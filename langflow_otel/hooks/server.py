@@ -6,6 +6,7 @@ makes a span and a measurement of each request to the API, and sends everything 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import Token
 from typing import Any, Final
@@ -30,13 +31,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 FLUSH_S: Final = 5.0
 """How long a server that stops waits for a collector; gunicorn and Kubernetes kill it after 30 s."""
+GIVE_UP_S: Final = 20.0
+"""How long a server that stops may wait for what it is answering, before that is ended for us."""
 
 _LIFESPAN = Guard("server.lifespan")
 _START = Guard("server.request")
 _END = Guard("server.response")
 _WATCH = Guard("server.watch")
 
-_SERVED: Final = {"langflow": ("/api/",), "lfx": ("/flows",)}
+_SERVED: Final = {"langflow": ("/api/",), "lfx": ("/flows", "/api/")}
 """Where the API is; all else is health checks and files of the user interface."""
 
 
@@ -167,6 +170,27 @@ def _stop() -> None:
     recorder = active_recorder()
     if recorder is not None and recorder.on_stop is not None:
         recorder.on_stop(FLUSH_S)
+
+
+async def shut_down(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    """``uvicorn.server.Server.shutdown``: it accepts nothing more, and waits without end for what it is answering;
+    meanwhile it may be killed, and would take these spans with it."""
+    timer: asyncio.TimerHandle | None = None
+    with _LIFESPAN:
+        recorder = active_recorder()
+        if recorder is not None and recorder.on_give_up is not None:
+            timer = asyncio.get_running_loop().call_later(GIVE_UP_S, _give_up, recorder)
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _give_up(recorder: Recorder) -> None:
+    with _LIFESPAN:
+        if recorder.on_give_up is not None:
+            recorder.on_give_up()
 
 
 def watch_app(app: Any, server: str = "langflow") -> None:

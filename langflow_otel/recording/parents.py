@@ -12,7 +12,11 @@ from langflow_otel.settings import RemoteParent
 
 
 def parent_and_links(
-    context: Context, remote_parent: RemoteParent, queued_by: SpanContext | None = None
+    context: Context,
+    remote_parent: RemoteParent,
+    queued_by: SpanContext | None = None,
+    *,
+    answered_at_once: bool = False,
 ) -> tuple[Context, list[Link] | None]:
     """The context to start a run in, and the links to start it with.
 
@@ -21,14 +25,15 @@ def parent_and_links(
         remote_parent: What a caller in another process is: see ``LANGFLOW_OTEL_REMOTE_PARENT``.
         queued_by: The span that put the run into a queue. Whatever is current when it leaves the queue is
             not its parent.
+        answered_at_once: True for a run whose request is answered before it ends, perhaps before it starts.
     """
     span = trace.get_current_span(context)
     if queued_by is not None:
         return _in_a_trace_of_its_own(context, queued_by if queued_by.is_valid else None)
     if remote_parent != "continue" and _comes_from_elsewhere(span):
         return _in_a_trace_of_its_own(context, span.get_span_context() if remote_parent == "link" else None)
-    # A local span that has ended is no parent: a webhook's request may be over when its flow starts.
-    if getattr(span, "end_time", None) is not None:
+    # A local span that has ended is no parent: a worker that it started may go on for days, run after run.
+    if getattr(span, "end_time", None) is not None and not answered_at_once:
         return _in_a_trace_of_its_own(context, span.get_span_context())
     return context, None
 

@@ -36,6 +36,8 @@ from langflow_otel.recording.stream_runs import StreamRun
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 
+_ANSWERED_AT_ONCE = frozenset({"webhook", "playground"})
+"""Entry points whose request starts one run, and may be over when it starts."""
 # The contrib package sets both, other libraries only one of them.
 _SUPPRESS_KEYS = ("suppress_instrumentation", otel_context._SUPPRESS_INSTRUMENTATION_KEY)
 
@@ -51,6 +53,7 @@ class Recorder:
 
     Attributes:
         on_stop: Called when the server stops, with the seconds that there are to send the rest.
+        on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Recorder:
         self.metrics = metrics
         self._memory = memory
         self.on_stop: Callable[[float], None] | None = None
+        self.on_give_up: Callable[[], None] | None = None
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
         self._outputs_on = settings.detail == "output"
@@ -119,7 +123,9 @@ class Recorder:
             run = FlowRun(None, context, self.settings, info, graph, sampled=False, metrics=self.metrics)
             run.enter()
             return run
-        context, links = parent_and_links(context, self.settings.remote_parent, queued_by)
+        context, links = parent_and_links(
+            context, self.settings.remote_parent, queued_by, answered_at_once=info.entry_point in _ANSWERED_AT_ONCE
+        )
         attributes = spans.flow_attributes(info, self.settings)
         if self.settings.baggage_keys:
             attributes.update(_chosen_baggage(context, self.settings.baggage_keys))

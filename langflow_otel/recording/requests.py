@@ -9,6 +9,7 @@ the whole process, and its metrics do not reach our scrape.
 from __future__ import annotations
 
 import time
+import weakref
 from asyncio import CancelledError
 from contextvars import Token
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTION
 _OTHER = "_OTHER"  # the convention's word for a method that is none of these
 _ERROR = Status(StatusCode.ERROR)
 _MEASURE = Guard("metrics.request")
+_STOP = Guard("stop")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class RequestInfo:
 class RequestRun:
     """One request that is being served. Whatever happens below it sees its span as the current one."""
 
-    __slots__ = ("_context_token", "_info", "_metrics", "_span", "_started_s")
+    __slots__ = ("__weakref__", "_context_token", "_info", "_metrics", "_span", "_started_s")
 
     def __init__(self, span: Span | None, context: Context, info: RequestInfo, metrics: RunMetrics | None) -> None:
         self._span = span
@@ -63,6 +65,7 @@ class RequestRun:
         self._metrics = metrics
         self._context_token: Token[Context] | None = otel_context.attach(context)
         self._started_s = time.perf_counter()
+        _open_requests.add(self)
 
     @classmethod
     def start(
@@ -94,8 +97,9 @@ class RequestRun:
         """
         duration_s = time.perf_counter() - self._started_s
         token, self._context_token = self._context_token, None
+        _open_requests.discard(self)
         try:
-            if self._span is not None:
+            if self._span is not None and self._span.is_recording():
                 _end_span(self._span, self._info, route, status, error)
         finally:
             if token is not None:
@@ -109,6 +113,26 @@ class RequestRun:
                 }
                 series = self._metrics.recording(metrics.HTTP_REQUEST_DURATION, labels, pushed=self._info.pushed)
                 series.record(duration_s)
+
+    def give_up(self, reason: str) -> None:
+        """End the span now, with the reason; the rest is for :meth:`finish`, should it come to that."""
+        if self._span is not None:
+            self._span.set_attribute(semconv.CANCELLATION_REASON, reason)
+            self._span.end()
+
+
+_open_requests: weakref.WeakSet[RequestRun] = weakref.WeakSet()
+
+
+def end_open_requests(reason: str) -> None:
+    """End the spans of requests that are being answered: the process stops, and would take them with it.
+
+    Args:
+        reason: Why, for ``langflow.cancellation.reason``.
+    """
+    for request in tuple(_open_requests):
+        with _STOP:
+            request.give_up(reason)
 
 
 def _start_span(tracer: Tracer, info: RequestInfo, context: Context, links: list[Link] | None) -> Span:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
@@ -117,6 +119,13 @@ def tool_attributes(info: ToolInfo, settings: Settings) -> Attributes:
     if settings.openinference:
         attributes[semconv.OPENINFERENCE_SPAN_KIND] = "TOOL"
     return attributes
+
+
+def custom_attributes(
+    given: Mapping[str, AttributeValue] | None, settings: Settings
+) -> Mapping[str, AttributeValue] | None:
+    """The author's own, who may also say another OpenInference kind."""
+    return {semconv.OPENINFERENCE_SPAN_KIND: "CHAIN", **(given or {})} if settings.openinference else given
 
 
 def usage_attributes(usage: ModelUsage) -> Attributes:
