@@ -30,9 +30,10 @@ def _wait_for_langflow() -> None:
 def _switch_on(_: object) -> None:
     try:
         from langflow_otel.plugin import switch_on
-    except ImportError:
-        return
-    switch_on()
+
+        switch_on()
+    except Exception:  # noqa: BLE001, S110 - an environment that does not fit must not break the user's import
+        pass
 
 
 _wait_for_langflow()

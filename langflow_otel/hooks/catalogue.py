@@ -33,6 +33,8 @@ HOOKS: Final = (
     Hook(_COMPONENT_TOOL, "_build_output_async_function", tools.build_output_async_function, ("component",)),
     Hook(_TOOL, "BaseTool.run", tools.run),
     Hook(_TOOL, "BaseTool.arun", tools.arun),
+    Hook(_GRAPH, "Graph.__deepcopy__", flow.copied),
+    Hook(_GRAPH, "Graph.copy_for_run", flow.copied, optional=True),
     Hook("lfx.load.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
     Hook("lfx.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
     Hook(_BACKGROUND, "InProcessExecutor.submit", queues.submit, ("key", "coro_factory")),

@@ -19,7 +19,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from langflow_otel.hooks.identity import UNNAMED, entry_point_of, flow_info, queued_by, remember_name
+from langflow_otel.hooks.identity import UNNAMED, copy_name, entry_point_of, flow_info, queued_by, remember_name
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.versions import is_finish, queued_by_elsewhere
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
@@ -246,6 +246,14 @@ async def aload_flow_from_json(wrapped: Call, _: Any, args: Any, kwargs: Any) ->
         # In a thread: a flow given as a path is read once more.
         remember_name(graph, await asyncio.to_thread(_name_of, flow))
     return graph
+
+
+def copied(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.__deepcopy__`` and ``copy_for_run``: the copy has the same name."""
+    copy = wrapped(*args, **kwargs)
+    with _NAME:
+        copy_name(graph, copy)
+    return copy
 
 
 def _name_of(flow: Any) -> str:

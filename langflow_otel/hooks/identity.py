@@ -34,6 +34,13 @@ def remember_name(graph: Any, name: str) -> None:
     _names[key] = (weakref.ref(graph, lambda _: _names.pop(key, None)), name)
 
 
+def copy_name(graph: Any, copy: Any) -> None:
+    """A server copies the graph of its flow for each request."""
+    remembered = _names.get(id(graph))
+    if remembered is not None and remembered[0]() is graph:
+        remember_name(copy, remembered[1])
+
+
 def flow_info(graph: Any, within: Run | None, session_id: str | None = None) -> FlowInfo:
     """Identity of a run of this graph; LangFlow sets some of it only while it runs."""
     run_id = getattr(graph, "_run_id", None)

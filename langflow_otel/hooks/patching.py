@@ -41,12 +41,25 @@ class Hook:
         return f"{self.module}:{self.path}"
 
 
+class _Switch:
+    """What wrapt asks at each call whether a wrapper is on."""
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on = True
+
+    def __call__(self) -> bool:
+        return self.on
+
+
 @dataclass
 class _Patch:
     owner: Any
     attribute: str
     original: Any
     replacement: Any
+    switch: _Switch
 
 
 @dataclass
@@ -84,7 +97,7 @@ class Patches:
             else:
                 # Somebody wrapped it after us: our wrapper stays below theirs, and must not come back to life
                 # beside the next one.
-                patch.replacement._self_enabled = False
+                patch.switch.on = False
         self._applied.clear()
         self.off.clear()
 
@@ -104,9 +117,10 @@ class Patches:
                 logger.warning("langflow-otel: the hook %s is off: %s", hook.name, reason)
             return
         function = original.__func__ if isinstance(original, staticmethod) else original
-        replacement = wrapt.FunctionWrapper(function, hook.wrapper)
+        switch = _Switch()
+        replacement = wrapt.FunctionWrapper(function, hook.wrapper, enabled=switch)
         setattr(owner, attribute, replacement)
-        self._applied[hook.name] = _Patch(owner, attribute, original, replacement)
+        self._applied[hook.name] = _Patch(owner, attribute, original, replacement, switch)
 
 
 def _locate(module: ModuleType, hook: Hook) -> tuple[Any, str, Any]:

@@ -34,7 +34,7 @@ class Recording:
         self._lock = store.lock
         self._instrument = instrument
         self._attributes = {
-            name: int(value) if name == semconv.HTTP_RESPONSE_STATUS_CODE else value
+            name: int(value) if name == semconv.HTTP_RESPONSE_STATUS_CODE and value.isdigit() else value
             for name, value in zip(series.metric.labels, series.labels, strict=True)
         }
 

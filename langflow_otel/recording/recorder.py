@@ -207,7 +207,9 @@ class Recorder:
         """An output method starts; None unless the detail is ``output``."""
         if not self._outputs_on or within.span is None:
             return None
-        return self.start_span(f"{semconv.OUTPUT} {name}", {semconv.OUTPUT_NAME: name})
+        return self.start_span(
+            f"{semconv.OUTPUT} {name}", spans.custom_attributes({semconv.OUTPUT_NAME: name}, self.settings)
+        )
 
     def open_stream(self, producer: ComponentRun) -> StreamRun | None:
         """A generator leaves its component; None if nobody wants to know."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 
-from langflow_otel.recording import semconv
+from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.runs import ComponentRun, Run, StepTokens, step_out
 from langflow_otel.recording.spans import Attributes
@@ -88,7 +88,8 @@ class StreamRun(Run):
     def _start(self) -> None:
         if not self._traced:
             return
-        self.span = self._recorder.tracer.start_span(self._name, context=self.context)
+        kind = spans.custom_attributes(None, self._settings)
+        self.span = self._recorder.tracer.start_span(self._name, context=self.context, attributes=kind)
         self.context = trace.set_span_in_context(self.span, self.context)
 
     def close(self, how: str, outcome: Outcome = OK) -> None:

@@ -98,6 +98,23 @@ def test_a_wrapper_that_somebody_put_over_ours_stays_when_we_leave():
     Graph.astep = original
 
 
+async def test_a_wrapper_of_ours_that_was_left_below_theirs_does_not_come_back_beside_the_next_one(monkeypatch):
+    from lfx.graph.graph.base import Graph
+
+    with capture_telemetry():
+        ours = vars(Graph)["build_vertex"]
+        monkeypatch.setattr(Graph, "build_vertex", lambda graph, *args, **rest: ours.__get__(graph)(*args, **rest))
+    with capture_telemetry() as telemetry:
+        await run(line(basic.Echo))
+
+    assert telemetry.tree() == [
+        "invoke_workflow demo",
+        "  component Chat Input",
+        "  component Echo",
+        "  component Chat Output",
+    ]
+
+
 def test_a_hook_that_does_not_fit_is_named_once_and_the_rest_works(caplog):
     fits = Hook("lfx.graph.graph.base", "Graph.find_next_runnable_vertices", lambda w, _, a, k: w(*a, **k))
     gone = Hook("lfx.graph.graph.base", "Graph.gone", lambda w, _, a, k: w(*a, **k))

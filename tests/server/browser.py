@@ -24,7 +24,6 @@ _FLAGS = (
     "--disable-sync",
 )
 _PATIENCE_MS = 60_000
-_TITLE = '[data-testid="div-generic-node"]'
 
 
 @dataclass
@@ -33,12 +32,12 @@ class Node:
 
     Attributes:
         title: As it is shown.
-        outputs: Names of the outputs that it shows.
+        handles: Its inputs and outputs, as edges can be tied to them.
         is_timed: Whether it shows how long it took.
     """
 
     title: str
-    outputs: list[str]
+    handles: list[str]
     is_timed: bool
 
 
@@ -129,21 +128,26 @@ class Ui:
 
     def nodes(self) -> list[Node]:
         """From left to right."""
-        shown = sorted(self.page.locator(_TITLE).all(), key=lambda each: (each.bounding_box() or {"x": 0.0})["x"])
-        return [self._node(each) for each in shown]
+        shown = self.page.locator(".react-flow__node").all()
+        return [self._node(each) for each in sorted(shown, key=lambda each: each.bounding_box()["x"])]
 
     def _node(self, shown: Any) -> Node:
-        outputs = shown.locator('[data-testid^="output-inspection-"]').all()
+        handles = [each.get_attribute("data-testid") for each in shown.locator('[data-testid^="handle-"]').all()]
         return Node(
             title=shown.locator('[data-testid="node-name"]').inner_text(),
-            outputs=[str(each.get_attribute("data-testid")) for each in outputs],
+            handles=[each.removeprefix("handle-") for each in handles],
             is_timed=shown.locator('[data-testid^="node_duration_"]').count() > 0,
         )
 
-    def complaints(self) -> list[str]:
-        """The first line of each error that is shown."""
-        found = self.page.locator(".error-build-message, [data-testid='error-card']").all()
-        return [each.inner_text().splitlines()[0] for each in found]
+    def complaint(self) -> str:
+        """What the message in the corner says, once it is there."""
+        shown = self.page.locator(".error-build-message")
+        shown.wait_for()
+        return str(shown.inner_text())
+
+    def complains(self) -> bool:
+        """Whether it shows an error anywhere."""
+        return self.page.locator(".error-build-message, [data-testid='error-card']").count() > 0
 
     def _id(self, name: str) -> Any:
         return self.page.locator(f'[data-testid="{name}"]')

@@ -12,6 +12,7 @@ races. So one worker makes the folder with database, API key and flows once; eac
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import os
@@ -255,6 +256,7 @@ def _started(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_end_with_the_tests,
         )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -264,6 +266,16 @@ def _started(
             yield server
     finally:
         _end(process)
+
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_the_tests() -> None:
+    """In the new process: also when the tests are killed, nobody is left."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _client(url: str) -> httpx.Client:

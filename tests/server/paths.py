@@ -15,11 +15,10 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+from langflow_server import Server
 from mcp import ClientSession, types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
-
-from langflow_server import Server
 
 Headers = Mapping[str, str]
 
@@ -175,7 +174,9 @@ def mcp_streamable(
 
 def mcp_project(server: Server, flow: str, *args: Any, **kwargs: Any) -> Answer:
     """The same on the server that LangFlow has for each project; the flow is exposed there first."""
-    stored = server.browser.patch(f"/api/v1/flows/{server.flows[flow]}", json={"mcp_enabled": True})
+    # LangFlow 1.7 and 1.8 take the endpoint's name away if it is not told again.
+    body = {"mcp_enabled": True, "endpoint_name": flow}
+    stored = server.browser.patch(f"/api/v1/flows/{server.flows[flow]}", json=body)
     assert stored.status_code == 200, stored.text
     path = f"/api/v1/mcp/project/{stored.json()['folder_id']}/streamable"
     return mcp_streamable(server, flow, *args, path=path, **kwargs)

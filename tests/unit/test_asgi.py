@@ -98,7 +98,8 @@ def test_the_token_is_asked_for_here_too(port, tmp_path, caplog):
         assert ask(port, Authorization="Bearer s3cret")[0] == 200
     finally:
         uninstrument()
-    assert [record.getMessage() for record in caplog.records if record.name == "langflow_otel"] == [
+    warnings = [record for record in caplog.records if record.name == "langflow_otel" and record.levelname == "WARNING"]
+    assert [record.getMessage() for record in warnings] == [
         "Scrape refused: 401 wrong bearer token, GET /metrics from 127.0.0.1"
     ]
 

@@ -876,6 +876,15 @@ def test_unsampled_custom_spans_are_not_exported():
     assert telemetry.names() == []
 
 
+def test_a_custom_span_has_a_kind_for_openinference():
+    with recording(Settings(openinference=True)) as telemetry:
+        add(1)
+        with span("look up", **{"openinference.span.kind": "RETRIEVER"}):
+            pass
+    kinds = {each.name: each.attributes.get("openinference.span.kind") for each in telemetry.spans}
+    assert kinds == {"add": "CHAIN", "look up": "RETRIEVER"}
+
+
 def test_a_custom_span_is_the_authors_wish_whatever_the_detail():
     with recording(Settings(detail="flow")) as telemetry:
         flow = recorder().start_flow(FLOW)

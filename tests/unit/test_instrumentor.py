@@ -5,22 +5,34 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
+from langflow_otel.export.process import ProcessTelemetry
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.instrumentor import NOTHING_TO_DO
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo
+from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.recording.requests import RequestInfo
 from langflow_otel.settings import Settings
+
+from .support import at_once
 
 HINT = "LangFlow is not installed here. Install it with: pip install 'langflow-otel[lfx]' (or [langflow])"
 
@@ -305,3 +317,206 @@ def test_the_recorder_makes_spans_by_the_given_provider(host, provider, caplog):
 
     assert isinstance(recorder, Recorder)
     assert lines(caplog) == [("DEBUG", "langflow-otel is on: the tracer provider that was passed in")]
+
+
+# Put off until there is something to record
+
+
+@pytest.fixture
+def spans_file(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setenv("LANGFLOW_OTEL_TRACE_FILE", str(tmp_path / "spans.jsonl"))
+    return tmp_path / "spans.jsonl"
+
+
+def record() -> None:
+    recorder = active_recorder()
+    assert recorder is not None
+    run = recorder.start_flow(FlowInfo("demo"))
+    if run is not None:
+        run.finish()
+
+
+def is_open() -> bool:
+    return LangflowInstrumentor()._process is not None
+
+
+def test_put_off_it_is_wrapped_and_nothing_is_made(host, spans_file):
+    threads = threading.active_count()
+    langflow_otel.instrument(deferred=True)
+
+    assert host.run_flow("a") == "watched: ran a"
+    assert (is_open(), threading.active_count()) == (False, threads)
+    assert not spans_file.exists()
+    assert (LangflowInstrumentor().scrape, LangflowInstrumentor().scrape_url) == (None, None)
+
+
+def test_put_off_it_is_made_for_the_first_flow(host, spans_file):
+    langflow_otel.instrument(deferred=True)
+    record()
+    assert is_open()
+    record()
+    langflow_otel.uninstrument()
+
+    assert spans_file.read_text().count('"name":"invoke_workflow demo"') == 2
+    assert is_off(host)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda recorder: recorder.start_span("custom").finish(),
+        lambda recorder: recorder.start_component(ComponentInfo("c-1", "c", "custom"), None).finish(),
+        lambda recorder: recorder.start_request(RequestInfo("GET", "/", "http"), Context()).finish("custom", 200),
+        lambda recorder: recorder.prepare(),
+    ],
+)
+def test_put_off_it_is_made_for_whatever_comes_first(host, spans_file, first):
+    langflow_otel.instrument(deferred=True)
+    first(active_recorder())
+
+    assert is_open()
+
+
+def test_put_off_and_off_again_nothing_was_ever_made(host, spans_file):
+    langflow_otel.instrument(deferred=True)
+    langflow_otel.uninstrument()
+
+    assert is_off(host)
+    assert not spans_file.exists()
+
+
+def test_put_off_the_given_providers_are_used(host, spans_file):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    langflow_otel.instrument(deferred=True, tracer_provider=provider)
+    record()
+
+    assert [span.name for span in exporter.get_finished_spans()] == ["invoke_workflow demo"]
+
+
+def test_without_a_destination_nothing_is_put_off(host, provider):
+    """What it would send to is known at once, or not at all."""
+    langflow_otel.instrument(deferred=True, tracer_provider=provider)
+
+    assert is_open()
+
+
+def test_auto_instrumentation_puts_it_off(host, spans_file):
+    LangflowInstrumentor().instrument(raise_exception_on_conflict=True)
+
+    assert host.run_flow("a") == "watched: ran a"
+    assert not is_open()
+
+
+def test_put_off_what_the_sdk_refuses_is_one_line_and_everything_is_off(host, caplog, monkeypatch, spans_file):
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+    langflow_otel.instrument(deferred=True)
+    assert host.run_flow("a") == "watched: ran a"
+    assert lines(caplog) == []
+    record()
+    record_nothing_more = active_recorder() is None
+
+    assert [level for level, _ in lines(caplog)] == ["ERROR"]
+    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got many" in lines(caplog)[0][1]
+    assert record_nothing_more
+    assert is_off(host)
+    assert host.run_flow("a") == "ran a"
+    monkeypatch.delenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT")
+    langflow_otel.instrument()
+    assert is_open()
+
+
+@pytest.mark.usefixtures("lenient")
+def test_put_off_an_error_of_ours_costs_no_flow(host, caplog, monkeypatch, spans_file):
+    langflow_otel.instrument(deferred=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessTelemetry, "serve", broken)
+        record()
+
+    ((level, message),) = lines(caplog)
+    assert level == "WARNING"
+    assert message.startswith("An error inside langflow-otel was contained at instrument; ")
+
+
+# The server stops
+
+
+def test_stopped_everything_is_sent_and_what_comes_after_all_starts_it_again(host, spans_file, caplog):
+    langflow_otel.instrument(deferred=True)
+    record()
+    active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+    assert not is_open()
+    assert spans_file.read_text().count("spanId") == 1
+    record()
+    assert is_open()
+    langflow_otel.uninstrument()
+
+    assert spans_file.read_text().count("spanId") == 2
+    assert lines(caplog) == []
+
+
+def test_stopped_before_anything_was_recorded_there_is_nothing_to_do(host, spans_file):
+    langflow_otel.instrument(deferred=True)
+    recorder = active_recorder()
+    for _ in range(2):
+        recorder.on_stop(5.0)  # type: ignore[union-attr,misc]
+
+    assert not is_open()
+    record()
+    assert is_open()
+
+
+def test_stopped_twice_it_starts_again_once(host, spans_file):
+    langflow_otel.instrument()
+    for _ in range(2):
+        active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+    record()
+    langflow_otel.uninstrument()
+
+    assert spans_file.read_text().count("spanId") == 1
+    assert is_off(host)
+
+
+def test_stopped_a_provider_that_was_passed_in_goes_on(host):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    langflow_otel.instrument(tracer_provider=provider)
+    active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+    record()
+
+    assert len(exporter.get_finished_spans()) == 1
+
+
+# Several threads at once
+
+
+def test_what_is_put_off_is_done_once_and_everybody_waits_for_it():
+    done: list[str] = []
+    preparations = Preparations()
+
+    def slowly() -> None:
+        time.sleep(0.05)
+        done.append("first")
+
+    preparations.add(slowly)
+    preparations.add(lambda: done.append("second"))
+    assert preparations.pending
+
+    def work() -> None:
+        if preparations.pending:
+            preparations.run()
+        assert done == ["first", "second"]
+
+    at_once(8, work)
+    assert not preparations.pending
+
+
+def test_a_preparation_that_prepares_does_not_wait_for_itself():
+    done: list[str] = []
+    preparations = Preparations()
+    preparations.add(lambda: (preparations.run(), done.append("first"))[1])
+    preparations.run()
+
+    assert done == ["first"]

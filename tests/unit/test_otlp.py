@@ -12,6 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel.export.providers import build_tracer_provider
+from langflow_otel.otlp_target import otlp_target, spelled_out
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
 from langflow_otel.recording.recorder import Recorder
 from langflow_otel.settings import Settings
@@ -196,3 +197,63 @@ def test_a_receiver_that_is_down_costs_no_flow(monkeypatch, caplog):
     send_a_flow()
 
     assert all("canary" not in record.getMessage() for record in caplog.records)
+
+
+# What is written back for LangFlow's own telemetry
+
+ENDPOINT, PROTOCOL = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"
+INSECURE = {"OTEL_EXPORTER_OTLP_INSECURE": "true"}
+
+
+@pytest.mark.parametrize(
+    ("env", "changes"),
+    [
+        ({}, {}),
+        ({ENDPOINT: " "}, {}),
+        ({ENDPOINT: "http://host:4318"}, {}),
+        ({ENDPOINT: "https://host/tenant"}, {}),
+        ({ENDPOINT: "host:4318"}, {ENDPOINT: "https://host:4318"}),
+        ({ENDPOINT: " host:4318 "}, {ENDPOINT: "https://host:4318"}),
+        ({ENDPOINT: "host:4318", **INSECURE}, {ENDPOINT: "http://host:4318"}),
+        ({ENDPOINT: "host:4317"}, {ENDPOINT: "https://host:4317", PROTOCOL: "grpc"}),
+        ({ENDPOINT: "http://host:4317"}, {PROTOCOL: "grpc"}),
+        ({ENDPOINT: "http://host:4317", PROTOCOL: "grpc"}, {}),
+        ({ENDPOINT: "http://host:4317", PROTOCOL: "http/protobuf"}, {}),
+        ({ENDPOINT: "host", PROTOCOL: "grpc"}, {ENDPOINT: "https://host"}),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "host:4317", "OTEL_EXPORTER_OTLP_TRACES_INSECURE": "true"},
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://host:4317",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+            },
+        ),
+        (
+            {ENDPOINT: "http://a:4318", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "b:4318/v1/metrics"},
+            {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "https://b:4318/v1/metrics"},
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "b:4317", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc"},
+            {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "https://b:4317"},
+        ),
+        # What is wrong stays as it is, and is said elsewhere.
+        ({ENDPOINT: "host:99999"}, {}),
+        ({ENDPOINT: "ho st:4318"}, {}),
+        ({ENDPOINT: "ftp://host:4318"}, {}),
+        ({ENDPOINT: "host:4318", "OTEL_EXPORTER_OTLP_INSECURE": "perhaps"}, {}),
+        ({ENDPOINT: "host:4318", PROTOCOL: "smoke"}, {}),
+    ],
+)
+def test_what_langflow_would_not_understand_is_spelled_out(env: dict[str, str], changes: dict[str, str]):
+    before = dict(env)
+    assert spelled_out(env) == changes
+    assert env == before
+
+
+@pytest.mark.parametrize("endpoint", ["host:4317", "host:4318", "http://host:4317", "host"])
+def test_spelled_out_it_means_the_same_to_us(endpoint: str):
+    env = {ENDPOINT: endpoint}
+    spelled = env | spelled_out(env)
+
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        assert otlp_target(spelled, signal, []) == otlp_target(env, signal, [])
+    assert spelled_out(spelled) == {}

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
@@ -172,6 +173,10 @@ def spans_by_instance(receiver: Receiver) -> dict[str, list[str]]:
     return found
 
 
+def all_spans(receiver: Receiver) -> list[str]:
+    return list(chain.from_iterable(spans_by_instance(receiver).values()))
+
+
 def flows_by_instance(receiver: Receiver) -> dict[str, int]:
     """Flow runs as the metrics count them, at the last push of each process."""
     found: dict[str, int] = {}
@@ -266,7 +271,7 @@ def test_a_fork_in_the_middle_of_a_flow_sends_it_once(family, receiver):
     parent.tell_child(child, "off")
     parent.tell("off")
 
-    assert Counter(sum(spans_by_instance(receiver).values(), [])) == {flow("going on"): 1, flow("of the child"): 1}
+    assert Counter(all_spans(receiver)) == {flow("going on"): 1, flow("of the child"): 1}
 
 
 @pytest.mark.parametrize("deferred", [True, False])
@@ -314,7 +319,7 @@ def test_first_flows_at_once_are_all_recorded(family, receiver, in_child):
         parent.tell_child(child, "threads", "at once", 8)
         parent.tell_child(child, "off")
 
-    assert sum(spans_by_instance(receiver).values(), []) == [flow("at once")] * 8
+    assert all_spans(receiver) == [flow("at once")] * 8
     assert list(flows_by_instance(receiver).values()) == [8]
 
 

@@ -10,9 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import SpanContext, TraceFlags
 
-from langflow_otel.hooks import queues
+from langflow_otel.hooks import flow, queues
+from langflow_otel.hooks.identity import queued_by, request_entry_point
 from langflow_otel.hooks.queues import queue_readings
+from langflow_otel.hooks.versions import queued_by_elsewhere
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.settings import Settings
 
@@ -192,3 +197,82 @@ def test_a_queue_of_another_shape_does_not_hide_the_other_one(services, executor
 
     assert values()["langflow.queue.capacity{background}"] == 2
     assert "langflow.queue.running{job_queue}" not in values()
+
+
+# Who submitted a job
+
+
+@pytest.fixture
+def seen() -> list[Any]:
+    return []
+
+
+async def work_through(executor: Executor) -> None:
+    """LangFlow's worker: it makes a task of each job."""
+    while not executor._queue.empty():
+        _, coro_factory = executor._queue.get_nowait()
+        await asyncio.create_task(coro_factory())
+
+
+async def submit_below(executor: Executor, span_id: int, coro_factory: Any) -> None:
+    context = SpanContext(0xA, span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    token = attach(trace.set_span_in_context(trace.NonRecordingSpan(context)))
+    try:
+        await queues.submit(executor.submit, executor, (str(span_id), coro_factory), {})
+    finally:
+        detach(token)
+
+
+async def test_a_job_knows_the_span_that_submitted_it_and_that_it_is_a_job(executor, on, seen):
+    async def look() -> None:
+        seen.append((queued_by.get(), request_entry_point.get()))
+
+    for number in (1, 2):
+        await submit_below(executor, number, look)
+    await submit_below(executor, 0, look)
+    await asyncio.create_task(work_through(executor))
+
+    assert [(found.span_id, entry_point) for found, entry_point in seen] == [(1, "job"), (2, "job"), (0, "job")]
+    assert (queued_by.get(), request_entry_point.get()) == (None, None)
+
+
+async def test_a_playground_run_of_a_job_is_linked_to_its_submitter(executor, telemetry):
+    async def job() -> None:
+        await flow.generate_flow_events(job_done, None, (), {"flow_id": "f", "flow_name": "demo"})
+
+    async def job_done(**_: Any) -> None: ...
+
+    with telemetry.provider.get_tracer("host").start_as_current_span("submit"):
+        await queues.submit(executor.submit, executor, ("key", job), {})
+    with telemetry.provider.get_tracer("host").start_as_current_span("worker"):
+        await asyncio.create_task(work_through(executor))
+
+    spans = {span.name: span for span in telemetry.sdk_spans}
+    run = spans["invoke_workflow demo"]
+    assert run.parent is None
+    assert [link.context for link in run.links] == [spans["submit"].context]
+    assert run.attributes["langflow.entry_point"] == "job"
+
+
+async def test_a_job_of_another_process_is_linked_as_langflow_says(monkeypatch, telemetry):
+    """LangFlow 1.12 and later keep the submitter with the job."""
+    submitter = SpanContext(0xA, 0xB, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    known = SimpleNamespace(
+        get_queued_trace_link=lambda: trace.Link(submitter), get_execution_protocol=lambda: "v2.background"
+    )
+    monkeypatch.setitem(sys.modules, "lfx.observability", known)
+
+    async def job_done(**_: Any) -> None: ...
+
+    await flow.generate_flow_events(job_done, None, (), {"flow_id": "f", "flow_name": "demo"})
+
+    (run,) = telemetry.sdk_spans
+    assert (run.parent, [link.context for link in run.links]) == (None, [submitter])
+    assert run.attributes["langflow.entry_point"] == "job"
+
+
+@pytest.mark.parametrize("known", [SimpleNamespace(), SimpleNamespace(get_queued_trace_link=lambda: None)])
+def test_where_langflow_keeps_no_submitter_there_is_none(monkeypatch, known):
+    monkeypatch.setitem(sys.modules, "lfx.observability", known)
+
+    assert queued_by_elsewhere() is None

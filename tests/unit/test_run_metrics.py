@@ -788,6 +788,7 @@ def measured_when(clock: Clock, how: str) -> dict[str, float]:
         "langflow.event_loop.delay",
         "langflow_otel.dropped",
         "langflow.flow.active",
+        "http.server.request.duration",
     }
     # The recovery is on a clock that does not stand still.
     return {name: value for name, value in found.items() if "recovery" not in name}

@@ -26,7 +26,7 @@ from langflow_otel.recording.facts import (
     ToolInfo,
 )
 from langflow_otel.recording.recorder import set_active_recorder
-from langflow_otel.recording.runs import FlowRun, LoopIteration, Run, current_run
+from langflow_otel.recording.runs import FlowRun, LoopIteration, Run, current_run, end_open_runs
 from langflow_otel.settings import Settings
 
 from .support import FLOW, component, recorder, recording
@@ -647,3 +647,59 @@ def test_switched_off_in_the_middle_open_runs_still_end(telemetry):
     flow.finish()
 
     assert telemetry.tree() == ["invoke_workflow demo", "  component Parser"]
+
+
+# The end of the process
+
+
+def test_what_goes_on_when_the_process_stops_ends_innermost_first(telemetry):
+    flow = start_flow()
+    run = recorder().start_component(component("Helper", "agent"), flow)
+    tool = recorder().start_tool(ToolInfo("search"), run)
+    end_open_runs("shutdown")
+
+    assert telemetry.names() == ["execute_tool search", "invoke_agent Helper", "invoke_workflow demo"]
+    for span in telemetry.spans:
+        assert span.attributes["langflow.status"] == "cancelled"
+        assert span.attributes["langflow.cancellation.reason"] == "shutdown"
+        assert not span.is_error
+    # The code goes on, and ends nothing a second time.
+    for each in (tool, run, flow):
+        each.finish()
+    assert len(telemetry.spans) == 3
+    assert current_run() is None
+    assert telemetry.metrics("langflow_flow_duration_seconds_count") == {
+        'langflow_flow_duration_seconds_count{flow="demo",status="cancelled",entry_point="sdk"}': 1.0
+    }
+
+
+def test_what_has_ended_is_not_ended_again(telemetry):
+    start_flow().finish()
+    end_open_runs("shutdown")
+
+    assert telemetry.only_span("invoke_workflow demo").attributes["langflow.status"] == "ok"
+    assert "langflow.cancellation.reason" not in telemetry.only_span("invoke_workflow demo").attributes
+
+
+def test_runs_without_a_span_are_counted_as_cancelled_too():
+    with recording(sampler=ALWAYS_OFF) as telemetry:
+        flow = start_flow()
+        run = recorder().start_component(component("a"), flow)
+        end_open_runs("shutdown")
+        run.finish()
+        flow.finish()
+
+    assert telemetry.spans == []
+    assert telemetry.metrics("langflow_flow_duration_seconds_count") == {
+        'langflow_flow_duration_seconds_count{flow="demo",status="cancelled",entry_point="sdk"}': 1.0
+    }
+    assert set(telemetry.metrics("langflow_flow_active").values()) == {0.0}
+
+
+def test_a_custom_span_ends_at_the_stop_as_well(telemetry):
+    run = recorder().start_span("lookup")
+    assert run is not None
+    end_open_runs("shutdown")
+    run.finish()
+
+    assert telemetry.only_span("lookup").attributes["langflow.cancellation.reason"] == "shutdown"

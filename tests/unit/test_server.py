@@ -449,7 +449,7 @@ async def test_a_stream_that_fails_half_way_is_an_error(app, telemetry, ours):
 
     seen["chunks"] = chunks
     # Depending on the version of Starlette, it is in a group of its tasks.
-    with pytest.raises(BaseException, match="canary|unhandled errors"):
+    with pytest.raises(BaseException, match=r"canary|unhandled errors"):
         await ask(app, "GET", "/api/v1/stream")
 
     span = ours("GET /api/v1/stream")
@@ -480,10 +480,7 @@ async def test_a_request_that_is_cancelled_ends_without_an_error(app, telemetry,
 async def test_requests_at_once_do_not_mix(app, telemetry):
     callers = [f"{number:032x}" for number in range(1, 21)]
     await asyncio.gather(
-        *(
-            ask(app, "POST", f"/api/v1/run/{caller}", traceparent=f"00-{caller}-{CALLER_ID}-01")
-            for caller in callers
-        )
+        *(ask(app, "POST", f"/api/v1/run/{caller}", traceparent=f"00-{caller}-{CALLER_ID}-01") for caller in callers)
     )
 
     flows = {span.name: span.trace_id for span in telemetry.spans if span.name.startswith("invoke_workflow")}

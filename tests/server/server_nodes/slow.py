@@ -16,6 +16,9 @@ class Slow(Component):
     outputs = [Output(display_name="Out", name="out", method="run_out")]
 
     async def run_out(self) -> Message:
-        Path(os.environ["TEST_FOLDER"], f"waits-{self.value}").touch()
+        self.say_that_it_waits()
         await asyncio.sleep(60)
         return Message(text="late")
+
+    def say_that_it_waits(self) -> None:
+        Path(os.environ["TEST_FOLDER"], f"waits-{self.value}").touch()
