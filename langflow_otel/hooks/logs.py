@@ -231,10 +231,12 @@ def _exchange(before: dict[str, Any]) -> None:
         return
     import structlog
 
-    found = [structlog.get_config()["processors"]]
-    # Chains that were replaced live on in loggers; nobody else knows them.
-    found += gc.get_referrers(*(old for name, old in before.items() if id(old) in changed))
-    for chain in found:
+    if not _chains:
+        # Chains that were replaced live on in loggers; nobody else knows them. Looked for once: it takes as long
+        # as the process is big (50 ms), and chains that come later have the module's processors of their time.
+        holders = gc.get_referrers(*(old for name, old in before.items() if id(old) in changed))
+        _chains.extend(each for each in holders if isinstance(each, list))
+    for chain in (structlog.get_config()["processors"], *_chains):
         if isinstance(chain, list):
             for index, each in enumerate(chain):
                 # One element for another, so that a thread that is on its way through the chain is not misled.
@@ -242,4 +244,6 @@ def _exchange(before: dict[str, Any]) -> None:
                     chain[index] = changed[id(each)]
 
 
+_chains: list[list[Any]] = []
+"""Those that there were when log lines were first switched on."""
 _active: _Active | None = None

@@ -7,7 +7,7 @@ makes a span and a measurement of each request to the API, and sends everything 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import Token
 from typing import Any, Final
 
@@ -104,12 +104,12 @@ class ServerMiddleware:
         except BaseException as exc:
             with _END:
                 if run is not None:
-                    run.finish(_route(scope), status, exc)
+                    run.finish(_route(scope, path), status, exc)
             raise
         else:
             with _END:
                 if run is not None:
-                    run.finish(_route(scope), status)
+                    run.finish(_route(scope, path), status)
         finally:
             request_entry_point.reset(entry_point)
 
@@ -160,10 +160,29 @@ class _Headers(Getter[Scope]):
 _HEADERS = _Headers()
 
 
-def _route(scope: Scope) -> str | None:
+def _route(scope: Scope, path: str) -> str | None:
     """The template of the route that answered, which the router leaves in the scope."""
-    path = getattr(scope.get("route"), "path", None)
-    return str(path) if path else None
+    template = getattr(scope.get("route"), "path", None)
+    return whole_route(str(template), path, scope.get("path_params") or {}) if template else None
+
+
+def whole_route(template: str, path: str, parameters: Mapping[str, Any]) -> str:
+    """The template with the prefixes of the routers that the route is in, which FastAPI leaves out since 0.137.
+
+    Args:
+        template: Of the route, such as ``/run/{flow}``.
+        path: Of the request, such as ``/api/v1/run/my-flow``.
+        parameters: What the routers found in the path, by name.
+    """
+    text, *parts = template.split("{")
+    for part in parts:
+        parameter, _, rest = part.partition("}")
+        text += str(parameters.get(parameter.partition(":")[0], "")) + rest
+    if not text or not path.endswith(text):
+        return template
+    names = {str(value): f"{{{name}}}" for name, value in parameters.items()}
+    prefix = path[: -len(text)].split("/")
+    return "/".join(names.get(segment, segment) for segment in prefix) + template
 
 
 def _stop() -> None:

@@ -25,6 +25,7 @@ from otlp_receiver import otlp_receiver
 
 from langflow_otel.export.log_records import in_memory_logger_provider
 from langflow_otel.export.logs import LogsPipeline
+from langflow_otel.hooks import logs
 from langflow_otel.hooks.catalogue import LOG_HOOKS, log_lines
 from langflow_otel.hooks.patching import missing_parameters
 from langflow_otel.insights.log_record import LogRecord, from_sdk
@@ -45,6 +46,8 @@ Lines = Callable[[], list[dict[str, Any]]]
 def lines() -> Iterator[Lines]:
     """What LangFlow writes, from level INFO on."""
     written = io.StringIO()
+    # As in a process where log lines were never on before.
+    logs._chains.clear()
     # Used once by an earlier test, a logger of LangFlow's keeps the level of that time.
     for logger in (MODULE.logger, chatty.logger):
         vars(logger).pop("bind", None)
@@ -314,6 +317,7 @@ def test_switched_on_before_langflow_is_imported():
 @pytest.mark.parametrize("switched_on", ["before", "after"])
 def test_lines_in_a_file_carry_ids_and_export(tmp_path, switched_on):
     """There they leave through the standard library; LangFlow 1.10 and later takes other libraries' lines in there."""
+    logs._chains.clear()  # as in a process where log lines were never on before
     root = logging.getLogger()
     handlers, level, file = list(root.handlers), root.level, tmp_path / "langflow.log"
     # Left by a configure() without a file; before LangFlow 1.12 the two together go round for ever.

@@ -32,7 +32,7 @@ from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced
 from langflow_otel.hooks import native, server
 from langflow_otel.hooks.identity import entry_point_of, request_entry_point
 from langflow_otel.hooks.patching import Patches
-from langflow_otel.hooks.server import ServerMiddleware, create_app, create_multi_serve_app, watch_app
+from langflow_otel.hooks.server import ServerMiddleware, create_app, create_multi_serve_app, watch_app, whole_route
 from langflow_otel.recording import guard, run_metrics
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import active_recorder, set_active_recorder
@@ -888,3 +888,21 @@ def test_an_application_of_another_kind_is_left_as_it_is(wrapper: Any):
 def _off_afterwards() -> Iterator[None]:
     yield
     set_active_recorder(None)
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "parameters", "route"),
+    [
+        ("/api/v1/run/{flow}", "/api/v1/run/orders", {"flow": "orders"}, "/api/v1/run/{flow}"),
+        # FastAPI 0.137 and later: without the prefixes of the routers that the route is in.
+        ("/run/{flow}", "/api/v1/run/orders", {"flow": "orders"}, "/api/v1/run/{flow}"),
+        ("/", "/api/v1/flows/", {}, "/api/v1/flows/"),
+        ("/versions/{n}", "/flows/f-1/versions/2", {"flow_id": "f-1", "n": "2"}, "/flows/{flow_id}/versions/{n}"),
+        ("/files/{path:path}", "/api/files/a/b.txt", {"path": "a/b.txt"}, "/api/files/{path:path}"),
+        # Whatever does not fit stays what the router said.
+        ("/run/{flow}", "/elsewhere", {"flow": "orders"}, "/run/{flow}"),
+        ("", "/api", {}, ""),
+    ],
+)
+def test_the_whole_route(template: str, path: str, parameters: dict[str, str], route: str):
+    assert whole_route(template, path, parameters) == route
