@@ -19,7 +19,7 @@ from opentelemetry.trace import INVALID_SPAN
 from opentelemetry.util.http import ExcludeList, get_excluded_urls
 
 from langflow_otel.hooks.identity import request_entry_point
-from langflow_otel.hooks.native import requests_are_pushed
+from langflow_otel.hooks.native import is_exported, requests_are_pushed
 from langflow_otel.hooks.versions import entry_point_of_path
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
@@ -132,7 +132,7 @@ def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
         method=scope["method"],
         path=path,
         scheme=scope.get("scheme", "http"),
-        traced=not trace.get_current_span().is_recording(),
+        traced=not is_exported(trace.get_current_span()),
         pushed=not requests_are_pushed(),
     )
     return recorder.start_request(info, _context_of(scope))
@@ -141,7 +141,7 @@ def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
 def _context_of(scope: Scope) -> Context:
     """The current context if the host has made a span for the request; else what the headers say."""
     context = otel_context.get_current()
-    if trace.get_current_span(context).is_recording():
+    if is_exported(trace.get_current_span(context)):
         return context
     without_span = trace.set_span_in_context(INVALID_SPAN, context)
     return propagate.extract(scope, without_span, _HEADERS)

@@ -23,7 +23,7 @@ from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.parents import parent_and_links
 from langflow_otel.recording.preparations import Preparations
-from langflow_otel.recording.requests import RequestInfo, RequestRun
+from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
 from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import (
     ComponentRun,
@@ -123,6 +123,9 @@ class Recorder:
             run = FlowRun(None, context, self.settings, info, graph, sampled=False, metrics=self.metrics)
             run.enter()
             return run
+        if current_run() is None and _scope_of(trace.get_current_span(context)) == semconv.LANGFLOW_SCOPE:
+            # What is above LangFlow's span may be sent by nobody; what is above ours is.
+            context = own_request_context() or context
         context, links = parent_and_links(
             context, self.settings.remote_parent, queued_by, answered_at_once=info.entry_point in _ANSWERED_AT_ONCE
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import weakref
 from asyncio import CancelledError
-from contextvars import Token
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
 from opentelemetry import context as otel_context
@@ -57,13 +57,14 @@ class RequestInfo:
 class RequestRun:
     """One request that is being served. Whatever happens below it sees its span as the current one."""
 
-    __slots__ = ("__weakref__", "_context_token", "_info", "_metrics", "_span", "_started_s")
+    __slots__ = ("__weakref__", "_context_token", "_info", "_metrics", "_own_token", "_span", "_started_s")
 
     def __init__(self, span: Span | None, context: Context, info: RequestInfo, metrics: RunMetrics | None) -> None:
         self._span = span
         self._info = info
         self._metrics = metrics
         self._context_token: Token[Context] | None = otel_context.attach(context)
+        self._own_token = _own_context.set(None if span is None else context)
         self._started_s = time.perf_counter()
         _open_requests.add(self)
 
@@ -103,6 +104,7 @@ class RequestRun:
                 _end_span(self._span, self._info, route, status, error)
         finally:
             if token is not None:
+                _own_context.reset(self._own_token)
                 otel_context.detach(token)
         if self._metrics is not None:
             with _MEASURE:
@@ -119,6 +121,14 @@ class RequestRun:
         if self._span is not None:
             self._span.set_attribute(semconv.CANCELLATION_REASON, reason)
             self._span.end()
+
+
+_own_context: ContextVar[Context | None] = ContextVar("langflow_otel_request", default=None)
+
+
+def own_request_context() -> Context | None:
+    """The context of the request that is being served, if its span is ours."""
+    return _own_context.get()
 
 
 _open_requests: weakref.WeakSet[RequestRun] = weakref.WeakSet()

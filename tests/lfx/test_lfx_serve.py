@@ -167,7 +167,8 @@ def test_a_served_flow_is_one_trace_below_its_request(flow_file, spans_file):
 
 
 def test_with_langflows_own_telemetry_it_is_one_trace_too(flow_file, receiver):
-    """From 1.12 on an endpoint switches it on, and the request's span is LangFlow's."""
+    """From 1.12 on an endpoint switches it on. The request's span is LangFlow's where the FastAPI instrumentor is
+    installed, else ours."""
     endpoint = f"http://{receiver.address}"
     with serving(flow_file, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
         server.run("Where is 5?", traceparent=f"00-{TRACE_ID}-{CALLER_ID}-01")
@@ -188,9 +189,8 @@ def test_with_langflows_own_telemetry_it_is_one_trace_too(flow_file, receiver):
         run, _ = spans[run.parent_span_id]
         above.append(run.kind)
     assert above.count(run.SPAN_KIND_SERVER) == 1
-    assert [parent for span, _ in spans.values() if (parent := span.parent_span_id) not in spans] == [
-        bytes.fromhex(CALLER_ID)
-    ]
+    # LangFlow's own span may hang below one of FastAPI's that nobody sends; none of ours does.
+    assert [each.name for each in ours if each.parent_span_id not in spans and each is not run] == []
     assert len([span for span in ours if span.kind == span.SPAN_KIND_INTERNAL]) == len(FLOW_TREE)
 
 
