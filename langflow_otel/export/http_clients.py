@@ -85,8 +85,12 @@ class HttpClients:
         return load
 
     def _load(self, client: _Client, module: ModuleType) -> None:
+        try:
+            package = import_module(client.package)
+        except ImportError:  # An extra that is not installed.
+            return
         # Older releases of the httpx package do not know httpx2.
-        made = getattr(import_module(client.package), client.instrumentor, None)
+        made = getattr(package, client.instrumentor, None)
         if made is None or made().is_instrumented_by_opentelemetry:
             return
         loaded = _Loaded(made())

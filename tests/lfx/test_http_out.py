@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,16 @@ from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
-CALLERS = [http.Calls, http.CallsInThread, http.CallsByRequests, http.CallsByAiohttp]
+NEEDS_AIOHTTP = pytest.mark.skipif(
+    importlib.util.find_spec("opentelemetry.instrumentation.aiohttp_client") is None,
+    reason="pip install 'langflow-otel[aiohttp]'",
+)
+CALLERS = [
+    http.Calls,
+    http.CallsInThread,
+    http.CallsByRequests,
+    pytest.param(http.CallsByAiohttp, marks=NEEDS_AIOHTTP),
+]
 
 
 @pytest.fixture
@@ -152,6 +162,7 @@ async def test_with_detail_flow_the_called_service_hangs_below_the_flow(server):
     assert server[1][0]["traceparent"].split("-")[2] == telemetry.only_span("invoke_workflow demo").span_id
 
 
+@NEEDS_AIOHTTP
 async def test_a_session_that_was_made_before_the_flow(telemetry, server):
     """As hosts do: one aiohttp session for the process."""
     with loaded(telemetry):
