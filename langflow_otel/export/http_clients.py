@@ -49,6 +49,10 @@ CLIENTS: Final = (
 NAMES: Final = frozenset(client.name for client in CLIENTS)
 
 
+_fitting: set[str] = set()
+"""Clients whose versions were found to suit their instrumentors."""
+
+
 class HttpClients:
     """The instrumentors of the HTTP clients.
 
@@ -96,7 +100,17 @@ class HttpClients:
         loaded = _Loaded(made())
         if client.library == "aiohttp":
             loaded.gate_sessions(module.ClientSession)
-        made().instrument(tracer_provider=self._provider, meter_provider=NoOpMeterProvider())
+        made().instrument(
+            tracer_provider=self._provider,
+            meter_provider=NoOpMeterProvider(),
+            # Reads the metadata of installed packages, 4 ms each; they stay what they are.
+            skip_dep_check=client.name in _fitting,
+        )
+        if not made().is_instrumented_by_opentelemetry:
+            # Its version does not suit the instrumentor, which has said so.
+            loaded.undo()
+            return
+        _fitting.add(client.name)
         for owner, method in client.methods:
             loaded.gate(getattr(module, owner), method)
         self._loaded.append(loaded)

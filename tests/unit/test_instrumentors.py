@@ -336,6 +336,23 @@ def test_an_instrumentor_that_is_not_installed_is_no_fault(monkeypatch, caplog):
     assert caplog.records == []
 
 
+def test_a_client_that_does_not_suit_its_instrumentor_stays_as_it_is(monkeypatch, caplog):
+    import httpx
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+
+    before = httpx.HTTPTransport.__dict__["handle_request"]
+    monkeypatch.setattr(HTTPXClientInstrumentor, "instrumentation_dependencies", lambda _: ("httpx < 0.1",))
+    monkeypatch.setattr(http_clients, "_fitting", set())
+    monkeypatch.setattr(http_clients, "CLIENTS", http_clients.CLIENTS[:1])
+    others = OtherInstrumentors(Settings(), TracerProvider(shutdown_on_exit=False))
+    others.load()
+
+    assert httpx.HTTPTransport.__dict__["handle_request"] is before
+    others.unload()
+    assert httpx.HTTPTransport.__dict__["handle_request"] is before
+    assert [record.name for record in caplog.records] == ["opentelemetry.instrumentation.instrumentor"]
+
+
 def test_http_clients_are_instrumented_when_the_host_imports_them():
     done = subprocess.run([sys.executable, "-c", LAZY], capture_output=True, text=True, timeout=60)
 
