@@ -27,10 +27,8 @@ from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
-NEEDS_AIOHTTP = pytest.mark.skipif(
-    importlib.util.find_spec("opentelemetry.instrumentation.aiohttp_client") is None,
-    reason="pip install 'langflow-otel[aiohttp]'",
-)
+HAS_AIOHTTP = importlib.util.find_spec("opentelemetry.instrumentation.aiohttp_client") is not None
+NEEDS_AIOHTTP = pytest.mark.skipif(not HAS_AIOHTTP, reason="pip install 'langflow-otel[aiohttp]'")
 CALLERS = [
     http.Calls,
     http.CallsInThread,
@@ -246,7 +244,7 @@ def _methods() -> list[object]:
         httpx.HTTPTransport.__dict__["handle_request"],
         httpx.AsyncHTTPTransport.__dict__["handle_async_request"],
         requests.Session.__dict__["send"],
-        aiohttp.ClientSession.__dict__["__init__"],
+        *([aiohttp.ClientSession.__dict__["__init__"]] if HAS_AIOHTTP else []),
     ]
 
 
