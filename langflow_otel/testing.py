@@ -232,6 +232,7 @@ def capture_telemetry(
                 meter_provider=meter_provider,
                 logger_provider=logger_provider,
                 settings=settings or Settings(),
+                skip_dep_check=True,  # it reads the packages' files each time
             )
             telemetry._scrape = instrumentor.scrape
         yield telemetry

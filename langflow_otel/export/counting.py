@@ -40,17 +40,23 @@ class CountingBatchSpanProcessor(BatchSpanProcessor):
 
     def __init__(self, exporter: SpanExporter) -> None:
         super().__init__(exporter)
-        # The SDK's bounded deque; since 1.33 it is one level further down.
-        inner: Any = getattr(self, "_batch_processor", self)
-        self._waiting: Any = getattr(inner, "_queue", getattr(inner, "queue", ()))
+        self._waiting = queue_of(self)
 
     def on_end(self, span: ReadableSpan) -> None:
-        if span.context is not None and span.context.trace_flags.sampled and self._is_full():
+        if span.context is not None and span.context.trace_flags.sampled and is_full(self._waiting):
             count_dropped("traces", "queue_full")
         super().on_end(span)
 
-    def _is_full(self) -> bool:
-        return bool(self._waiting) and len(self._waiting) == self._waiting.maxlen
+
+def queue_of(processor: Any) -> Any:
+    """The bounded deque of one of the SDK's batch processors; since 1.33 it is one level further down."""
+    inner = getattr(processor, "_batch_processor", processor)
+    return getattr(inner, "_queue", getattr(inner, "queue", ()))
+
+
+def is_full(queue: Any) -> bool:
+    """True if the next item pushes one out."""
+    return bool(queue) and len(queue) == queue.maxlen
 
 
 class CountingMetricExporter(MetricExporter):

@@ -15,6 +15,7 @@ from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import export
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
 
+from langflow_otel.export.counting import is_full, queue_of
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording.log_lines import LogLine
@@ -119,9 +120,7 @@ class CountingBatchLogRecordProcessor(BatchLogRecordProcessor):
 
     def __init__(self, exporter: Any) -> None:
         super().__init__(exporter)
-        # The SDK's bounded deque; in newer ones it is one level further down.
-        inner: Any = getattr(self, "_batch_processor", self)
-        self._waiting: Any = getattr(inner, "_queue", ())
+        self._waiting = queue_of(self)
 
     def on_emit(self, log_record: Any) -> None:
         self._count()
@@ -133,5 +132,5 @@ class CountingBatchLogRecordProcessor(BatchLogRecordProcessor):
         super().emit(log_data)  # type: ignore[misc]
 
     def _count(self) -> None:
-        if self._waiting and len(self._waiting) == self._waiting.maxlen:
+        if is_full(self._waiting):
             count_dropped("logs", "queue_full")

@@ -113,24 +113,21 @@ class ProcessTelemetry:
         """Send what is there and close what is ours. Metrics go last: what is lost on the way is counted, and
         the last push tells."""
         _open.discard(self)
-        try:
+        with ExitStack() as closing:
+            closing.callback(self.metrics.close)
             self._close_traces_and_logs()
-        finally:
-            self.metrics.close()
 
     def _close_traces_and_logs(self) -> None:
         others, traces, logs = self._others, self._traces, self._logs
         self._others = self._traces = self._logs = None
-        try:
+        # The last one first, and each whatever becomes of the others.
+        with ExitStack() as closing:
+            if logs is not None:
+                closing.callback(logs.shutdown)
+            if traces is not None:
+                closing.callback(traces.shutdown)
             if others is not None:
-                others.unload()
-        finally:
-            try:
-                if traces is not None:
-                    traces.shutdown()
-            finally:
-                if logs is not None:
-                    logs.shutdown()
+                closing.callback(others.unload)
 
     def close_within(self, seconds: float) -> bool:
         """Like :meth:`close`, for a process that must end; False if the rest was not sent in time, and is lost."""

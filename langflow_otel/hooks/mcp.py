@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN
 
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
@@ -40,10 +41,10 @@ def _enter_callers_context(server: Any) -> Token[Context] | None:
     carrier = {
         key: value for key, value in (getattr(meta, "model_extra", None) or {}).items() if isinstance(value, str)
     }
-    context = propagate.extract(carrier)
+    context = propagate.extract(carrier, trace.set_span_in_context(INVALID_SPAN))
     if not trace.get_current_span(context).get_span_context().is_valid:
         return None
-    return otel_context.attach(propagate.extract(carrier, otel_context.get_current()))
+    return otel_context.attach(context)
 
 
 async def send_request(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:

@@ -118,7 +118,7 @@ class ServerMiddleware:
         entry_point = request_entry_point.set(entry_point_of_path(path))
         token: Token[Context] | None = None
         with _START:
-            token = otel_context.attach(_context_of(scope))
+            token = otel_context.attach(_context_of(scope, by_host=is_exported(trace.get_current_span())))
         try:
             await self._app(scope, receive, send)
         finally:
@@ -128,20 +128,21 @@ class ServerMiddleware:
 
 
 def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
+    by_host = is_exported(trace.get_current_span())
     info = RequestInfo(
         method=scope["method"],
         path=path,
         scheme=scope.get("scheme", "http"),
-        traced=not is_exported(trace.get_current_span()),
+        traced=not by_host,
         pushed=not requests_are_pushed(),
     )
-    return recorder.start_request(info, _context_of(scope))
+    return recorder.start_request(info, _context_of(scope, by_host=by_host))
 
 
-def _context_of(scope: Scope) -> Context:
+def _context_of(scope: Scope, *, by_host: bool) -> Context:
     """The current context if the host has made a span for the request; else what the headers say."""
     context = otel_context.get_current()
-    if is_exported(trace.get_current_span(context)):
+    if by_host:
         return context
     without_span = trace.set_span_in_context(INVALID_SPAN, context)
     return propagate.extract(scope, without_span, _HEADERS)

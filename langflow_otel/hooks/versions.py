@@ -56,6 +56,7 @@ def lfx_is_installed() -> bool:
         return True
 
 
+@functools.cache
 def lfx_version() -> str | None:
     try:
         return metadata.version("lfx")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -261,6 +261,9 @@ def _suppressed(context: Context) -> bool:
 
 
 def _chosen_baggage(context: Context, keys: tuple[str, ...]) -> dict[str, str]:
+    # Not at the top: few want it, and an author's import of `traced` would pay for it.
+    from opentelemetry import baggage
+
     entries = baggage.get_all(context)
     return {key: str(entries[key]) for key in keys if key in entries}
 

@@ -73,6 +73,7 @@ def served(run_one: Callable, endpoint: Endpoint, *, terminal: bool = False) -> 
     return console.file.getvalue().splitlines(), figures  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 class TestLoad:
     @pytest.fixture(autouse=True)
     def _ten_times_as_fast(self, monkeypatch: pytest.MonkeyPatch) -> None:

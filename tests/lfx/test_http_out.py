@@ -56,7 +56,7 @@ def server() -> Iterator[tuple[str, list[dict[str, str]]]]:
         def log_message(self, *args: object) -> None: ...
 
     httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     http.seen["url"] = f"http://127.0.0.1:{httpd.server_port}/path"
     yield http.seen["url"], received

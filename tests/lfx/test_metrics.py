@@ -683,6 +683,7 @@ async def test_parallel_branches(telemetry):
     assert sum_of(telemetry, flow()) < sum_of(telemetry, component("Blocking"))
 
 
+@pytest.mark.slow
 async def test_twenty_runs_at_once(telemetry):
     basic.seen["waiting"] = asyncio.Event()
     waiting = [asyncio.create_task(line(basic.Waits, name="waits").arun(INPUT, session_id="s")) for _ in range(5)]
@@ -756,6 +757,7 @@ async def one_of_each(cache: Cache) -> None:
         await run(frozen)
 
 
+@pytest.mark.slow
 async def test_what_is_counted_does_not_depend_on_sampling_and_detail(chat_cache):
     seen = {}
     for name, how in {

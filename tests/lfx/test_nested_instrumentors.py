@@ -305,7 +305,7 @@ def openai() -> Iterator[list[dict[str, str]]]:
         def log_message(self, *args: object) -> None: ...
 
     httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     nested.seen["url"] = f"http://127.0.0.1:{httpd.server_port}/v1"
     yield received

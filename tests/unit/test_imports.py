@@ -65,11 +65,15 @@ def test_instrumenting_does_not_import_langflow():
     assert [name for name in loaded if name.partition(".")[0] in HOSTS] == []
 
 
+@pytest.mark.slow
 def test_an_authors_import_is_quick():
-    """The best of five, in processes of their own, in CPU time: a busy machine must not decide."""
-    clock = "import time; start = time.process_time(); import langflow_otel; print(time.process_time() - start)"
+    """Beside the packages that it stands on, in the same minute: machines differ by a factor of three."""
+    below = "asyncio, importlib.metadata, logging, wrapt, opentelemetry.metrics, opentelemetry.trace"
+    clock = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
 
-    assert min(float(run(clock)) for _ in range(5)) < 0.3
+    took = [[float(run(clock.format(names))) for names in (below, "langflow_otel")] for _ in range(5)]
+
+    assert min(ours for _, ours in took) < 2 * min(theirs for theirs, _ in took)
 
 
 def test_all_but_the_hooks_work_without_langflow():

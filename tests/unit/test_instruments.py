@@ -240,6 +240,7 @@ def at_once(work: Callable[[int], None], threads: int = 8) -> None:
     assert errors == []
 
 
+@pytest.mark.slow
 def test_eight_threads_lose_nothing(sinks, impatient):
     def work(number: int) -> None:
         for index in range(5000):

@@ -391,6 +391,7 @@ def test_the_path_over_http(monkeypatch, variable: str, path: str, expected: str
     assert [request.path for request in receiver.metric_requests] == [expected]
 
 
+@pytest.mark.slow
 def test_more_series_than_the_sdk_expects_arrive_each(receiver, monkeypatch):
     """LANGFLOW_OTEL_MAX_FLOWS says how many flows there are, and no limit of the SDK's."""
     monkeypatch.setenv("LANGFLOW_OTEL_MAX_FLOWS", "2100")

@@ -54,6 +54,7 @@ ALL_BY_LANGFLOW = {
     ],
     ids=["pushed", "not instrumented", "only scraped", "no reader"],
 )
+@pytest.mark.slow
 def test_process_metrics_that_langflow_pushes_are_left_to_it(readers, instrument, theirs):
     code = PREPARE.replace("READERS", readers) + instrument + ASK
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -604,6 +604,7 @@ def test_places_are_not_lost_when_no_thread_can_be_started(endpoint, monkeypatch
     assert status(endpoint) == 200
 
 
+@pytest.mark.slow
 def test_without_file_descriptors_it_does_not_spin(endpoint, monkeypatch):
     monkeypatch.setattr(prometheus, "_PAUSE_S", 0.1)
     accept, calls = socket.socket.accept, 0
