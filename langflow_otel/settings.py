@@ -68,6 +68,9 @@ class Settings:
     instrumentors: tuple[str, ...] = ()
     remote_parent: RemoteParent = "continue"
     baggage_keys: tuple[str, ...] = ()
+    sampling: tuple[tuple[str, float], ...] = ()
+    keep_errors: bool = False
+    keep_slow_s: float | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -92,6 +95,16 @@ class Settings:
     def logs_have_destination(self) -> bool:
         return self.logs_otlp is not None or self.logs_console
 
+    @property
+    def keeps_runs(self) -> bool:
+        """True if runs that are not sampled may be kept."""
+        return self.keep_errors or self.keep_slow_s is not None
+
+    @property
+    def samples(self) -> bool:
+        """True if this library decides which runs leave, and not only the standard sampler."""
+        return bool(self.sampling) or self.keeps_runs
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the environment. Never raises: a wrong value becomes its default and a line in ``problems``."""
@@ -101,6 +114,9 @@ class Settings:
         exporters: tuple[str, ...] = value["OTEL_TRACES_EXPORTER"]
         metric_exporters: tuple[str, ...] = value["OTEL_METRICS_EXPORTER"]
         log_exporters: tuple[str, ...] = value["OTEL_LOGS_EXPORTER"]
+        # On its own, the standard sampler means what it always means: what it drops stays dropped.
+        keeps = bool(value["LANGFLOW_OTEL_SAMPLING"]) or bool(env.get("LANGFLOW_OTEL_KEEP", "").strip())
+        keep: tuple[bool, float | None] = value["LANGFLOW_OTEL_KEEP"] if keeps else (False, None)
         problems += _misspelled(env)
         return cls(
             service_name=value["OTEL_SERVICE_NAME"],
@@ -127,6 +143,9 @@ class Settings:
             instrumentors=value["LANGFLOW_OTEL_INSTRUMENTORS"],
             remote_parent=value["LANGFLOW_OTEL_REMOTE_PARENT"],
             baggage_keys=value["LANGFLOW_OTEL_BAGGAGE_KEYS"],
+            sampling=value["LANGFLOW_OTEL_SAMPLING"],
+            keep_errors=keep[0],
+            keep_slow_s=keep[1],
             # A general variable that is wrong is wrong for each signal, and said once.
             problems=tuple(dict.fromkeys(problems)),
         )

@@ -39,6 +39,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from langflow_otel.export.exposition import Renderer
 from langflow_otel.export.log_records import in_memory_logger_provider
+from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.insights import log_record
 from langflow_otel.insights.log_record import LogRecord
@@ -212,6 +213,8 @@ def capture_telemetry(
 
     open_spans = _OpenSpans()
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    if settings is not None and settings.samples:
+        let_recorder_decide(provider, per_flow=bool(settings.sampling))
     reader = InMemoryMetricReader()
     meter_provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
     logger_provider, records = in_memory_logger_provider()

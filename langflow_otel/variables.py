@@ -96,6 +96,43 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _ratios(text: str) -> tuple[tuple[str, float], ...]:
+    """Patterns with ratios, ``checkout=1,chat-*=0.01``; ``none`` for none."""
+    if text.strip().lower() == "none":
+        return ()
+    rules = []
+    for part in filter(str.strip, text.split(",")):
+        pattern, found, ratio = part.rpartition("=")
+        if not found or not pattern.strip():
+            raise ValueError(text)
+        rules.append((pattern.strip(), _number(float, 0, 1)(ratio)))
+    if not rules:
+        raise ValueError(text)
+    return tuple(rules)
+
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration_s(text: str) -> float:
+    number = text.strip().rstrip("hms")
+    return _number(float, 0, 1e6)(number) * _UNITS_S[text.strip()[len(number) :]]
+
+
+def _keep(text: str) -> tuple[bool, float | None]:
+    """Whether failed runs are kept, and from which duration on slow ones are."""
+    parts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if parts == ["none"]:
+        return False, None
+    slow = [part.removeprefix("slow:") for part in parts if part.startswith("slow:")]
+    if not parts or len(slow) > 1 or {part for part in parts if not part.startswith("slow:")} - {"errors"}:
+        raise ValueError(text)
+    try:
+        return "errors" in parts, _duration_s(slow[0]) if slow else None
+    except KeyError as exc:
+        raise ValueError(text) from exc
+
+
 def _host(text: str) -> str:
     host = text.strip().removeprefix("[").removesuffix("]")
     # One colon is that of a port, which has a variable of its own; an IPv6 address has more.
@@ -162,6 +199,22 @@ VARIABLES: Final = (
         "flow, component, output",
         "how fine the trace is: flows only, with components, or with each output method as well",
         _one_of("flow", "component", "output"),
+    ),
+    Variable(
+        "LANGFLOW_OTEL_SAMPLING",
+        "none",
+        "none, or a list of pattern=ratio, each ratio 0 to 1",
+        "share of each flow's runs that is sent as traces, by name or id, first match wins, such as "
+        "`checkout=1,chat-*=0.01,*=0.1`; a caller's decision is respected; without it `OTEL_TRACES_SAMPLER` decides",
+        _ratios,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_KEEP",
+        "errors",
+        "none, or a list of errors and slow:DURATION (ms, s, m, h)",
+        "runs that are sent whole though they are not sampled, such as `errors,slow:5s`; where "
+        "`LANGFLOW_OTEL_SAMPLING` is not set, only if this is",
+        _keep,
     ),
     Variable(
         "LANGFLOW_OTEL_ERROR_MESSAGES",

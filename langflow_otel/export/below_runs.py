@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, Span, Tracer, TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Tracer, TracerProvider
+from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.export.content import treat_as_library
-from langflow_otel.recording.runs import current_run
+from langflow_otel.export.nested import note_tokens
+from langflow_otel.recording.held import HeldSpan, HeldTrace
+from langflow_otel.recording.runs import Run, current_run
+from langflow_otel.recording.sampling import held_parent
 
 
 class TracersBelowRuns(TracerProvider):
@@ -43,9 +49,14 @@ class TracerBelowRuns(Tracer):
 
     def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
         provider, run = self._provider.makes_spans, current_run()
-        if provider is None or run is None or (run.flow is not None and not run.flow.sampled):
+        if provider is None or run is None:
             return NonRecordingSpan(trace.get_current_span(context).get_span_context())
-        return self._made_by(provider).start_span(name, context, *args, **kwargs)
+        tracer = self._made_by(provider)
+        if run.flow is None or run.flow.sampled:
+            return tracer.start_span(name, context, *args, **kwargs)
+        if run.flow.held is None or run.span is None:
+            return NonRecordingSpan(trace.get_current_span(context).get_span_context())
+        return _hold(run.flow.held, run, tracer, name, context, *args, **kwargs)
 
     def _made_by(self, provider: TracerProvider) -> Tracer:
         made = self._made
@@ -63,3 +74,23 @@ class TracerBelowRuns(Tracer):
 
     # As an attribute, for the base class has it as a decorated generator that mypy cannot compare with this one.
     start_as_current_span: Any = _as_current
+
+
+def _hold(
+    held: HeldTrace,
+    run: Run,
+    tracer: Tracer,
+    name: str,
+    context: Context | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, AttributeValue] | None = None,
+    links: Sequence[Link] | None = None,
+    start_time: int | None = None,
+    *_: Any,
+    **__: Any,
+) -> HeldSpan:
+    above = held_parent(otel_context.get_current() if context is None else context, run.span or trace.INVALID_SPAN)
+    span = held.start_span(tracer, name, above, kind=kind, attributes=attributes, links=links, start_time=start_time)
+    if run.component is not None:
+        span.on_end = functools.partial(note_tokens, run.component)
+    return span

@@ -41,10 +41,14 @@ class NestedModelSpans(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         component = self._within.pop(_span_id(span), None)
-        if component is None or not span.attributes:
-            return
-        if any(name in span.attributes for name in _TOKEN_ATTRIBUTES):
-            component.tokens_are_below = True
+        if component is not None:
+            note_tokens(component, span)
+
+
+def note_tokens(component: ComponentRun, span: Any) -> None:
+    """A span that another instrumentor made inside the component has ended."""
+    if span.attributes and any(name in span.attributes for name in _TOKEN_ATTRIBUTES):
+        component.tokens_are_below = True
 
 
 def _span_id(span: Any) -> int:

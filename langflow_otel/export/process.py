@@ -25,6 +25,7 @@ from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans
 from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
 from langflow_otel.export.providers import Choice, choose_tracer_provider
+from langflow_otel.export.sampling import follows_recorder
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.settings import Settings
@@ -99,7 +100,8 @@ class ProcessTelemetry:
         recorder.use_metrics(self.metrics.run_metrics if self.metrics.wanted else None, self.metrics.memory)
 
     def _serve_traces(self, recorder: Recorder) -> None:
-        recorder.use_tracer_provider(None if self._traces is None else self._traces.provider)
+        provider = None if self._traces is None else self._traces.provider
+        recorder.use_tracer_provider(provider, decides=follows_recorder(provider))
         if self._traces is not None:
             self._others = OtherInstrumentors(self._settings, self._traces.provider)
             self._others.load()

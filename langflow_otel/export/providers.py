@@ -23,6 +23,7 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
 from langflow_otel.export.resources import langflow_resource
+from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
 
@@ -69,6 +70,8 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
     """A provider with every destination of the settings. Samplers, limits and batch sizes come from the
     standard variables, which the SDK reads itself."""
     provider = SdkTracerProvider(resource=langflow_resource(settings))
+    if settings.samples:
+        let_recorder_decide(provider, per_flow=bool(settings.sampling))
     if settings.otlp is not None:
         provider.add_span_processor(_batches(otlp_exporter(settings.otlp), settings))
     if settings.trace_file is not None:

@@ -30,7 +30,7 @@ def parent_and_links(
     span = trace.get_current_span(context)
     if queued_by is not None:
         return _in_a_trace_of_its_own(context, queued_by if queued_by.is_valid else None)
-    if remote_parent != "continue" and _comes_from_elsewhere(span):
+    if remote_parent != "continue" and caller_of(span) is not None:
         return _in_a_trace_of_its_own(context, span.get_span_context() if remote_parent == "link" else None)
     # A local span that has ended is no parent: a worker that it started may go on for days, run after run.
     if getattr(span, "end_time", None) is not None and not answered_at_once:
@@ -42,9 +42,10 @@ def _in_a_trace_of_its_own(context: Context, linked: SpanContext | None) -> tupl
     return trace.set_span_in_context(INVALID_SPAN, context), [Link(linked)] if linked is not None else None
 
 
-def _comes_from_elsewhere(span: Any) -> bool:
-    """True if the span is a caller's, or the host's own HTTP span that continues a caller's trace."""
-    if span.get_span_context().is_remote:
-        return True
+def caller_of(span: Any) -> SpanContext | None:
+    """The caller's span in another process, if the span is it, or is the host's own that continues it."""
+    own: SpanContext = span.get_span_context()
+    if own.is_remote:
+        return own
     parent = getattr(span, "parent", None)
-    return parent is not None and bool(parent.is_remote)
+    return parent if parent is not None and parent.is_remote else None

@@ -9,7 +9,6 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
-    NonRecordingSpan,
     NoOpTracerProvider,
     Span,
     SpanContext,
@@ -32,6 +31,7 @@ from langflow_otel.recording.runs import (
     ToolRun,
     current_run,
 )
+from langflow_otel.recording.sampling import Sampling, held_parent
 from langflow_otel.recording.stream_runs import StreamRun
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
@@ -73,9 +73,15 @@ class Recorder:
         self._outputs_on = settings.detail == "output"
         self.use_tracer_provider(provider)
 
-    def use_tracer_provider(self, provider: TracerProvider | None) -> None:
-        """Make spans with this provider from now on; None for no spans."""
+    def use_tracer_provider(self, provider: TracerProvider | None, *, decides: bool = False) -> None:
+        """Make spans with this provider from now on.
+
+        Args:
+            provider: None for no spans.
+            decides: True if the provider samples as the recorder decides.
+        """
         self._traces = provider is not None
+        self._sampling = Sampling(self.settings, decides=decides, dropped=_count_given_up)
         self.tracer: Tracer = (provider or NoOpTracerProvider()).get_tracer(
             semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL
         )
@@ -132,17 +138,15 @@ class Recorder:
         attributes = spans.flow_attributes(info, self.settings)
         if self.settings.baggage_keys:
             attributes.update(_chosen_baggage(context, self.settings.baggage_keys))
-        span = self.tracer.start_span(spans.flow_name(info), context=context, attributes=attributes, links=links)
-        sampled = span.is_recording()
-        if not sampled:
-            span = UnsampledFlowSpan(span.get_span_context())
+        span, held = self._sampling.start_flow(self.tracer, info, context, attributes, links)
         run = FlowRun(
             span,
             trace.set_span_in_context(span, context),
             self.settings,
             info,
             graph,
-            sampled=sampled,
+            sampled=span.get_span_context().trace_flags.sampled,
+            held=held,
             metrics=self.metrics,
             memory=self._memory,
         )
@@ -165,7 +169,8 @@ class Recorder:
             self.prepare()
         if not self._traces and self.metrics is None:
             return None
-        return RequestRun.start(self.tracer if self._traces else None, info, context, self.settings, self.metrics)
+        tracer = self.tracer if self._traces else None
+        return RequestRun.start(tracer, self._sampling, info, context, self.settings, self.metrics)
 
     def start_component(self, info: ComponentInfo, within: Run | None) -> ComponentRun:
         """A component starts; its run is current from here on.
@@ -184,11 +189,8 @@ class Recorder:
             run = ComponentRun(None, context, flow, self.settings, info, measures)
         else:
             context = _component_parent(within, context)
-            span = self.tracer.start_span(
-                spans.component_name(info),
-                context=context,
-                attributes=spans.component_attributes(info, self.settings),
-            )
+            attributes = spans.component_attributes(info, self.settings)
+            span = self.make_span(spans.component_name(info), context, attributes, within)
             run = ComponentRun(span, trace.set_span_in_context(span, context), flow, self.settings, info, measures)
         run.enter()
         return run
@@ -198,9 +200,8 @@ class Recorder:
         if not self._components_on or self._is_untraced(within.flow) or _suppressed(context):
             run = ToolRun(None, context, within.flow, self.settings)
         else:
-            span = self.tracer.start_span(
-                spans.tool_name(info), context=context, attributes=spans.tool_attributes(info, self.settings)
-            )
+            attributes = spans.tool_attributes(info, self.settings)
+            span = self.make_span(spans.tool_name(info), context, attributes, within)
             run = ToolRun(span, trace.set_span_in_context(span, context), within.flow, self.settings)
         run.component = within.component
         run.enter()
@@ -229,7 +230,7 @@ class Recorder:
         context = otel_context.get_current()
         if self._is_untraced(flow) or _suppressed(context):
             return None
-        span = self.tracer.start_span(name, context=context, attributes=attributes)
+        span = self.make_span(name, context, attributes, within)
         run = Run(span, trace.set_span_in_context(span, context), flow, self.settings)
         if within is not None:
             run.component = within.component
@@ -237,23 +238,23 @@ class Recorder:
             run.enter()
         return run
 
+    def make_span(
+        self, name: str, context: Context, attributes: Mapping[str, AttributeValue] | None, within: Run | None
+    ) -> Span:
+        """A span below a run, or one that is held with the rest of the run."""
+        flow = within.flow if within is not None else None
+        if within is None or flow is None or flow.held is None:
+            return self.tracer.start_span(name, context=context, attributes=attributes)
+        above = held_parent(context, within.span or flow.span or trace.INVALID_SPAN)
+        return flow.held.start_span(self.tracer, name, above, attributes=attributes)
+
     def _is_untraced(self, flow: FlowRun | None) -> bool:
-        return not self._traces or (flow is not None and not flow.sampled)
+        return not self._traces or (flow is not None and not flow.sampled and flow.held is None)
 
     def _measures_for(self, flow: FlowRun | None) -> FlowMetrics | None:
         if flow is not None:
             return flow.measures
         return None if self.metrics is None else self.metrics.flow(None)
-
-
-class UnsampledFlowSpan(NonRecordingSpan):
-    """Stands for a flow run that is not sampled, so that its context still goes out with flag 0.
-
-    It says that it records, for LangFlow 1.12 and later starts a new trace below a span that does not.
-    """
-
-    def is_recording(self) -> bool:
-        return True
 
 
 def _suppressed(context: Context) -> bool:
@@ -289,12 +290,17 @@ def count_dropped(signal: str, reason: str, items: int = 1) -> None:
 
     Args:
         signal: traces, metrics or logs.
-        reason: queue_full, export_failed or own_error.
+        reason: queue_full, export_failed, own_error, or given_up: of a run that was not sampled and would have
+            been kept.
         items: How many spans, data points or errors.
     """
     recorder = active_recorder()
     if recorder is not None and recorder.metrics is not None:
         recorder.metrics.dropped(signal, reason, items)
+
+
+def _count_given_up(items: int) -> None:
+    count_dropped("traces", "given_up", items)
 
 
 _active: Recorder | None = None

@@ -25,6 +25,7 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.parents import parent_and_links
 from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.recording.sampling import Sampling
 from langflow_otel.settings import Settings
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
@@ -57,10 +58,18 @@ class RequestInfo:
 class RequestRun:
     """One request that is being served. Whatever happens below it sees its span as the current one."""
 
-    __slots__ = ("__weakref__", "_context_token", "_info", "_metrics", "_own_token", "_span", "_started_s")
+    __slots__ = ("__weakref__", "_context_token", "_info", "_metrics", "_own_token", "_sampling", "_span", "_started_s")
 
-    def __init__(self, span: Span | None, context: Context, info: RequestInfo, metrics: RunMetrics | None) -> None:
+    def __init__(
+        self,
+        span: Span | None,
+        sampling: Sampling,
+        context: Context,
+        info: RequestInfo,
+        metrics: RunMetrics | None,
+    ) -> None:
         self._span = span
+        self._sampling = sampling
         self._info = info
         self._metrics = metrics
         self._context_token: Token[Context] | None = otel_context.attach(context)
@@ -70,12 +79,19 @@ class RequestRun:
 
     @classmethod
     def start(
-        cls, tracer: Tracer | None, info: RequestInfo, context: Context, settings: Settings, metrics: RunMetrics | None
+        cls,
+        tracer: Tracer | None,
+        sampling: Sampling,
+        info: RequestInfo,
+        context: Context,
+        settings: Settings,
+        metrics: RunMetrics | None,
     ) -> RequestRun:
         """A request comes in, and is current from here on.
 
         Args:
             tracer: Makes the span; None for none.
+            sampling: Whether it is made.
             info: The request.
             context: What the request's headers say.
             settings: Whether a caller in another process is believed.
@@ -84,9 +100,9 @@ class RequestRun:
         span = None
         if tracer is not None and info.traced:
             context, links = parent_and_links(context, settings.remote_parent)
-            span = _start_span(tracer, info, context, links)
+            span = _start_span(tracer, sampling, info, context, links)
             context = trace.set_span_in_context(span, context)
-        return cls(span, context, info, metrics)
+        return cls(span, sampling, context, info, metrics)
 
     def finish(self, route: str | None, status: int | None, error: BaseException | None = None) -> None:
         """The request is answered, or failed; same task as :meth:`start`.
@@ -101,6 +117,7 @@ class RequestRun:
         _open_requests.discard(self)
         try:
             if self._span is not None and self._span.is_recording():
+                self._sampling.end_request(self._span)
                 _end_span(self._span, self._info, route, status, error)
         finally:
             if token is not None:
@@ -145,14 +162,16 @@ def end_open_requests(reason: str) -> None:
             request.give_up(reason)
 
 
-def _start_span(tracer: Tracer, info: RequestInfo, context: Context, links: list[Link] | None) -> Span:
+def _start_span(
+    tracer: Tracer, sampling: Sampling, info: RequestInfo, context: Context, links: list[Link] | None
+) -> Span:
     attributes: dict[str, AttributeValue] = {
         semconv.HTTP_REQUEST_METHOD: info.known_method,
         semconv.URL_PATH: info.path,
         semconv.URL_SCHEME: info.scheme,
     }
-    return tracer.start_span(
-        info.known_method, context=context, kind=SpanKind.SERVER, attributes=attributes, links=links
+    return sampling.start_request(
+        tracer, info.known_method, context, kind=SpanKind.SERVER, attributes=attributes, links=links
     )
 
 

@@ -26,6 +26,7 @@ from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
+    from langflow_otel.recording.held import HeldTrace
     from langflow_otel.recording.instruments import Recording
     from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
 
@@ -184,7 +185,8 @@ class FlowRun(Run):
         info: The flow, as far as it is known.
         first_error: The first component error, for a driver that swallows it.
         builds: How often each component id was started in this run.
-        sampled: False if nothing of this run is recorded as spans.
+        sampled: False if this run's spans are held, or do not come to be.
+        held: Where they are held until it shows whether this run is kept; None if they are not.
         measures: Where this flow's measurements go; None without metrics.
         memory_peak: The highest resident memory of the process that was seen during the run, bytes.
     """
@@ -199,6 +201,7 @@ class FlowRun(Run):
         "_started_s",
         "builds",
         "first_error",
+        "held",
         "info",
         "measures",
         "memory_peak",
@@ -214,6 +217,7 @@ class FlowRun(Run):
         graph: object | None,
         *,
         sampled: bool,
+        held: HeldTrace | None = None,
         metrics: RunMetrics | None = None,
         memory: MemoryWatch | None = None,
     ) -> None:
@@ -222,6 +226,7 @@ class FlowRun(Run):
         self.info = info
         self._graph = None if graph is None else weakref.ref(graph)
         self.sampled = sampled
+        self.held = held
         self.first_error: BaseException | None = None
         self.builds: dict[str, int] = {}
         self._skipped: set[str] = set()
@@ -231,7 +236,7 @@ class FlowRun(Run):
         self._active: Recording | None = None
         self._count_as(info)
         self.memory_peak = 0
-        self._memory = memory if sampled else None
+        self._memory = memory if sampled or held is not None else None
         if self._memory is not None:
             with _MEASURE:
                 self._memory.enter(self)
@@ -301,11 +306,17 @@ class FlowRun(Run):
                 self._memory.leave(self)
             if self.memory_peak:
                 self._attributes[semconv.FLOW_MEMORY_PEAK] = self.memory_peak
+        if self.held is not None:
+            reason = self.held.reason_to_keep(self.span, outcome.status, duration_s)
+            if reason is not None:
+                self._attributes[semconv.KEPT] = reason
         try:
             super().end(outcome)
         finally:
             with _MEASURE:
                 self._measure(outcome, duration_s)
+            if self.held is not None:
+                self.held.finish(self.span)
 
     def _measure(self, outcome: Outcome, duration_s: float) -> None:
         if self._active is not None:

@@ -89,7 +89,7 @@ class StreamRun(Run):
         if not self._traced:
             return
         kind = spans.custom_attributes(None, self._settings)
-        self.span = self._recorder.tracer.start_span(self._name, context=self.context, attributes=kind)
+        self.span = self._recorder.make_span(self._name, self.context, kind, self.component or self)
         self.context = trace.set_span_in_context(self.span, self.context)
 
     def close(self, how: str, outcome: Outcome = OK) -> None:

@@ -153,14 +153,18 @@ async def measure_hooks(rounds: int, providers: dict[str, TracerProvider]) -> di
         "all": (providers["on"], Instruments(MemoryStore(), pushed)),
         "unsampled": (providers["unsampled"], None),
         "unsampled_scraped": (providers["unsampled"], Instruments(MemoryStore(), None)),
+        "held": (providers["on"], None),
+        "held_scraped": (providers["on"], Instruments(MemoryStore(), None)),
     }
+    held = Settings(sampling=(("*", 0.0),), keep_errors=True)
     seen: dict[str, list[float]] = {name: [] for name in ("bare", "plain", *variants)}
     for _ in range(rounds):
         seen["bare"].append(time_bare_span())
         seen["plain"].append(await stub.time_plain())
         for name, (with_provider, instruments) in variants.items():
             measured = None if instruments is None else RunMetrics(instruments, Settings())
-            recorder = Recorder(with_provider, Settings(), measured)
+            recorder = Recorder(None, held if name.startswith("held") else Settings(), measured)
+            recorder.use_tracer_provider(with_provider, decides=True)
             set_active_recorder(recorder)
             run = recorder.start_flow(FlowInfo("benchmark"), stub.graph)
             assert run is not None
