@@ -8,6 +8,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from langflow_otel.audit import audit_line
 from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.hooks.catalogue import log_lines, patches
@@ -137,6 +138,8 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         process.serve(recorder)
         for reason in process.reasons:
             logger.debug("langflow-otel is on: %s", reason)
+        if recorder.settings.has_destination:
+            logger.info("%s", audit_line(recorder.settings))
         return True
 
     def _open_deferred(self) -> None:

@@ -22,7 +22,7 @@ logger = logging.getLogger("langflow_otel")
 
 Enabled = Literal["auto", "true", "false"]
 Detail = Literal["flow", "component", "output"]
-ErrorMessages = Literal["none", "full"]
+ErrorMessages = Literal["none", "redacted", "full"]
 RemoteParent = Literal["continue", "link", "ignore"]
 
 RESERVED_BY_LANGFLOW: Final = ("LANGFLOW_OTEL_DB_SPANS",)
@@ -49,6 +49,8 @@ class Settings:
     enabled: Enabled = "auto"
     detail: Detail = "component"
     error_messages: ErrorMessages = "none"
+    redact: str | None = None
+    redact_ips: bool = False
     openinference: bool = False
     user_id: bool = False
     console: bool = False
@@ -124,6 +126,8 @@ class Settings:
             enabled=value["LANGFLOW_OTEL_ENABLED"],
             detail=value["LANGFLOW_OTEL_DETAIL"],
             error_messages=value["LANGFLOW_OTEL_ERROR_MESSAGES"],
+            redact=value["LANGFLOW_OTEL_REDACT"],
+            redact_ips=value["LANGFLOW_OTEL_REDACT_IPS"],
             openinference="openinference" in value["LANGFLOW_OTEL_SEMCONV"],
             user_id=value["LANGFLOW_OTEL_USER_ID"],
             console="console" in exporters,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,22 @@ def _ratios(text: str) -> tuple[tuple[str, float], ...]:
     if not rules:
         raise ValueError(text)
     return tuple(rules)
+
+
+def _error_messages(text: str) -> str:
+    policy = _one_of("none", "redacted", "full")(text)
+    if policy == "redacted" and importlib.util.find_spec("re2") is None:
+        raise ValueError(text)
+    return policy
+
+
+def _pattern(text: str) -> str | None:
+    if text.strip().lower() == "none":
+        return None
+    # Not at the top: RE2 is loaded only where a pattern is given.
+    from langflow_otel.redaction.own_pattern import check_pattern
+
+    return check_pattern(text)
 
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -219,10 +236,19 @@ VARIABLES: Final = (
     Variable(
         "LANGFLOW_OTEL_ERROR_MESSAGES",
         "none",
-        "none, full",
-        "exception messages on spans; they often quote the prompt, so only type and frames leave by default",
-        _one_of("none", "full"),
+        "none, redacted (needs langflow-otel[redact]), full",
+        "exception messages on spans and logs, causes' too; they often quote the prompt, so only types, frames and an "
+        "HTTP status leave by default; `redacted` without keys, tokens, passwords, addresses, phone and card numbers",
+        _error_messages,
     ),
+    Variable(
+        "LANGFLOW_OTEL_REDACT",
+        "none",
+        "none, or a regular expression of RE2 syntax (needs langflow-otel[redact])",
+        "what is redacted beside the built-in kinds, such as `EMP-[0-9]{6}`; several are joined by a vertical bar",
+        _pattern,
+    ),
+    Variable("LANGFLOW_OTEL_REDACT_IPS", "false", "true, false", "redact IPv4 and IPv6 addresses as well", _boolean),
     Variable(
         "LANGFLOW_OTEL_SEMCONV",
         "genai",

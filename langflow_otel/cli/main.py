@@ -84,6 +84,38 @@ def exec_(
     command_line.run_command(command)
 
 
+@app.command()
+def config(
+    check: Annotated[
+        bool, typer.Option("--check", help="Print only what is wrong; exit code 1 if anything is.")
+    ] = False,
+    output: Annotated[str, typer.Option("--format", help="table, env (for a shell) or yaml.")] = "table",
+) -> None:
+    """Show every setting, and what is wrong with any.
+
+    With its value, where that comes from, and what it means. Values of headers, passwords and tokens are
+    masked. What is wrong goes to stderr.
+    """
+    from langflow_otel.cli import config as command
+
+    command.config(command.format_named(output), check=check)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Find out why telemetry does not arrive.
+
+    Looks at versions and settings, and really sends something: a test span, metric and log record go to each
+    OTLP destination. No answer is waited for longer than OTEL_EXPORTER_OTLP_TIMEOUT (10 s). LangFlow is imported
+    to see which hooks fit. The exit code is 1 if something is wrong.
+    """
+    from langflow_otel.cli import doctor as command
+
+    command.doctor(as_json=as_json)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

@@ -17,7 +17,8 @@ from opentelemetry.trace import Link, Status
 from langflow_otel.export import content_names
 from langflow_otel.recording import semconv
 from langflow_otel.recording.guard import Guard
-from langflow_otel.settings import ErrorMessages
+from langflow_otel.recording.privacy import redactor
+from langflow_otel.settings import Settings
 
 _FILTER = Guard("content.filter")
 
@@ -34,12 +35,12 @@ class ContentFilter(SpanExporter):
 
     Args:
         exporter: Gets the spans.
-        error_messages: ``full`` lets exception texts and status descriptions pass.
+        settings: Whether exception texts and status descriptions pass, and how.
     """
 
-    def __init__(self, exporter: SpanExporter, error_messages: ErrorMessages = "none") -> None:
+    def __init__(self, exporter: SpanExporter, settings: Settings | None = None) -> None:
         self._exporter = exporter
-        self._messages_pass = error_messages == "full"
+        self._settings = settings or Settings()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         harmless = []
@@ -65,7 +66,7 @@ class ContentFilter(SpanExporter):
             attributes=self._attributes(span.attributes, strict),
             events=[self._event(event, strict) for event in span.events if _event_passes(event.name, strict)],
             links=[Link(link.context, self._attributes(link.attributes, strict)) for link in span.links],
-            status=span.status if self._messages_pass else Status(span.status.status_code),
+            status=Status(span.status.status_code, self._message(span.status.description)),
         )
 
     def _event(self, event: Event, strict: bool) -> Event:
@@ -77,11 +78,20 @@ class ContentFilter(SpanExporter):
             if name in content_names.URLS and isinstance(value, str):
                 kept[name] = _bare_url(value)
             elif name in content_names.MESSAGES:
-                if self._messages_pass:
-                    kept[name] = value
+                message = self._message(value)
+                if message is not None:
+                    kept[name] = message
             elif (_is_number(value) or name in content_names.SAFE) if strict else not _is_content(name):
                 kept[name] = value
         return kept
+
+    def _message(self, text: Any) -> Any:
+        """As far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it pass; None if it does not."""
+        if self._settings.error_messages == "none":
+            return None
+        if self._settings.error_messages == "full" or text is None:
+            return text
+        return redactor(self._settings).redact(str(text))
 
 
 class _HarmlessSpan(ReadableSpan):

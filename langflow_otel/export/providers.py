@@ -79,12 +79,12 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
 
         provider.add_span_processor(_batches(TraceFileExporter(settings.trace_file), settings))
     if settings.console:
-        provider.add_span_processor(SimpleSpanProcessor(ContentFilter(ConsoleSpanExporter(), settings.error_messages)))
+        provider.add_span_processor(SimpleSpanProcessor(ContentFilter(ConsoleSpanExporter(), settings)))
     return provider
 
 
 def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanProcessor:
-    return CountingBatchSpanProcessor(CountingSpanExporter(ContentFilter(exporter, settings.error_messages)))
+    return CountingBatchSpanProcessor(CountingSpanExporter(ContentFilter(exporter, settings)))
 
 
 def otlp_exporter(target: OtlpTarget) -> SpanExporter:

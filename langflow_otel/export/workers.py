@@ -85,7 +85,7 @@ class WorkerGroup:
     """
 
     def __init__(self, common_pid: int, root: Path | None = None, max_values: int = 0) -> None:
-        self._root = _private_folder(root or _default_root())
+        self._root = _private_folder(root or default_root())
         self.folder = self._root / f"{common_pid}-{_start_time(common_pid)}"
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._max_values = max(max_values, _MAX_VALUES)
@@ -242,7 +242,7 @@ class WorkerGroup:
         """Of groups that are no more: neither their common process nor a worker lives."""
         for folder in self._root.iterdir():
             pid, _, start = folder.name.partition("-")
-            if folder == self.folder or not pid.isdigit() or _start_time(int(pid)) == start or _has_life(folder):
+            if folder == self.folder or not pid.isdigit() or _start_time(int(pid)) == start or has_life(folder):
                 continue
             with suppress(OSError):
                 if time.time() - folder.stat().st_mtime > _FOLDER_LASTS_S:
@@ -266,7 +266,7 @@ def _is_alive(file: BinaryIO) -> bool:
     return True
 
 
-def _has_life(folder: Path) -> bool:
+def has_life(folder: Path) -> bool:
     for path in folder.glob(f"*{_SUFFIX}"):
         with suppress(OSError), path.open("rb") as file:
             if _is_alive(file):
@@ -274,7 +274,7 @@ def _has_life(folder: Path) -> bool:
     return False
 
 
-def _default_root() -> Path:
+def default_root() -> Path:
     """In memory where the system has such a folder, so that no disk is ever waited for."""
     shared = Path("/dev/shm")  # noqa: S108 - the folder below it is ours alone, see _private_folder
     parent = shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())

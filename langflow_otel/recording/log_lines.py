@@ -105,9 +105,9 @@ def log_line(
         attributes = {key: _sendable(event[key]) for key in SKELETON if isinstance(event.get(key), Value)}
     if error is not None:
         attributes[semconv.EXCEPTION_TYPE] = qualified_type(error)
-        attributes[semconv.EXCEPTION_STACKTRACE] = _text(frames_of(error))
+        attributes[semconv.EXCEPTION_STACKTRACE] = _text(frames_of(error, settings))
         attributes[semconv.ERROR_TYPE] = root or error_type(error)
-        message = message_of(error, settings.error_messages)
+        message = message_of(error, settings)
         if message is not None:
             attributes[semconv.EXCEPTION_MESSAGE] = message
     return LogLine(scope, SEVERITIES[level], level.upper(), body, attributes)

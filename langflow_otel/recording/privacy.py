@@ -1,10 +1,16 @@
-"""What may leave this process about an exception. By default: types and frames, never messages."""
+"""What may leave this process about an exception. By default: types, frames and an HTTP status, never messages."""
 
 from __future__ import annotations
 
+import functools
 import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from langflow_otel.settings import ErrorMessages
+from langflow_otel.settings import Settings
+
+if TYPE_CHECKING:
+    from langflow_otel.redaction.redactor import Redactor
 
 _MAX_CAUSES = 5
 _MAX_FRAMES = 50
@@ -22,38 +28,82 @@ def qualified_type(exc: BaseException) -> str:
     return name if module in ("builtins", "__main__", None) else f"{module}.{name}"
 
 
-def frames_of(exc: BaseException) -> str:
+def frames_of(exc: BaseException, settings: Settings | None = None) -> str:
     """Stack of the exception and of its causes, outermost frame first.
 
-    Only file, line and function: a line of source text can hold a key, a message can quote a
-    prompt. At most 5 causes and the innermost 50 frames of each.
+    Only file, line and function: a line of source text can hold a key. At most 5 causes and the innermost 50
+    frames of each.
+
+    Args:
+        exc: The exception.
+        settings: If they let messages leave, each class is followed by its message; None for no messages.
     """
-    chain: list[str] = []
+    return "\ncaused by\n".join(_one_stack(each, settings) for each in _with_causes(exc))
+
+
+def message_of(exc: BaseException, settings: Settings) -> str | None:
+    """The exception's message as far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it leave, else None."""
+    if settings.error_messages == "none":
+        return None
+    try:
+        # The exporter drops a text with a lone surrogate, and complains about it in the log.
+        message = str(exc).encode("utf-8", "replace").decode()
+    except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
+        return None
+    return message if settings.error_messages == "full" else redactor(settings).redact(message)
+
+
+def http_status_of(exc: BaseException) -> int | None:
+    """The status of the HTTP response that the exception, or one of its causes, tells about; None if there is none.
+
+    As httpx, requests, aiohttp, urllib and the clients of model providers have it.
+    """
+    for each in _with_causes(exc):
+        response = _attribute(each, "response")
+        found = [_attribute(holder, name) for holder in (each, response) for name in ("status_code", "status")]
+        if error_type(each) == "HTTPError":  # urllib's
+            found.append(_attribute(each, "code"))
+        for status in found:
+            if type(status) is int and 100 <= status <= 599:
+                return status
+    return None
+
+
+def redactor(settings: Settings) -> Redactor:
+    """The one of these settings, made when it is first needed."""
+    return _redactor(settings.redact, settings.redact_ips)
+
+
+@functools.lru_cache(maxsize=8)
+def _redactor(pattern: str | None, ips: bool) -> Redactor:
+    from langflow_otel.redaction.redactor import Redactor
+
+    return Redactor(pattern, ips=ips)
+
+
+def _with_causes(exc: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     current: BaseException | None = exc
-    while current is not None and id(current) not in seen and len(chain) < _MAX_CAUSES:
+    while current is not None and id(current) not in seen and len(seen) < _MAX_CAUSES:
         seen.add(id(current))
-        chain.append(_one_stack(current))
+        yield current
         # Not `or`: an exception's truth value is its author's code.
         hidden = None if current.__suppress_context__ else current.__context__
         current = current.__cause__ if current.__cause__ is not None else hidden
-    return "\ncaused by\n".join(chain)
 
 
-def _one_stack(exc: BaseException) -> str:
+def _one_stack(exc: BaseException, settings: Settings | None) -> str:
     frames = [
         f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}'
         for frame, line in traceback.walk_tb(exc.__traceback__)
     ]
-    return "\n".join([*frames[-_MAX_FRAMES:], qualified_type(exc)])
+    message = None if settings is None else message_of(exc, settings)
+    last = qualified_type(exc) + (f": {message}" if message else "")
+    return "\n".join([*frames[-_MAX_FRAMES:], last])
 
 
-def message_of(exc: BaseException, policy: ErrorMessages) -> str | None:
-    """The exception's message if the policy lets it leave, else None."""
-    if policy == "none":
-        return None
+def _attribute(holder: object, name: str) -> object:
     try:
-        # The exporter drops a text with a lone surrogate, and complains about it in the log.
-        return str(exc).encode("utf-8", "replace").decode()
-    except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
+        return getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - a property is its author's code
         return None

@@ -9,7 +9,7 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
-from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
+from langflow_otel.recording.privacy import error_type, frames_of, http_status_of, message_of, qualified_type
 from langflow_otel.settings import Settings
 
 Attributes = dict[str, AttributeValue]
@@ -152,9 +152,12 @@ def mark_error(span: Span, outcome: Outcome, settings: Settings) -> None:
         return
     event: Attributes = {
         semconv.EXCEPTION_TYPE: qualified_type(error),
-        semconv.EXCEPTION_STACKTRACE: frames_of(error),
+        semconv.EXCEPTION_STACKTRACE: frames_of(error, settings),
     }
-    message = message_of(error, settings.error_messages)
+    status = http_status_of(error)
+    if status is not None:
+        event[semconv.HTTP_RESPONSE_STATUS_CODE] = status
+    message = message_of(error, settings)
     if message is not None:
         event[semconv.EXCEPTION_MESSAGE] = message
     span.add_event(semconv.EXCEPTION, event, timestamp=outcome.ended_ns)

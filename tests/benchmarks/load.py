@@ -37,6 +37,8 @@ from server_flows import line  # noqa: E402
 
 TURN_S = 15.0
 WARM_UP_S = 5.0
+PATIENCE_S = 30.0
+"""So long a client waits; then it goes, as a user does."""
 COMPONENTS = {"ok": 3, "failing": 2}
 EXPECTED_STATUS = {"ok": 200, "failing": 500}
 
@@ -94,7 +96,7 @@ async def client(arm: Arm, http: httpx.AsyncClient, until_s: float, rng: random.
 async def load(arm: Arm, clients: int, seconds: float, rng: random.Random) -> None:
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     headers = dict(arm.server.client.headers)
-    async with httpx.AsyncClient(base_url=arm.server.url, timeout=120, limits=limits, headers=headers) as http:
+    async with httpx.AsyncClient(base_url=arm.server.url, timeout=PATIENCE_S, limits=limits, headers=headers) as http:
         until_s = time.monotonic() + seconds
         await asyncio.gather(*(client(arm, http, until_s, rng) for _ in range(clients)))
 

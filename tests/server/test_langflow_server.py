@@ -6,8 +6,10 @@ come and go.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ import pytest
 if importlib.util.find_spec("langflow") is None:
     pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
 
+import httpx
 import paths
 from langflow_server import TRACE_FILE, Server, langflow_server, langflow_version, lfx_server, prepared_home
 from paths import Answer
@@ -441,6 +444,45 @@ class TestStart:
 
         expected = [*RUN.tree("ok", *OK), *PLAYGROUND.tree("ok", *OK)]
         assert trees == [line for line in expected if "flow.execute" not in line]
+
+
+class TestSampling:
+    def test_of_flows_that_are_not_sampled_the_failed_runs_are_kept(self) -> None:
+        environment = {**SETTINGS, "LANGFLOW_OTEL_SAMPLING": "ok=0,failing=0,*=1"}
+        with langflow_server(prefix=ZERO_CODE, environment=environment) as server:
+            for flow in ("ok", "failing", "scored"):
+                paths.api_run(server, flow, PROMPT)
+            failed, sampled = server.traces(runs=2)
+
+        # LangFlow's own telemetry follows the flag that the run had while it ran.
+        expected = RUN.tree("failing", *FAILING, status="error", request_status="error")
+        assert render([failed]) == [line for line in expected if "flow.execute" not in line]
+        assert runs_below(failed)[0].attributes["langflow.kept"] == "error"
+        assert runs_below(sampled)[0].name == "invoke_workflow scored"
+
+
+class TestStop:
+    def test_what_still_runs_is_sent_before_the_server_may_be_killed(self) -> None:
+        """A server waits without end for what it is answering; who stops it waits 30 s, and kills it."""
+        with langflow_server(prefix=ZERO_CODE, environment=SETTINGS) as server:
+            client = threading.Thread(target=_run_that_is_cut_off, args=(server,))
+            client.start()
+            paths.wait_until_waiting(server, PROMPT)
+            server.process.send_signal(signal.SIGTERM)
+            (root,) = server.traces(runs=1, timeout_s=30)
+            (run,) = runs_below(root)
+
+        client.join()
+        assert (run.status, run.attributes["langflow.cancellation.reason"]) == ("cancelled", "shutdown")
+        assert [child.name for child in run.children if "execute" not in child.name] == [
+            "component Chat Input",
+            "component Slow",
+        ]
+
+
+def _run_that_is_cut_off(server: Server) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        paths.api_run(server, "slow", PROMPT)
 
 
 class TestLfxServe:

@@ -16,6 +16,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from langflow_otel.export import content_names
 from langflow_otel.export.content import ContentFilter, treat_as_library
 from langflow_otel.recording import guard
+from langflow_otel.settings import Settings
 
 LIBRARY = "opentelemetry.instrumentation.some"
 CANARY = "canary-7f3a"
@@ -61,7 +62,7 @@ def make(scope: str, attributes: dict[str, Any] | None = None, **limits: int) ->
 
 def filtered(span: ReadableSpan, error_messages: Any = "none") -> ReadableSpan:
     keeps = Keeps()
-    assert ContentFilter(keeps, error_messages).export([span]) is SpanExportResult.SUCCESS
+    assert ContentFilter(keeps, Settings(error_messages=error_messages)).export([span]) is SpanExportResult.SUCCESS
     return keeps.spans[0]
 
 

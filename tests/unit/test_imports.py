@@ -121,7 +121,8 @@ def test_imports_go_one_way(name: str):
         "langflow_otel.export": ("langflow_otel.hooks", "langflow_otel.insights", "langflow_otel.cli"),
         "langflow_otel.hooks": ("langflow_otel.export", "langflow_otel.insights", "opentelemetry.sdk"),
         "langflow_otel.settings": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
-        "langflow_otel.variables": ("langflow_otel", "opentelemetry"),
+        "langflow_otel.variables": ("langflow_otel.recording", "langflow_otel.settings", "opentelemetry"),
+        "langflow_otel.redaction": ("langflow_otel.hooks", "langflow_otel.export", "opentelemetry"),
         "langflow_otel.otlp_target": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
     }
     for package, others in forbidden.items():

@@ -70,7 +70,20 @@ def provider() -> TracerProvider:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    return [(record.levelname, record.getMessage()) for record in caplog.records]
+    """Levels and texts, without the line that says what leaves the process."""
+    found = [(record.levelname, record.getMessage()) for record in caplog.records]
+    return [(level, text) for level, text in found if not text.startswith("langflow-otel audit: ")]
+
+
+def test_one_line_says_what_leaves_the_process(host, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("LANGFLOW_OTEL_TRACE_FILE", str(tmp_path / "spans.jsonl"))
+    caplog.set_level("INFO", logger="langflow_otel")
+    langflow_otel.instrument()
+    langflow_otel.uninstrument()
+
+    (line,) = [record for record in caplog.records if record.getMessage().startswith("langflow-otel audit: ")]
+    assert line.levelname == "INFO"
+    assert "traces=file metrics=none logs=none content=off error_messages=none" in line.getMessage()
 
 
 def is_off(host: ModuleType) -> bool:

@@ -224,7 +224,7 @@ def open_files() -> Counter[str]:
 def test_twenty_times_on_and_off_leave_nothing(monkeypatch, tmp_path, free_port, receiver, caplog, shared: bool):
     if shared:
         monkeypatch.setattr(pipeline, "common_process", os.getppid)
-        monkeypatch.setattr(workers, "_default_root", lambda: tmp_path / "root")
+        monkeypatch.setattr(workers, "default_root", lambda: tmp_path / "root")
     target = OtlpTarget("http/protobuf", f"http://{receiver.address}/v1/metrics", insecure=True)
     settings = Settings(scrape=ScrapeSettings(HOST, free_port), metrics_otlp=target)
 
@@ -267,7 +267,7 @@ def worker_of_the_parent(monkeypatch, tmp_path) -> Path:
     """This process is a worker; the folder that it shares with its siblings."""
     root = tmp_path / "root"
     monkeypatch.setattr(pipeline, "common_process", os.getppid)
-    monkeypatch.setattr(workers, "_default_root", lambda: root)
+    monkeypatch.setattr(workers, "default_root", lambda: root)
     return root
 
 
@@ -352,7 +352,7 @@ def test_a_fault_does_not_end_what_is_done_now_and_then(monkeypatch, caplog):
 
 def serving(pipe: Connection, port: int, root: Path, common_pid: int | None = None, **settings: Any) -> None:
     """An instrumented process that does what it is told."""
-    workers._default_root = lambda: root
+    workers.default_root = lambda: root
     if common_pid is not None:
         pipeline.common_process = lambda: common_pid
     else:

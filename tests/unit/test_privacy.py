@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.error
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from langflow_otel import span, traced
 from langflow_otel.export.trace_file import otlp_json
 from langflow_otel.recording.facts import Outcome, ToolInfo
-from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
+from langflow_otel.recording.privacy import error_type, frames_of, http_status_of, message_of, qualified_type
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, component, recorder, recording
 
 CANARY = "s3cret-canary"
+
+
+def repr_of(value: object) -> str:
+    return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
 class PromptQuoteError(Exception):
@@ -116,10 +122,77 @@ def test_full_sends_the_message_of_the_error_and_no_source_text():
     for each in telemetry.sdk_spans:
         (event,) = each.events
         assert event.attributes["exception.message"] == CANARY
-        assert CANARY not in event.attributes["exception.stacktrace"]
+        quoting = [line for line in event.attributes["exception.stacktrace"].splitlines() if CANARY in line]
+        assert [line.partition(": ")[0] for line in quoting] == [f"{__name__}.PromptQuoteError", "KeyError"]
 
 
-@pytest.mark.parametrize("policy", ["none", "full"])
+def test_redacted_sends_messages_without_what_is_secret():
+    """Those of the causes too, and on spans that other instrumentors made."""
+    key = "AK" + "IA" + "IOSFODNN7EXAMPLE"
+    try:
+        try:
+            raise KeyError(f"no such key {key}")
+        except KeyError as exc:
+            raise ValueError(f"cannot reach mail of jane@example.com with {key}") from exc
+    except ValueError as exc:
+        error = exc
+    with recording(Settings(error_messages="redacted")) as telemetry:
+        record_everything(error)
+
+    assert key.encode() not in exported(telemetry)
+    for each in telemetry.sdk_spans:
+        (event,) = each.events
+        message = event.attributes["exception.message"]
+        assert message.startswith("cannot reach mail of [redacted:email] with [redacted:")
+        assert "KeyError: 'no such key [redacted:" in event.attributes["exception.stacktrace"]
+
+
+class Refused(Exception):  # noqa: N818
+    """As httpx and requests have it."""
+
+    def __init__(self, status: object) -> None:
+        self.response = type("Response", (), {"status_code": status})()
+
+
+class ApiError(Exception):
+    """As OpenAI's and Anthropic's clients have it."""
+
+    def __init__(self, status: object) -> None:
+        self.status_code = status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Refused(429), 429),
+        (ApiError(401), 401),
+        (urllib.error.HTTPError("http://x", 503, "busy", Message(), None), 503),
+        (ApiError("401"), None),
+        (ApiError(0), None),
+        (ApiError(True), None),
+        (OSError(101, "unreachable"), None),
+        (SystemExit(200), None),
+        (ValueError(), None),
+        (UnspeakableError(), None),
+    ],
+    ids=repr_of,
+)
+def test_the_status_of_a_failed_call_is_known(error: BaseException, status: int | None):
+    assert http_status_of(error) == status
+
+
+def test_the_status_of_a_failed_call_leaves_whatever_messages_do():
+    error = ValueError(CANARY)
+    error.__cause__ = Refused(429)
+    with recording(Settings()) as telemetry:
+        record_everything(error)
+
+    for each in telemetry.sdk_spans:
+        assert each.events[0].attributes["http.response.status_code"] == 429
+    assert CANARY.encode() not in exported(telemetry)
+
+
+@pytest.mark.parametrize("policy", ["none", "redacted", "full"])
 def test_a_message_that_cannot_be_made_is_no_message(policy: Any):
     with recording(Settings(error_messages=policy)) as telemetry:
         record_everything(UnspeakableError())
@@ -198,6 +271,6 @@ def test_types_are_named_with_their_module():
 
 
 def test_the_policy_decides_on_the_message():
-    assert message_of(ValueError("text"), "none") is None
-    assert message_of(ValueError("text"), "full") == "text"
-    assert message_of(ValueError(), "full") == ""
+    assert message_of(ValueError("text"), Settings()) is None
+    assert message_of(ValueError("text"), Settings(error_messages="full")) == "text"
+    assert message_of(ValueError(), Settings(error_messages="full")) == ""

@@ -160,7 +160,7 @@ def test_an_accepted_value(name: str, text: str, expected: dict[str, Any]):
         ("LANGFLOW_OTEL_ENABLED", "on", "auto, true, false", "auto"),
         ("LANGFLOW_OTEL_DETAIL", "outputs", "flow, component, output", "component"),
         ("LANGFLOW_OTEL_DETAIL", "日本", "flow, component, output", "component"),
-        ("LANGFLOW_OTEL_ERROR_MESSAGES", "redact", "none, full", "none"),
+        ("LANGFLOW_OTEL_ERROR_MESSAGES", "redact", "none, redacted (needs langflow-otel[redact]), full", "none"),
         ("LANGFLOW_OTEL_SEMCONV", "openinference", "genai; genai,openinference", "genai"),
         ("LANGFLOW_OTEL_SEMCONV", "genai,traceloop", "genai; genai,openinference", "genai"),
         ("LANGFLOW_OTEL_TRACE_FILE", "~no-such-user/spans", "a path, none", "none"),

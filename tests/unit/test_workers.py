@@ -642,10 +642,10 @@ def test_something_else_in_place_of_the_folder_is_an_os_error(root, make):
 def test_the_folder_is_in_memory_where_the_system_has_that(monkeypatch, tmp_path):
     monkeypatch.setattr(workers.tempfile, "gettempdir", lambda: str(tmp_path))
     expected_parent = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
-    assert workers._default_root() == expected_parent / f"langflow-otel-{os.getuid()}"
+    assert workers.default_root() == expected_parent / f"langflow-otel-{os.getuid()}"
     monkeypatch.setattr(os, "access", lambda *_: False)
 
-    assert workers._default_root() == tmp_path / f"langflow-otel-{os.getuid()}"
+    assert workers.default_root() == tmp_path / f"langflow-otel-{os.getuid()}"
 
 
 def test_a_worker_that_cannot_join_leaves_nothing_behind(group, monkeypatch):

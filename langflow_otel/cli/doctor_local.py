@@ -1,0 +1,185 @@
+"""What is on this machine: the trace file, the scrape endpoint, the workers' folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from langflow_otel.cli.console import in_bytes
+from langflow_otel.cli.doctor_report import Finding, Section
+from langflow_otel.cli.scraping import ScrapedPage, Scraper
+from langflow_otel.export import workers
+from langflow_otel.export.prometheus import METRICS_PATH, listening_address
+from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES
+from langflow_otel.recording import metrics
+from langflow_otel.settings import ScrapeSettings, Settings
+
+_FILE: Final = "LANGFLOW_OTEL_TRACE_FILE"
+_HOST: Final = "OTEL_EXPORTER_PROMETHEUS_HOST"
+_PORT: Final = "OTEL_EXPORTER_PROMETHEUS_PORT"
+_TOKEN: Final = "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE"  # noqa: S105 - the name of a variable
+_CERT: Final = "LANGFLOW_OTEL_SCRAPE_CERT_FILE"
+_HERE: Final = ("localhost", "127.0.0.1", "::1")
+
+
+def local_section(settings: Settings) -> Section | None:
+    """None where nothing of it is asked for."""
+    findings: list[Finding] = []
+    if settings.trace_file is not None:
+        findings.append(_trace_file(settings.trace_file))
+    if settings.scrape is not None:
+        findings += [*_files(settings.scrape), *_endpoint(settings.scrape), _workers()]
+    return Section("Here", "files and ports of this machine", findings) if findings else None
+
+
+# The trace file
+
+
+def _trace_file(path: Path) -> Finding:
+    facts = {"path": str(path)}
+    problem = _why_not_writable(path)
+    if problem:
+        return Finding(
+            "trace file", "problem", f"{path}: {problem}", f"{_FILE}: name a file that can be written", facts
+        )
+    needed = MAX_BYTES * (KEPT_FILES + 1)
+    free = shutil.disk_usage(_existing(path)).free
+    if free < needed:
+        text = f"{path}: {in_bytes(free)} are free, and it may take {in_bytes(needed)}"
+        return Finding("trace file", "warning", text, f"{_FILE}: name a file on another disk", facts)
+    return Finding("trace file", "ok", f"{path} can be written", facts=facts)
+
+
+def _why_not_writable(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder"
+    if path.exists():
+        return "" if os.access(path, os.W_OK) else "it may not be written"
+    above = _existing(path)
+    if not above.is_dir():
+        return f"{above} is no folder"
+    return "" if os.access(above, os.W_OK | os.X_OK) else f"nothing may be made in {above}"
+
+
+def _existing(path: Path) -> Path:
+    """The nearest thing on the way to the file that is there."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+
+
+# The scrape endpoint
+
+
+def _files(scrape: ScrapeSettings) -> Iterator[Finding]:
+    if scrape.token_file is not None:
+        problem = _why_no_token(scrape.token_file)
+        text = f"{scrape.token_file}: {problem}" if problem else f"{scrape.token_file} can be read"
+        advice = f"{_TOKEN}: name a file that holds the token; until then each scrape is refused" if problem else ""
+        yield Finding("token", "problem" if problem else "ok", text, advice)
+    elif scrape.host not in _HERE:
+        text = f"anybody who reaches {scrape.host}:{scrape.port} can read the metrics"
+        yield Finding("token", "warning", text, f"{_TOKEN}: ask for a token, or {_HOST}=localhost")
+    if scrape.cert_file is not None:
+        problem = _why_no_certificate(scrape.cert_file, scrape.key_file)
+        text = f"{scrape.cert_file}: {problem}" if problem else f"{scrape.cert_file} can be used"
+        advice = f"{_CERT}: name a PEM file, and its key in LANGFLOW_OTEL_SCRAPE_KEY_FILE" if problem else ""
+        yield Finding("certificate", "problem" if problem else "ok", text, advice)
+
+
+def _why_no_token(path: Path) -> str:
+    try:
+        return "" if path.read_bytes().strip() else "it is empty"
+    except OSError as exc:
+        return f"cannot be read: {exc.strerror}"
+
+
+def _why_no_certificate(chain: Path, key: Path | None) -> str:
+    try:
+        # Without a password, OpenSSL would ask for one at the terminal, and wait.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, lambda: "")
+    except ssl.SSLError as exc:
+        return f"no certificate with its key: {exc.reason or 'unreadable'}"
+    except (OSError, ValueError) as exc:
+        return f"cannot be used: {getattr(exc, 'strerror', None) or exc}"
+    return ""
+
+
+def _endpoint(scrape: ScrapeSettings) -> Iterator[Finding]:
+    place = f"{scrape.host}:{scrape.port}"
+    if not scrape.port:
+        yield Finding("scrape", "info", f"{scrape.host}, on any port that is free then; its log line says which")
+        return
+    try:
+        page = _scraper(scrape).read()
+    except (OSError, ValueError) as exc:
+        yield _not_answered(scrape, place, exc)
+        return
+    if not page.series("target_info"):
+        yield _taken(place, "something else answers there")
+        return
+    runs = page.total(f"{metrics.FLOW_DURATION.prometheus_name}_count") or 0
+    text = f"{place}: a process with langflow-otel answers, {runs:,.0f} flow runs"
+    yield Finding("scrape", "ok", text, facts={"answers": True, "flow_runs": int(runs)})
+    yield _dropped(page)
+
+
+def _scraper(scrape: ScrapeSettings) -> Scraper:
+    host = f"[{scrape.host}]" if ":" in scrape.host else scrape.host
+    return Scraper(f"http{'s' if scrape.cert_file else ''}://{host}:{scrape.port}{METRICS_PATH}", scrape)
+
+
+def _not_answered(scrape: ScrapeSettings, place: str, answer: Exception) -> Finding:
+    facts = {"answers": False}
+    try:
+        family, address = listening_address(scrape)
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            if os.name == "posix":
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except (OSError, UnicodeError) as exc:
+        if getattr(exc, "errno", None) == errno.EADDRINUSE:
+            return _taken(place, f"something listens there, and does not give the page: {answer}")
+        text = f"{place} cannot be listened on: {getattr(exc, 'strerror', None) or exc}"
+        return Finding("scrape", "problem", text, f"{_HOST}: name an address of this machine", facts)
+    return Finding("scrape", "ok", f"{place} is free; nobody answers there now", facts=facts)
+
+
+def _taken(place: str, how: str) -> Finding:
+    advice = f"{_PORT}: take another port, or a token that fits in {_TOKEN}"
+    return Finding("scrape", "problem", f"{place}: {how}", advice, {"answers": False})
+
+
+def _dropped(page: ScrapedPage) -> Finding:
+    series = page.series(metrics.DROPPED.prometheus_name)
+    lost = {
+        f"{each.labels.get('signal')} {each.labels.get('reason')}": int(each.value) for each in series if each.value
+    }
+    if not lost:
+        return Finding("dropped", "ok", "nothing so far", facts={"dropped": {}})
+    text = "so far " + ", ".join(f"{name}: {number:,}" for name, number in sorted(lost.items()))
+    advice = "export_failed: see Destinations; queue_full: raise OTEL_BSP_MAX_QUEUE_SIZE (logs: OTEL_BLRP_...)"
+    return Finding("dropped", "warning", text, advice, {"dropped": lost})
+
+
+# The folder that workers share
+
+
+def _workers() -> Finding:
+    if os.name != "posix":
+        return Finding("workers", "info", "each answers for itself: this system has no file locks of this kind")
+    root = workers.default_root()
+    if not root.exists():
+        return Finding("workers", "ok", f"{root} is made when several workers start")
+    found = root.lstat()
+    if root.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        text = f"{root} is not a folder that only this user can use: each worker answers for itself"
+        return Finding("workers", "problem", text, "remove it; OTEL_METRICS_EXPORTER=prometheus makes it anew")
+    folders = [folder for folder in root.iterdir() if folder.is_dir()]
+    alive = sum(workers.has_life(folder) for folder in folders)
+    text = f"{root}: {alive} {'group' if alive == 1 else 'groups'} of workers now, {len(folders) - alive} of before"
+    return Finding("workers", "ok", text, facts={"groups": alive, "old_groups": len(folders) - alive})

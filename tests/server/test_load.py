@@ -1,0 +1,26 @@
+"""The short form of ``benchmarks/load.py``: each accepted request is one complete trace, and is counted once."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+if importlib.util.find_spec("langflow") is None:
+    pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from load import measure
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def test_ten_clients_for_some_seconds() -> None:
+    result = measure(seconds=6, clients=10, workers=1)
+
+    assert result["problems"] == {}
+    assert result["flow_spans"] == {status: count for status, count in result["scraped"].items() if count}
+    assert result["with"]["requests"] > 10

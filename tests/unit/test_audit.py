@@ -1,0 +1,126 @@
+"""The line on what leaves a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from langflow_otel.audit import PREFIX, audit_line
+from langflow_otel.settings import Settings
+
+SECRET = "s3cret-t0ken"
+
+
+def line(**env: str) -> str:
+    return audit_line(Settings.from_env(env), env)
+
+
+def pairs(text: str) -> dict[str, str]:
+    found = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', text.removeprefix(PREFIX))
+    return {key: json.loads(value) if value.startswith('"') else value for key, value in found}
+
+
+def test_by_default_nothing_leaves():
+    assert pairs(line()) == {
+        "pid": str(os.getpid()),
+        "service": "langflow",
+        "traces": "none",
+        "metrics": "none",
+        "logs": "none",
+        "content": "off",
+        "error_messages": "none",
+        "redact_pattern": "off",
+        "log_bodies": "allowlist",
+        "log_level": "info",
+        "user_id": "off",
+        "baggage_keys": "none",
+        "instrumentors": "none",
+        "sampling": "all",
+        "keep": "none",
+        "scrape": "none",
+        "trace_file": "none",
+    }
+
+
+def test_destinations_are_told_by_protocol_and_host():
+    found = pairs(
+        line(
+            OTEL_EXPORTER_OTLP_ENDPOINT="https://otel.example.com:4318",
+            OTEL_EXPORTER_OTLP_LOGS_ENDPOINT="[::1]:4317",
+            OTEL_TRACES_EXPORTER="otlp,console",
+            OTEL_METRICS_EXPORTER="otlp,prometheus",
+            LANGFLOW_OTEL_TRACE_FILE="/var/log/spans.jsonl",
+            LANGFLOW_OTEL_SCRAPE_TOKEN_FILE="/token",
+        )
+    )
+
+    assert found["traces"] == "otlp-http:https://otel.example.com:4318,console,file"
+    assert found["metrics"] == "otlp-http:https://otel.example.com:4318,scrape"
+    assert found["logs"] == "otlp-grpc:https://[::1]:4317"
+    assert (found["scrape"], found["scrape_token"], found["scrape_tls"]) == ("localhost:9464", "on", "off")
+    assert found["trace_file"] == "/var/log/spans.jsonl"
+
+
+def test_what_of_users_data_leaves_is_told():
+    found = pairs(
+        line(
+            LANGFLOW_OTEL_ERROR_MESSAGES="full",
+            LANGFLOW_OTEL_LOG_BODIES="all",
+            LANGFLOW_OTEL_USER_ID="true",
+            LANGFLOW_OTEL_BAGGAGE_KEYS="tenant,plan",
+            LANGFLOW_OTEL_INSTRUMENTORS="langchain",
+        )
+    )
+
+    assert (found["error_messages"], found["log_bodies"], found["user_id"]) == ("full", "all", "on")
+    assert (found["baggage_keys"], found["instrumentors"]) == ("tenant,plan", "langchain")
+
+
+@pytest.mark.parametrize(
+    ("spans", "events", "told"),
+    [(True, False, "spans"), ("all", ("inputs",), "spans,events"), (None, True, "events"), ("none", (), "off")],
+)
+def test_content_is_told_as_soon_as_the_settings_have_it(spans, events, told: str):
+    @dataclass(frozen=True)
+    class Later(Settings):
+        content_on_spans: object = None
+        content_in_events: object = None
+
+    assert pairs(audit_line(Later(content_on_spans=spans, content_in_events=events), {}))["content"] == told
+
+
+@pytest.mark.parametrize(
+    ("env", "sampling", "keep"),
+    [
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, "all", "none"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}, "traceidratio:0.1", "none"),
+        ({"LANGFLOW_OTEL_SAMPLING": "shop=1,*=0.1", "LANGFLOW_OTEL_KEEP": "slow:5s"}, "shop=1,*=0.1", "slow:5s"),
+        ({"LANGFLOW_OTEL_SAMPLING": "*=0.1"}, "*=0.1", "errors"),
+    ],
+)
+def test_sampling(env: dict[str, str], sampling: str, keep: str):
+    found = pairs(line(**env))
+
+    assert (found["sampling"], found["keep"]) == (sampling, keep)
+
+
+def test_it_holds_no_credentials_and_is_one_line():
+    told = line(
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"https://user:{SECRET}@otel.example.com/{SECRET}?k={SECRET}",
+        OTEL_EXPORTER_OTLP_HEADERS=f"authorization={SECRET}",
+        OTEL_SERVICE_NAME='a "b"\ntraces=none',
+    )
+
+    assert SECRET not in told
+    assert "\n" not in told
+    assert pairs(told)["service"] == 'a "b"\ntraces=none'
+    assert pairs(told)["traces"] == "otlp-http:https://otel.example.com"
+
+
+@pytest.mark.parametrize("env", [{"OTEL_SDK_DISABLED": "true"}, {"LANGFLOW_OTEL_ENABLED": "false"}])
+def test_what_is_off_is_told_as_off(env: dict[str, str]):
+    assert line(OTEL_EXPORTER_OTLP_ENDPOINT="http://x", **env).endswith(" service=langflow telemetry=off")

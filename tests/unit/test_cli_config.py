@@ -1,0 +1,249 @@
+"""``langflow-otel config``, and what of a setting may be shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from langflow_otel.cli import config
+from langflow_otel.cli.config_standard import standard_problems, standard_variables
+from langflow_otel.cli.main import app
+from langflow_otel.masking import Secrets, masked_headers, shown_problem, shown_value, without_credentials
+from langflow_otel.settings import Settings
+from langflow_otel.variables import VARIABLES
+
+SECRET = "s3cret-t0ken"
+
+
+@pytest.fixture
+def env(monkeypatch) -> Callable[..., None]:
+    def set_all(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+def run(*arguments: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, ["config", *arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def settings_in(text: str) -> dict[str, dict[str, Any]]:
+    """The YAML that is written, read as far as it goes: each scalar is one of JSON."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in text.splitlines():
+        key, _, value = line.strip().partition(": ")
+        if line.startswith("  "):
+            found[list(found)[-1]][key] = json.loads(value)
+        else:
+            found[line.removesuffix(":")] = {}
+    return found
+
+
+def test_every_variable_is_there_with_value_source_and_meaning(env):
+    env(LANGFLOW_OTEL_DETAIL="flow", OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="3")
+    found = settings_in(run("--format", "yaml").stdout)
+    table = run().stdout
+
+    assert list(found) == [each.name for each in (*VARIABLES, *standard_variables(os.environ))]
+    assert found["LANGFLOW_OTEL_DETAIL"] == {"value": "flow", "source": "environment"}
+    assert found["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"] == {"value": "3", "source": "environment"}
+    assert found["OTEL_BSP_MAX_QUEUE_SIZE"] == {"value": "2048", "source": "default"}
+    assert found["OTEL_EXPORTER_OTLP_ENDPOINT"] == {"value": None, "source": "not set"}
+    assert set(found) <= set(table.split())
+    assert "how fine the trace is" in table
+    assert re.search(r"LANGFLOW_OTEL_DETAIL +flow +environment", table)
+    assert re.search(r"OTEL_BSP_MAX_QUEUE_SIZE +2048 +default", table)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 160])
+def test_a_terminal_is_never_overrun(env, monkeypatch, width: int):
+    env(OTEL_EXPORTER_OTLP_ENDPOINT="http://collector.observability.svc.cluster.example.com:4318/with/a/long/path")
+    monkeypatch.setattr(config, "make_console", lambda: console)
+    from rich.console import Console
+
+    console = Console(width=width, highlight=False, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    config.config(config.Format.TABLE, check=False)
+
+    lines = console.export_text().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert "".join(lines).replace(" ", "").count("/with/a/long/path") == 1
+
+
+@pytest.mark.parametrize("output", ["table", "env", "yaml"])
+def test_secrets_are_masked(env, output: str):
+    env(
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"https://user:{SECRET}@x.example.com:4318/p?api_key={SECRET}#{SECRET}",
+        OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=f"htp://user:{SECRET}@x",
+        OTEL_EXPORTER_OTLP_HEADERS=f"authorization=Bearer%20{SECRET},x-tenant=t",
+        OTEL_EXPORTER_OTLP_TRACES_HEADERS=f"Authorization: {SECRET}",
+        OTEL_RESOURCE_ATTRIBUTES=f"team=a,vendor.api_key={SECRET}",
+    )
+    result = run("--format", output)
+
+    assert SECRET not in result.stdout + result.stderr
+    if output != "table":  # which breaks long lines
+        assert "authorization=***,x-tenant=***" in result.stdout
+        assert "team=a,vendor.api_key=***" in result.stdout
+        assert "https://***@x.example.com:4318/p?api_key=***" in result.stdout
+
+
+def test_for_a_shell(env, tmp_path):
+    """What is sourced again gives the same settings; what is masked or wrong stays a comment."""
+    env(
+        OTEL_SERVICE_NAME='bob\'s "shop" $(touch x) `y`\nexport LANGFLOW_OTEL_DETAIL=flow',
+        LANGFLOW_OTEL_MAX_FLOWS="7",
+        LANGFLOW_OTEL_WINDOW="never; touch x",
+        OTEL_EXPORTER_OTLP_HEADERS="a=b\ntouch x",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://u:p@h/\ntouch x",
+    )
+    text = run("--format", "env").stdout
+    (tmp_path / "settings.sh").write_text(text)
+    dump = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    clean = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        ["/bin/sh", "-c", f". ./settings.sh && {dump}"], cwd=tmp_path, env=clean, capture_output=True, text=True
+    )
+
+    sourced = {name: value for name, value in json.loads(done.stdout).items() if "OTEL" in name}
+    assert done.stderr == ""
+    assert sourced == {"OTEL_SERVICE_NAME": os.environ["OTEL_SERVICE_NAME"], "LANGFLOW_OTEL_MAX_FLOWS": "7"}
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.sh"]
+    assert "# LANGFLOW_OTEL_DETAIL=component  # default" in text.splitlines()
+    assert "# LANGFLOW_OTEL_WINDOW is not accepted as it is; in force: 60" in text.splitlines()
+
+
+@given(st.text())
+def test_any_text_is_a_scalar_of_yaml(text: str):
+    scalar = config._yaml(text)
+
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]", scalar)
+    assert json.loads(scalar) == text
+
+
+def test_a_value_that_is_no_text_costs_no_traceback(env):
+    env(OTEL_SERVICE_NAME="\udcff")
+    for output in ("table", "env", "yaml"):
+        assert "OTEL_SERVICE_NAME" in run("--format", output).stdout
+
+
+def test_check_is_one_line_if_nothing_is_wrong(env):
+    assert run("--check").stdout == "0 variables set, nothing wrong\n"
+    env(LANGFLOW_OTEL_DETAIL="flow")
+    result = run("--check")
+
+    assert (result.stdout, result.stderr) == ("1 variable set, nothing wrong\n", "")
+
+
+def test_check_says_what_is_wrong_and_fails(env):
+    env(
+        LANGFLOW_OTEL_WINDOW="0",
+        LANGFLOW_OTEL_DETIAL="flow",
+        OTEL_EXPORTER_OTLP_ENDPIONT="http://x",
+        OTEL_EXPORTER_OTLP_COMPRESSION="zip",
+    )
+    result = run("--check", code=1)
+
+    assert result.stdout == ""
+    assert [line.split()[0] for line in result.stderr.splitlines()] == [
+        "LANGFLOW_OTEL_WINDOW='0'",
+        "LANGFLOW_OTEL_DETIAL",
+        "OTEL_EXPORTER_OTLP_COMPRESSION='zip'",
+        "OTEL_EXPORTER_OTLP_ENDPIONT",
+    ]
+    assert run().exit_code == 0
+    assert settings_in(run("--format", "yaml").stdout)["LANGFLOW_OTEL_WINDOW"]["source"] == "not accepted"
+
+
+def test_there_is_no_such_format():
+    result = run("--format", "xml", code=2)
+
+    assert "there is table, env and yaml" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "wrong"),
+    [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2.5", "10000"),
+        ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "GZIP", "zstd"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio", "sometimes"),
+        ("OTEL_PROPAGATORS", "baggage,tracecontext", "carrier-pigeon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1", "-1"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "0", "many"),
+    ],
+)
+def test_what_the_sdk_reads_itself_is_checked_too(name: str, good: str, wrong: str):
+    assert standard_problems({name: good}) == []
+    (problem,) = standard_problems({name: wrong})
+    assert problem.startswith(f"{name}={wrong!r} is not accepted; use ")
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "OTEL_EXPORTER_ZIPKIN_ENDPOINT"])
+def test_other_standard_variables_are_no_typing_errors(name: str):
+    assert standard_problems({name: "x"}) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://localhost:4318", "http://localhost:4318"),
+        ("https://u:p@h:1/a", "https://***@h:1/a"),
+        ("https://u:p/w@h", "https://***@h"),
+        ("u:p@h:4317", "***@h:4317"),
+        ("h:4317", "h:4317"),
+        ("https://h/p?key=k&b=&c#f", "https://h/p?key=***&b=***&c=***"),
+        ("https://[::1]:4318/x", "https://[::1]:4318/x"),
+        ("", ""),
+    ],
+)
+def test_an_address_without_credentials(address: str, shown: str):
+    assert without_credentials(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a=b", "a=***"),
+        ("a=b, x-y = c=d ,", "a=***,x-y=***"),
+        (SECRET, "***"),
+        (f"{SECRET}=", "***"),
+        (f"{SECRET}==", "***"),
+        (f"Authorization: Bearer {SECRET}=x", "***"),
+        ("", ""),
+    ],
+)
+def test_headers_show_their_names_alone(text: str, shown: str):
+    assert masked_headers(text) == shown
+
+
+def test_a_problem_does_not_quote_a_password():
+    long = f"http://u:{'p' * 60}{SECRET}@h.example.com:port"
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": long, "LANGFLOW_OTEL_WINDOW": "x"}
+    shown = [shown_problem(problem, env) for problem in Settings.from_env(env).problems]
+
+    assert shown[0].startswith("LANGFLOW_OTEL_WINDOW='x' is not accepted; ")
+    assert shown[1].startswith("OTEL_EXPORTER_OTLP_ENDPOINT='http://***@h.example.com:port' is not accepted; use host")
+    assert "pppp" not in "".join(shown)
+    assert shown_value("OTEL_SERVICE_NAME", "a=b@c?d") == "a=b@c?d"
+
+
+def test_what_others_write_is_freed_of_credentials():
+    env = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20abc%2Fdef,x=on",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://user:p%40ssw@h?key=k3y-k3y",
+    }
+    told = "no Bearer abc/def here, nor abc/def or abc%2Fdef, nor p@ssw nor p%40ssw nor k3y-k3y; on and off stay"
+
+    assert Secrets(env).hide(told) == "no *** here, nor *** or ***, nor *** nor *** nor ***; on and off stay"
