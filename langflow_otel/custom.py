@@ -36,11 +36,13 @@ def traced(function: F, /) -> F: ...
 
 @overload
 def traced(
-    name: str | None = None, /, *, attributes: Mapping[str, AttributeValue] | None = None
+    name: str | None = None, /, *, attributes: Mapping[str, AttributeValue] | None = None, content: bool = True
 ) -> Callable[[F], F]: ...
 
 
-def traced(function_or_name: Any = None, /, *, attributes: Mapping[str, AttributeValue] | None = None) -> Any:
+def traced(
+    function_or_name: Any = None, /, *, attributes: Mapping[str, AttributeValue] | None = None, content: bool = True
+) -> Any:
     """Decorator: each call of the function is a span under whatever is running.
 
     Works on functions and methods (also under or over ``staticmethod`` and ``classmethod``), sync and
@@ -51,6 +53,8 @@ def traced(function_or_name: Any = None, /, *, attributes: Mapping[str, Attribut
     Args:
         function_or_name: The span's name; default: the function's qualified name.
         attributes: Set on every span of this function.
+        content: False on an output method of a component: neither inputs nor outputs of that component leave, whatever
+            is set. All methods of a class have it with ``langflow_otel_content = False`` in its body.
 
     Example::
 
@@ -61,23 +65,28 @@ def traced(function_or_name: Any = None, /, *, attributes: Mapping[str, Attribut
         async def rank(rows: list[str]) -> list[str]: ...
     """
     if function_or_name is None or isinstance(function_or_name, str):
-        return functools.partial(_decorate, name=function_or_name, attributes=attributes)
-    return _decorate(function_or_name, None, attributes)
+        return functools.partial(_decorate, name=function_or_name, attributes=attributes, content=content)
+    return _decorate(function_or_name, None, attributes, content)
 
 
-def _decorate(function: Any, name: str | None, attributes: Mapping[str, AttributeValue] | None) -> Any:
+def _decorate(function: Any, name: str | None, attributes: Mapping[str, AttributeValue] | None, content: bool) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(_decorate(function.__func__, name, attributes))
+        return type(function)(_decorate(function.__func__, name, attributes, content))
     if not callable(function) or inspect.isclass(function):
         raise TypeError(f"traced() is for functions and methods, not for a {type(function).__name__}")
     span_name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
+    call = _wrapper_for(function)(function, span_name, attributes)
+    if not content:
+        call.langflow_otel_content = False
+    return call
+
+
+def _wrapper_for(function: Any) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(function):
-        return _traced_async_generator(function, span_name, attributes)
+        return _traced_async_generator
     if inspect.iscoroutinefunction(function):
-        return _traced_coroutine(function, span_name, attributes)
-    if inspect.isgeneratorfunction(function):
-        return _traced_generator(function, span_name, attributes)
-    return _traced_function(function, span_name, attributes)
+        return _traced_coroutine
+    return _traced_generator if inspect.isgeneratorfunction(function) else _traced_function
 
 
 def _traced_function(function: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Collection
 from typing import Any
@@ -51,6 +52,8 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
             the global SDK provider. A scrape endpoint is opened beside it if OTEL_METRICS_EXPORTER asks for one.
         logger_provider: Makes the log records; default: one built from the OTEL_* variables.
         settings: A :class:`~langflow_otel.settings.Settings` instead of the environment.
+        redact: Gets each text of content, of a message of an exception, or of a log line that is about to leave,
+            without its secrets, and returns what may leave of it. If it fails, nothing of it leaves.
         deferred: Wrap LangFlow now, and make exporters when the first flow runs or the server starts: for a
             process that may yet fork its workers. Needs a destination in the settings.
 
@@ -103,6 +106,8 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
 
     def _turn_on(self, *, deferred: bool = False, **kwargs: Any) -> None:
         settings: Settings = kwargs.get("settings") or Settings.from_env()
+        if kwargs.get("redact") is not None:
+            settings = dataclasses.replace(settings, redact_hook=kwargs["redact"])
         settings.log_problems()
         if settings.sdk_disabled or settings.enabled == "false":
             return

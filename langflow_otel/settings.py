@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from langflow_otel.otlp_target import OtlpTarget, otlp_target
-from langflow_otel.variables import VARIABLES, Variable, problem_with
+from langflow_otel.variables import CAPTURE, VARIABLES, Variable, problem_with
 
 logger = logging.getLogger("langflow_otel")
 
@@ -49,8 +49,13 @@ class Settings:
     enabled: Enabled = "auto"
     detail: Detail = "component"
     error_messages: ErrorMessages = "none"
+    content_on_spans: bool = False
+    content_in_events: bool = False
+    content_deny: tuple[str, ...] = ()
+    content_length: int = 8192
     redact: str | None = None
     redact_ips: bool = False
+    redact_hook: Callable[[str], str] | None = None
     openinference: bool = False
     user_id: bool = False
     console: bool = False
@@ -98,6 +103,17 @@ class Settings:
         return self.logs_otlp is not None or self.logs_console
 
     @property
+    def captures_content(self) -> bool:
+        """True if prompts, answers, inputs and outputs may leave."""
+        return self.content_on_spans or self.content_in_events
+
+    @property
+    def redacts(self) -> bool:
+        """True if secrets are taken out of whatever text may leave, log lines among it."""
+        asked = self.redact is not None or self.redact_ips or self.redact_hook is not None
+        return asked or self.error_messages == "redacted" or self.captures_content
+
+    @property
     def keeps_runs(self) -> bool:
         """True if runs that are not sampled may be kept."""
         return self.keep_errors or self.keep_slow_s is not None
@@ -126,6 +142,10 @@ class Settings:
             enabled=value["LANGFLOW_OTEL_ENABLED"],
             detail=value["LANGFLOW_OTEL_DETAIL"],
             error_messages=value["LANGFLOW_OTEL_ERROR_MESSAGES"],
+            content_on_spans="SPAN" in value[CAPTURE],
+            content_in_events="EVENT" in value[CAPTURE],
+            content_deny=value["LANGFLOW_OTEL_CONTENT_DENY"],
+            content_length=value["LANGFLOW_OTEL_CONTENT_LENGTH"],
             redact=value["LANGFLOW_OTEL_REDACT"],
             redact_ips=value["LANGFLOW_OTEL_REDACT_IPS"],
             openinference="openinference" in value["LANGFLOW_OTEL_SEMCONV"],

@@ -112,6 +112,19 @@ def _ratios(text: str) -> tuple[tuple[str, float], ...]:
     return tuple(rules)
 
 
+CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+def _capture(text: str) -> str:
+    """One of the convention's modes; ``true`` and ``false`` are its older values."""
+    mode = {"TRUE": "SPAN_ONLY", "FALSE": "NO_CONTENT"}.get(text.strip().upper(), text.strip().upper())
+    if mode not in ("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"):
+        raise ValueError(text)
+    if mode != "NO_CONTENT" and importlib.util.find_spec("re2") is None:
+        raise ValueError(text)
+    return mode
+
+
 def _error_messages(text: str) -> str:
     policy = _one_of("none", "redacted", "full")(text)
     if policy == "redacted" and importlib.util.find_spec("re2") is None:
@@ -240,6 +253,28 @@ VARIABLES: Final = (
         "exception messages on spans and logs, causes' too; they often quote the prompt, so only types, frames and an "
         "HTTP status leave by default; `redacted` without keys, tokens, passwords, addresses, phone and card numbers",
         _error_messages,
+    ),
+    Variable(
+        CAPTURE,
+        "NO_CONTENT",
+        "NO_CONTENT, and with langflow-otel[redact] SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT",
+        "prompts, answers, inputs and outputs of components, arguments and results of tools: whether they leave, and "
+        "as attributes of spans, as log records, or both; never a secret input",
+        _capture,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_CONTENT_DENY",
+        "none",
+        "none, or a list of component types, component ids, tools and fields",
+        "whose content never leaves",
+        _names,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_CONTENT_LENGTH",
+        "8192",
+        "100 to 1000000",
+        "characters of one value; what is longer is cut, and marked. A span carries four times as much",
+        _number(int, 100, 1_000_000),
     ),
     Variable(
         "LANGFLOW_OTEL_REDACT",

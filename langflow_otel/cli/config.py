@@ -22,7 +22,7 @@ from langflow_otel.masking import shown_problem, shown_value
 from langflow_otel.settings import Settings
 from langflow_otel.variables import VARIABLES, Variable
 
-_COLUMNS_FROM = 110
+_COLUMNS_FROM = 140
 """Narrower terminals have the meaning on a line of its own."""
 
 

@@ -2,7 +2,7 @@
 
 Spans of instrumentation libraries keep what is known to be harmless; whatever else is a text is taken off, for
 a new release may call its prompts by a new name. Spans of a user's own tracer lose what is known to be content.
-Our own spans are made without content and pass as they are.
+Where content may leave, it passes the gate that our own passes. Our own spans have passed it, and stay as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from opentelemetry.trace import Link, Status
 
 from langflow_otel.export import content_names
 from langflow_otel.recording import semconv
+from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.plain import is_secret_name
 from langflow_otel.recording.privacy import redactor
 from langflow_otel.settings import Settings
 
@@ -41,6 +43,7 @@ class ContentFilter(SpanExporter):
     def __init__(self, exporter: SpanExporter, settings: Settings | None = None) -> None:
         self._exporter = exporter
         self._settings = settings or Settings()
+        self._gate = ContentGate(self._settings) if self._settings.captures_content else None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         harmless = []
@@ -64,10 +67,13 @@ class ContentFilter(SpanExporter):
         return _HarmlessSpan(
             span,
             attributes=self._attributes(span.attributes, strict),
-            events=[self._event(event, strict) for event in span.events if _event_passes(event.name, strict)],
+            events=[self._event(event, strict) for event in span.events if self._passes(event.name, strict)],
             links=[Link(link.context, self._attributes(link.attributes, strict)) for link in span.links],
             status=Status(span.status.status_code, self._message(span.status.description)),
         )
+
+    def _passes(self, event_name: str, strict: bool) -> bool:
+        return (self._gate is not None and self._gate.on_spans) or _event_passes(event_name, strict)
 
     def _event(self, event: Event, strict: bool) -> Event:
         return Event(event.name, self._attributes(event.attributes, strict), event.timestamp)
@@ -83,7 +89,16 @@ class ContentFilter(SpanExporter):
                     kept[name] = message
             elif (_is_number(value) or name in content_names.SAFE) if strict else not _is_content(name):
                 kept[name] = value
+            elif self._gate is not None and self._gate.on_spans and not is_secret_name(name):
+                kept |= self._content(name, value)
         return kept
+
+    def _content(self, name: str, value: Any) -> dict[str, Any]:
+        """As far as the gate lets it pass; a list of texts becomes one text."""
+        if self._gate is None or self._gate.denies(name) or not isinstance(value, (str, list, tuple)):
+            return {}
+        text = self._gate.text(value if isinstance(value, str) else list(value), self._gate.longest)
+        return {} if text is None else {name: text}
 
     def _message(self, text: Any) -> Any:
         """As far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it pass; None if it does not."""

@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from langflow_otel.hooks import flow as flow_hooks
+from langflow_otel.hooks.content import add_output, component_content, pass_on
 from langflow_otel.hooks.identity import component_info, loop_index, output_names, own_run
 from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
 from langflow_otel.hooks.usage import ModelCall
+from langflow_otel.recording import semconv
+from langflow_otel.recording.content import SpanContent
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
@@ -24,6 +27,7 @@ _FAIL = Guard("component.fail")
 _FINISH = Guard("component.finish")
 _ENTER = Guard("component.enter")
 _SKIP = Guard("component.skip")
+_CONTENT = Guard("content.take")
 
 _USES_A_MODEL = frozenset({"llm", "agent", "embedding"})
 
@@ -89,9 +93,19 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
             outcome = CACHED
         if run.span is not None:
             run.produced(output_names(vertex))
+            if run.content is not None:
+                _leave_content(run, run.content)
         _add_model(run)
     finally:
         run.finish(outcome)
+
+
+def _leave_content(run: ComponentRun, content: SpanContent) -> None:
+    with _CONTENT:
+        flow = run.flow
+        if flow is not None and flow.span is not None and run.info.kind in ("input", "output"):
+            pass_on(content, run.info.kind, flow)
+        content.emit({semconv.COMPONENT_ID: run.info.component_id, semconv.COMPONENT_TYPE: run.info.component_type})
 
 
 def _is_from_cache(vertex: Any) -> bool:
@@ -110,7 +124,7 @@ async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: An
     with _ENTER:
         run = own_run(component)
         if run is not None:
-            output_run = _enter(run, component, args[0] if args else kwargs["output"])
+            output_run = _enter(run, component, _output_of(args, kwargs))
     if run is None or not run.observed:
         return await wrapped(*args, **kwargs)
     try:
@@ -123,20 +137,32 @@ async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: An
     with _FINISH:
         if output_run is not None:
             output_run.finish(OK)
+        if run.content is not None:
+            with _CONTENT:
+                add_output(run.content, run.info, _output_of(args, kwargs).name, result)
         hand_over(run, result)
     return result
 
 
 def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     """The component's class is known now. Returns a run for the output if the detail asks for one."""
-    run.entered = True
+    was_entered, run.entered = run.entered, True
     if not run.class_known:
         run.class_known = True
         run.describe(replace(run.info, kind=component_kind(component._vertex, component)))
     if run.info.kind in _USES_A_MODEL and run.model_component is None:
         run.model_component = ModelCall(component)
     recorder = active_recorder()
-    return recorder.start_output(output.name, run) if recorder is not None else None
+    if recorder is None:
+        return None
+    if recorder.content is not None and run.span is not None and not was_entered:
+        with _CONTENT:
+            run.content = component_content(recorder.content, run.info, component)
+    return recorder.start_output(output.name, run)
+
+
+def _output_of(args: Any, kwargs: Any) -> Any:
+    return args[0] if args else kwargs["output"]
 
 
 async def send_error(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from langflow_otel.hooks.content import text_or_value, tool_content
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
@@ -21,13 +22,14 @@ Call = Callable[..., Any]
 _START = Guard("tool.start")
 _END = Guard("tool.end")
 _NOTE = Guard("tool.note")
+_CONTENT = Guard("content.take")
 
 
 async def arun(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
     """``BaseTool.arun``."""
     run: ToolRun | None = None
     with _START:
-        run = _start(tool, kwargs)
+        run = _start(tool, args, kwargs)
     if run is None:
         return await wrapped(*args, **kwargs)
     try:
@@ -45,7 +47,7 @@ def run(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
     """``BaseTool.run``."""
     run: ToolRun | None = None
     with _START:
-        run = _start(tool, kwargs)
+        run = _start(tool, args, kwargs)
     if run is None:
         return wrapped(*args, **kwargs)
     try:
@@ -59,7 +61,7 @@ def run(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
     return result
 
 
-def _start(tool: Any, kwargs: dict[str, Any]) -> ToolRun | None:
+def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
     recorder = active_recorder()
     within = current_run()
     if recorder is None or within is None:
@@ -70,11 +72,20 @@ def _start(tool: Any, kwargs: dict[str, Any]) -> ToolRun | None:
         call_id=kwargs.get("tool_call_id"),
         component_id=str(source) if source else None,
     )
-    return recorder.start_tool(info, within)
+    run = recorder.start_tool(info, within)
+    if recorder.content is not None and run.span is not None:
+        with _CONTENT:
+            owner = None if within.component is None else within.component.info
+            run.content = tool_content(recorder.content, tool, owner, args[0] if args else kwargs.get("tool_input"))
+    return run
 
 
 def _outcome_of_result(run: ToolRun, result: Any) -> Outcome:
     """LangChain turns a tool's error into text (``handle_tool_error``) and may mark the message so."""
+    if run.content is not None:
+        with _CONTENT:
+            run.content.add(semconv.GEN_AI_TOOL_CALL_RESULT, text_or_value(result))
+            run.content.emit({semconv.GEN_AI_TOOL_NAME: run.name})
     if run.failure is not None:
         return run.failure
     return Outcome("error") if getattr(result, "status", None) == "error" else OK

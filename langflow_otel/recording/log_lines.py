@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from langflow_otel.recording import semconv
-from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
+from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redactor
 from langflow_otel.settings import Settings
 
 Value = str | bool | int | float
@@ -98,8 +98,8 @@ def log_line(
         settings: Says whether texts and messages may leave.
     """
     if settings.log_bodies or event.get(EXPORT_BODY) is True:
-        body = _text(str(event.get("event", "")))
-        attributes = _all(event)
+        body = _redacted(_text(str(event.get("event", ""))), settings)
+        attributes = {key: _redacted(value, settings) for key, value in _all(event).items()}
     else:
         body = WITHHELD
         attributes = {key: _sendable(event[key]) for key in SKELETON if isinstance(event.get(key), Value)}
@@ -129,6 +129,13 @@ def _sendable(value: Value) -> Value:
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
         return str(value)
     return value
+
+
+def _redacted(value: Any, settings: Settings) -> Any:
+    if not settings.redacts or not isinstance(value, str):
+        return value
+    safe = redactor(settings).redact(value)
+    return WITHHELD if safe is None else safe
 
 
 def _text(text: str) -> str:

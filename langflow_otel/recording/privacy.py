@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from langflow_otel.settings import Settings
@@ -71,14 +71,14 @@ def http_status_of(exc: BaseException) -> int | None:
 
 def redactor(settings: Settings) -> Redactor:
     """The one of these settings, made when it is first needed."""
-    return _redactor(settings.redact, settings.redact_ips)
+    return _redactor(settings.redact, settings.redact_ips, settings.redact_hook)
 
 
 @functools.lru_cache(maxsize=8)
-def _redactor(pattern: str | None, ips: bool) -> Redactor:
+def _redactor(pattern: str | None, ips: bool, hook: Callable[[str], str] | None) -> Redactor:
     from langflow_otel.redaction.redactor import Redactor
 
-    return Redactor(pattern, ips=ips)
+    return Redactor(pattern, ips=ips, hook=hook)
 
 
 def _with_causes(exc: BaseException) -> Iterator[BaseException]:

@@ -18,6 +18,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import semconv, spans
+from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.parents import parent_and_links
@@ -52,6 +53,7 @@ class Recorder:
         memory: Watches the process's memory during runs.
 
     Attributes:
+        content: Decides what content may leave; None if none may.
         on_stop: Called when the server stops, with the seconds that there are to send the rest.
         on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
     """
@@ -71,6 +73,7 @@ class Recorder:
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
         self._outputs_on = settings.detail == "output"
+        self.content = ContentGate(settings) if settings.captures_content else None
         self.use_tracer_provider(provider)
 
     def use_tracer_provider(self, provider: TracerProvider | None, *, decides: bool = False) -> None:
@@ -198,11 +201,11 @@ class Recorder:
     def start_tool(self, info: ToolInfo, within: Run) -> ToolRun:
         context = otel_context.get_current()
         if not self._components_on or self._is_untraced(within.flow) or _suppressed(context):
-            run = ToolRun(None, context, within.flow, self.settings)
+            run = ToolRun(None, context, within.flow, self.settings, info.name)
         else:
             attributes = spans.tool_attributes(info, self.settings)
             span = self.make_span(spans.tool_name(info), context, attributes, within)
-            run = ToolRun(span, trace.set_span_in_context(span, context), within.flow, self.settings)
+            run = ToolRun(span, trace.set_span_in_context(span, context), within.flow, self.settings, info.name)
         run.component = within.component
         run.enter()
         return run

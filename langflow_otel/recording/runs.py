@@ -26,6 +26,7 @@ from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
+    from langflow_otel.recording.content import SpanContent
     from langflow_otel.recording.held import HeldTrace
     from langflow_otel.recording.instruments import Recording
     from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
@@ -40,6 +41,7 @@ _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 _UNREAD_STREAMS = Guard("stream.end_with_flow")
 _MEASURE = Guard("metrics.record")
 _STOP = Guard("stop")
+_CONTENT = Guard("content.leave")
 
 
 def current_run() -> Run | None:
@@ -88,6 +90,7 @@ class Run:
     Attributes:
         flow: The flow run that this belongs to; None for a component that is built without a flow.
         component: The component run that this belongs to, itself included; None above components.
+        content: Inputs and outputs that may leave with the span; None for none.
         loop_index: The iteration of the innermost enclosing loop, or None.
         context: The OpenTelemetry context in which this run's own code belongs.
     """
@@ -100,6 +103,7 @@ class Run:
         "_run_token",
         "_settings",
         "component",
+        "content",
         "context",
         "flow",
         "loop_index",
@@ -112,6 +116,7 @@ class Run:
         self.flow = flow
         self.component: ComponentRun | None = None
         self.loop_index: int | None = None
+        self.content: SpanContent | None = None
         self._settings = settings
         self._attributes: Attributes = {}
         self._ended = False
@@ -163,6 +168,9 @@ class Run:
         _open_runs.discard(self)
         try:
             self._attributes[semconv.STATUS] = outcome.status
+            if self.content is not None:
+                with _CONTENT:
+                    self._attributes.update(self.content.for_span())
             if outcome.status == "error":
                 self._attributes[semconv.ERROR_TYPE] = spans.error_type_of(outcome)
                 spans.mark_error(span, outcome, self._settings)
@@ -453,10 +461,13 @@ class LoopIteration(Run):
 
 
 class ToolRun(Run):
-    """One tool call. ``failure`` is set where the host turns the tool's error into text."""
+    """One tool call, of the tool of this name. ``failure`` is set where the host turns the tool's error into text."""
 
-    __slots__ = ("failure",)
+    __slots__ = ("failure", "name")
 
-    def __init__(self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings) -> None:
+    def __init__(
+        self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings, name: str
+    ) -> None:
         super().__init__(span, context, flow, settings)
+        self.name = name
         self.failure: Outcome | None = None

@@ -53,7 +53,7 @@ def settings_in(text: str) -> dict[str, dict[str, Any]]:
 
 
 def test_every_variable_is_there_with_value_source_and_meaning(env):
-    env(LANGFLOW_OTEL_DETAIL="flow", OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="3")
+    env(LANGFLOW_OTEL_DETAIL="flow", OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="3", COLUMNS="160")
     found = settings_in(run("--format", "yaml").stdout)
     table = run().stdout
 

@@ -177,6 +177,35 @@ def test_urls_lose_query_and_user(scope: str, url: str, sent: str):
     assert filtered(span).attributes == {"url.full": sent, "http.url": sent}
 
 
+def test_where_content_may_leave_it_passes_the_gate():
+    key = "AK" + "IA" + "IOSFODNN7EXAMPLE"
+    given = {
+        "gen_ai.prompt": f"with {key}",
+        "llm.input_messages": ["a", "b"],
+        "llm.headers": f"Authorization {CANARY}",
+        "http.request.header.authorization": CANARY,
+        "input.value": "denied",
+        "llm.token_count.prompt": 3,
+    }
+    settings = Settings(content_on_spans=True, content_deny=("input.value",))
+    keeps = Keeps()
+    ContentFilter(keeps, settings).export([make("openinference.x", given)])
+
+    assert keeps.spans[0].attributes == {
+        "gen_ai.prompt": "with [redacted:aws_key]",
+        "llm.input_messages": '["a", "b"]',
+        "llm.token_count.prompt": 3,
+    }
+    assert keeps.spans[0].events[0].attributes == {"content": CANARY}
+
+
+def test_where_content_leaves_in_events_only_spans_have_none():
+    keeps = Keeps()
+    ContentFilter(keeps, Settings(content_in_events=True)).export([make("openinference.x", {"gen_ai.prompt": "x"})])
+
+    assert keeps.spans[0].attributes == {}
+
+
 def test_a_scope_becomes_a_librarys_when_it_is_loaded():
     scope = "a.scope.that.nobody.knows"
     span = make(scope, {"note": "x"})

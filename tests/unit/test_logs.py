@@ -100,6 +100,17 @@ def test_langflows_own_mark_lets_a_text_leave():
     assert made({"event": "started", "_otel_export_body": "yes"}).body == WITHHELD
 
 
+def test_texts_pass_the_redaction_that_is_asked_for():
+    key = "AK" + "IA" + "IOSFODNN7EXAMPLE"
+    event = {"event": f"using {key}", "url": f"http://x/?k={key}"}
+
+    assert made(event, log_bodies=True).body == f"using {key}"
+    redacted = made(event, log_bodies=True, error_messages="redacted")
+    assert redacted.body == "using [redacted:aws_key]"
+    assert key not in str(redacted.attributes)
+    assert made(event, log_bodies=True, redact_hook=lambda text: text.upper()).body == "USING [REDACTED:AWS_KEY]"
+
+
 @pytest.mark.parametrize("policy", ["none", "full"])
 def test_an_exception_is_its_class_and_frames(policy):
     try:

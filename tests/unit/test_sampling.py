@@ -221,7 +221,8 @@ class TestKeeping:
 
         for kept, sampled in zip(*found, strict=True):
             assert kept.name == sampled.name
-            assert {**kept.attributes, "langflow.kept": ""} == {**sampled.attributes, "langflow.kept": ""}
+            its_own = {"langflow.kept": "", "langflow.flow.process.memory.peak": 0}
+            assert {**kept.attributes, **its_own} == {**sampled.attributes, **its_own}
             assert [(event.name, event.attributes) for event in kept.events] == [
                 (event.name, event.attributes) for event in sampled.events
             ]
@@ -230,6 +231,23 @@ class TestKeeping:
             assert kept.instrumentation_scope == sampled.instrumentation_scope
             assert 0 <= kept.end_time - kept.start_time < 1e9
             assert kept.context.trace_flags.sampled
+
+    def test_the_standard_limits_hold(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3")
+        monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5")
+        monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "1")
+        with capture_telemetry(settings=settings(*NEVER), strict=False) as telemetry:  # the SDK warns of each
+            flow = start()
+            component = recorder().start_component(PARSER, flow)
+            for attempt in range(3):
+                component.retried(attempt, 0.5, None)
+            component.finish()
+            flow.finish(FAILED)
+
+        for span in telemetry.sdk_spans:
+            assert len(span.attributes or {}) == 3
+            assert all(len(value) <= 5 for value in (span.attributes or {}).values() if isinstance(value, str))
+            assert len(span.events) == 1
 
     def test_ids_are_those_that_went_out(self):
         """Callers, called services and log lines have named them while the run went on."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import RESERVED_BY_LANGFLOW, ScrapeSettings, Settings
-from langflow_otel.variables import VARIABLES
+from langflow_otel.variables import CAPTURE, VARIABLES
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -21,6 +21,8 @@ PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 INSECURE = "OTEL_EXPORTER_OTLP_INSECURE"
 TRACES_INSECURE = "OTEL_EXPORTER_OTLP_TRACES_INSECURE"
+SAMPLING, KEEP = "LANGFLOW_OTEL_SAMPLING", "LANGFLOW_OTEL_KEEP"
+RATIOS = "none, or a list of pattern=ratio, each ratio 0 to 1"
 METRICS = "OTEL_METRICS_EXPORTER"
 LOGS = "OTEL_LOGS_EXPORTER"
 METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
@@ -104,6 +106,30 @@ def test_without_an_argument_the_process_environment_is_read(monkeypatch):
         ("LANGFLOW_OTEL_DETAIL", " OUTPUT\n", {"detail": "output"}),
         ("LANGFLOW_OTEL_ERROR_MESSAGES", "none", {}),
         ("LANGFLOW_OTEL_ERROR_MESSAGES", "full", {"error_messages": "full"}),
+        ("LANGFLOW_OTEL_ERROR_MESSAGES", "Redacted", {"error_messages": "redacted"}),
+        (SAMPLING, "none", {}),
+        (SAMPLING, "*=1", {"sampling": (("*", 1.0),), "keep_errors": True}),
+        (
+            SAMPLING,
+            " check=out=1, chat-*=0.01 ,*=.1,",
+            {"sampling": (("check=out", 1.0), ("chat-*", 0.01), ("*", 0.1)), "keep_errors": True},
+        ),
+        (KEEP, "errors", {"keep_errors": True}),
+        (KEEP, "none", {}),
+        (KEEP, "slow:5s", {"keep_slow_s": 5.0}),
+        (KEEP, "Slow:250ms,errors", {"keep_errors": True, "keep_slow_s": 0.25}),
+        (KEEP, "slow:1.5m", {"keep_slow_s": 90.0}),
+        (CAPTURE, "NO_CONTENT", {}),
+        (CAPTURE, "false", {}),
+        (CAPTURE, "true", {"content_on_spans": True}),
+        (CAPTURE, "span_only", {"content_on_spans": True}),
+        (CAPTURE, "EVENT_ONLY", {"content_in_events": True}),
+        (CAPTURE, "SPAN_AND_EVENT", {"content_on_spans": True, "content_in_events": True}),
+        ("LANGFLOW_OTEL_CONTENT_DENY", "HRLookup,notes", {"content_deny": ("HRLookup", "notes")}),
+        ("LANGFLOW_OTEL_CONTENT_LENGTH", "500", {"content_length": 500}),
+        ("LANGFLOW_OTEL_REDACT", "EMP-[0-9]{6}|x", {"redact": "EMP-[0-9]{6}|x"}),
+        ("LANGFLOW_OTEL_REDACT", "none", {}),
+        ("LANGFLOW_OTEL_REDACT_IPS", "true", {"redact_ips": True}),
         ("LANGFLOW_OTEL_SEMCONV", "genai", {}),
         ("LANGFLOW_OTEL_SEMCONV", "genai,openinference", {"openinference": True}),
         ("LANGFLOW_OTEL_SEMCONV", "OpenInference, GenAI", {"openinference": True}),
@@ -161,6 +187,24 @@ def test_an_accepted_value(name: str, text: str, expected: dict[str, Any]):
         ("LANGFLOW_OTEL_DETAIL", "outputs", "flow, component, output", "component"),
         ("LANGFLOW_OTEL_DETAIL", "日本", "flow, component, output", "component"),
         ("LANGFLOW_OTEL_ERROR_MESSAGES", "redact", "none, redacted (needs langflow-otel[redact]), full", "none"),
+        (SAMPLING, "0.1", RATIOS, "none"),
+        (SAMPLING, "*=2", RATIOS, "none"),
+        (SAMPLING, "*=ten", RATIOS, "none"),
+        (SAMPLING, "=1", RATIOS, "none"),
+        (SAMPLING, ",", RATIOS, "none"),
+        ("LANGFLOW_OTEL_CONTENT_LENGTH", "10", "100 to 1000000", "8192"),
+        (
+            "LANGFLOW_OTEL_REDACT",
+            "(",
+            "none, or a regular expression of RE2 syntax (needs langflow-otel[redact])",
+            "none",
+        ),
+        (
+            "LANGFLOW_OTEL_REDACT",
+            "x*",
+            "none, or a regular expression of RE2 syntax (needs langflow-otel[redact])",
+            "none",
+        ),
         ("LANGFLOW_OTEL_SEMCONV", "openinference", "genai; genai,openinference", "genai"),
         ("LANGFLOW_OTEL_SEMCONV", "genai,traceloop", "genai; genai,openinference", "genai"),
         ("LANGFLOW_OTEL_TRACE_FILE", "~no-such-user/spans", "a path, none", "none"),
@@ -210,6 +254,29 @@ def test_every_variable_has_a_default_that_it_accepts():
         variable.parse(variable.default)
         assert variable.accepts
         assert variable.meaning
+
+
+@pytest.mark.parametrize(
+    "text", ["all", "slow", "slow:", "slow:5", "slow:5x", "slow:-1s", "errors,none", "slow:1s,slow:2s"]
+)
+def test_what_runs_to_keep_is_not_accepted(text: str):
+    """The ratio keeps its meaning, and failed runs are kept."""
+    settings = Settings.from_env({SAMPLING: "*=0", KEEP: text})
+
+    assert (settings.keep_errors, settings.keep_slow_s) == (True, None)
+    assert settings.problems == (
+        f"{KEEP}={text!r} is not accepted; use none, or a list of errors and slow:DURATION (ms, s, m, h). "
+        "Using 'errors' instead.",
+    )
+
+
+@pytest.mark.parametrize(("variable", "text"), [(CAPTURE, "true"), ("LANGFLOW_OTEL_ERROR_MESSAGES", "redacted")])
+def test_without_the_extra_nothing_leaves_that_would_have_to_be_redacted(monkeypatch, variable: str, text: str):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    settings = Settings.from_env({variable: text})
+
+    assert (settings.captures_content, settings.error_messages) == (False, "none")
+    assert "langflow-otel[redact]" in settings.problems[0]
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])

@@ -1,0 +1,182 @@
+"""Inputs and outputs of components and tools, without what LangFlow knows to be a secret.
+
+By class of the input, and not only by its name: what is a text, a number, a choice or a value of another component may
+leave; dictionaries, tables, files, code, connections and models may not, for headers and keys are in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from langflow_otel.recording import semconv
+from langflow_otel.recording.content import ContentGate, SpanContent
+from langflow_otel.recording.facts import ComponentInfo
+from langflow_otel.recording.plain import is_secret_name
+from langflow_otel.recording.runs import FlowRun
+
+OPT_OUT = "langflow_otel_content"
+"""A component class, or a method with ``@traced(content=False)``, for which this is False keeps its content."""
+
+_INPUTS = frozenset(
+    [
+        "BoolInput",
+        "DataFrameInput",
+        "DataInput",
+        "DropdownInput",
+        "FloatInput",
+        "HandleInput",
+        "IntInput",
+        "JSONInput",
+        "MessageInput",
+        "MessageTextInput",
+        "MultilineInput",
+        "MultiselectInput",
+        "MustachePromptInput",
+        "PromptInput",
+        "QueryInput",
+        "SliderInput",
+        "StrInput",
+        "TabInput",
+    ]
+)
+# Types in a flow's JSON; what is not there is not asked for.
+_FIELD_TYPES = frozenset(["str", "int", "float", "bool", "prompt", "mustache", "query", "slider", "tab", "other", ""])
+_ROWS = 20
+
+_PROMPTS = ("input_value", "prompt", "query", "search_query")
+_SYSTEM_PROMPTS = ("system_message", "system_prompt")
+
+
+def component_content(gate: ContentGate, info: ComponentInfo, component: Any) -> SpanContent | None:
+    """The inputs of a component that is about to run; None if its content stays here."""
+    if gate.denies(info.component_id, info.component_type, info.display_name) or _opts_out(component):
+        return None
+    content = SpanContent(gate, open_object)
+    for name, value in _inputs_of(component):
+        if gate.denies(name) or value in (None, ""):
+            continue
+        if info.kind in ("llm", "agent") and name in _PROMPTS:
+            content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", text_or_value(value))
+        elif info.kind in ("llm", "agent") and name in _SYSTEM_PROMPTS:
+            content.add(semconv.GEN_AI_SYSTEM_INSTRUCTIONS, [{"type": "text", "content": text_or_value(value)}])
+        else:
+            content.add(f"{semconv.COMPONENT_INPUT}{name}", text_or_value(value))
+    return content
+
+
+def add_output(content: SpanContent, info: ComponentInfo, name: str, result: Any) -> None:
+    """What one output method has returned."""
+    if content.gate.denies(name):
+        return
+    value = text_or_value(result)
+    if info.kind in ("llm", "agent") and isinstance(value, str):
+        content.add_messages(semconv.GEN_AI_OUTPUT_MESSAGES, "assistant", value)
+    else:
+        content.add(f"{semconv.COMPONENT_OUTPUT}{name}", value)
+
+
+def pass_on(content: SpanContent, kind: str, flow: FlowRun) -> None:
+    """What an input or output component has let through is the flow's own."""
+    if flow.content is None:
+        flow.content = SpanContent(content.gate, open_object)
+    text = next((text for name, text in content.attributes.items() if name.startswith(semconv.COMPONENT_OUTPUT)), None)
+    if kind == "input":
+        flow.content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", text)
+    else:
+        flow.content.add_messages(semconv.GEN_AI_OUTPUT_MESSAGES, "assistant", text)
+
+
+def tool_content(gate: ContentGate, tool: Any, component: ComponentInfo | None, arguments: Any) -> SpanContent | None:
+    """The arguments of a tool call; None if its content stays here."""
+    owner = () if component is None else (component.component_id, component.component_type, component.display_name)
+    if gate.denies(str(tool.name), *owner):
+        return None
+    content = SpanContent(gate, open_object)
+    content.add(semconv.GEN_AI_TOOL_CALL_ARGUMENTS, text_or_value(arguments))
+    return content
+
+
+def text_or_value(value: Any) -> Any:
+    """The text of a message; any other value as it is."""
+    opened = open_object(value)
+    return opened if isinstance(opened, str) else value
+
+
+def open_object(value: Any) -> Any:
+    """Plain data for what LangFlow and LangChain hand around; None for anything else, secrets above all."""
+    for cls in type(value).__mro__:
+        opener = _OPENERS.get(cls.__name__)
+        if opener is not None:
+            return opener(value)
+    return None
+
+
+def _inputs_of(component: Any) -> Iterator[tuple[str, Any]]:
+    values = component.__dict__.get("_attributes") or {}
+    inputs = component.__dict__.get("_inputs") or {}
+    template = _template_of(component)
+    for name, value in values.items():
+        field = inputs.get(name)
+        if field is not None and _may_leave(name, field, template.get(name)):
+            yield name, value
+
+
+def _template_of(component: Any) -> dict[str, Any]:
+    vertex = component.__dict__.get("_vertex")
+    data = getattr(vertex, "data", None)
+    node = data.get("node") if isinstance(data, dict) else None
+    template = node.get("template") if isinstance(node, dict) else None
+    return template if isinstance(template, dict) else {}
+
+
+def _may_leave(name: str, field: Any, in_flow: Any) -> bool:
+    """By the input of the component's code, and by the field of the flow, which its author may have changed."""
+    if not any(cls.__name__ in _INPUTS for cls in type(field).__mro__) or is_secret_name(name):
+        return False
+    if getattr(field, "password", False) or getattr(field, "load_from_db", False) or _is_secret_class(field):
+        return False
+    if not isinstance(in_flow, dict):
+        return True
+    # A value that is loaded from a global variable may be a credential.
+    if in_flow.get("password") or in_flow.get("load_from_db"):
+        return False
+    return str(in_flow.get("type") or "") in _FIELD_TYPES or getattr(field, "input_types", None) is not None
+
+
+def _is_secret_class(field: Any) -> bool:
+    return any("Secret" in cls.__name__ or "Auth" in cls.__name__ for cls in type(field).__mro__)
+
+
+def _opts_out(component: Any) -> bool:
+    if getattr(type(component), OPT_OUT, True) is False:
+        return True
+    methods = (getattr(type(component), str(output.method), None) for output in component.outputs)
+    return any(getattr(method, OPT_OUT, True) is False for method in methods)
+
+
+def _message(value: Any) -> Any:
+    text = value.__dict__.get("text")
+    if text is None:
+        text = (value.__dict__.get("data") or {}).get("text")
+    return text if isinstance(text, str) else None
+
+
+def _data(value: Any) -> Any:
+    data = value.__dict__.get("data")
+    return data if type(data) is dict else None
+
+
+def _data_frame(value: Any) -> Any:
+    return {"rows": len(value), "first": value.head(_ROWS).to_dict("records")}
+
+
+_OPENERS: dict[str, Callable[[Any], Any]] = {
+    "Message": _message,
+    "Data": _data,
+    "JSON": _data,
+    "DataFrame": _data_frame,
+    "Document": lambda value: {"page_content": value.page_content, "metadata": value.metadata},
+    "BaseMessage": lambda value: value.content,
+    "ToolMessage": lambda value: value.content,
+}

@@ -1,0 +1,119 @@
+"""The one gate for content: prompts, answers, inputs and outputs of components, arguments and results of tools.
+
+It decides, in this order: whether content leaves at all (``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``),
+whether that of this component and field does (``LANGFLOW_OTEL_CONTENT_DENY``), and what of its text does: without
+secrets, as the author's hook leaves it, cut to size. The hooks hand it nothing that LangFlow knows to be a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from langflow_otel.recording import semconv
+from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
+from langflow_otel.recording.plain import plain
+from langflow_otel.recording.privacy import redactor
+from langflow_otel.settings import Settings
+
+PER_SPAN: Final = 4
+"""A span carries so many times as much as one value."""
+_MARGIN: Final = 4096
+"""Characters that are read beyond what may leave: half a key is not known as one."""
+
+
+class ContentGate:
+    """Lets content pass, or not.
+
+    Args:
+        settings: The mode, the deny list, patterns, the longest text.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.on_spans = settings.content_on_spans
+        self.in_events = settings.content_in_events
+        self.longest = settings.content_length
+        self.openinference = settings.openinference
+        self._settings = settings
+        self._denied = frozenset(settings.content_deny)
+
+    def denies(self, *names: str | None) -> bool:
+        """True if one of these component types, ids, tools or fields is on the deny list."""
+        return not self._denied.isdisjoint(names)
+
+    def text(self, value: Any, room: int, open_object: Callable[[Any], Any] = lambda _: None) -> str | None:
+        """What may leave of a value, in at most ``room`` characters; None for nothing."""
+        room = min(room, self.longest)
+        read = room + 2 * _MARGIN
+        whole = value if type(value) is str else json.dumps(plain(value, read, open_object), ensure_ascii=False)
+        safe = redactor(self._settings).redact(whole[:read])
+        if safe is None:
+            return None
+        if len(whole) > read:
+            safe = safe[: max(len(safe) - _MARGIN, 0)]
+        elif len(safe) <= room:
+            return safe
+        mark = f"... [cut, {len(whole)} characters]"
+        return safe[: max(room - len(mark), 0)] + mark
+
+
+class SpanContent:
+    """The content of one span, as far as there is room.
+
+    Args:
+        gate: Decides.
+        open_object: Gives plain data for the host's objects.
+    """
+
+    def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any]) -> None:
+        self.gate = gate
+        self.attributes: dict[str, str] = {}
+        self._open_object = open_object
+        self._room = PER_SPAN * gate.longest
+
+    def add(self, name: str, value: Any) -> None:
+        """A value under an attribute's name; None is no value."""
+        if value is None or self._room <= 0:
+            return
+        text = self.gate.text(value, self._room, self._open_object)
+        if text is not None:
+            self._room -= len(text)
+            self.attributes[name] = text
+
+    def add_messages(self, name: str, role: str, value: Any) -> None:
+        """A text as the one message of a GenAI attribute: ``[{"role": ..., "parts": [...]}]``."""
+        if value is not None:
+            self.add(name, [{"role": role, "parts": [{"type": "text", "content": value}]}])
+
+    def for_span(self) -> Mapping[str, str]:
+        """What goes on the span."""
+        if not self.gate.on_spans or not self.gate.openinference:
+            return self.attributes if self.gate.on_spans else {}
+        found = dict(self.attributes)
+        for ours, theirs in _OPENINFERENCE.items():
+            value = next((text for name, text in self.attributes.items() if name.startswith(ours)), None)
+            if value is not None:
+                found.setdefault(theirs, value)
+        return found
+
+    def emit(self, identity: Mapping[str, Any]) -> None:
+        """Send it as an event, with what tells whose it is; nothing where log records have nowhere to go."""
+        sink = log_sink()
+        if not self.gate.in_events or not self.attributes or sink is None:
+            return
+        attributes = {"event.name": semconv.CONTENT_EVENT, **identity, **self.attributes}
+        sink.emit(
+            LogLine(semconv.SCOPE, SEVERITIES["info"], "INFO", semconv.CONTENT_EVENT, attributes),
+            sent_by_langflow=False,
+        )
+
+
+_OPENINFERENCE: Final = {
+    semconv.GEN_AI_INPUT_MESSAGES: semconv.INPUT_VALUE,
+    semconv.GEN_AI_TOOL_CALL_ARGUMENTS: semconv.INPUT_VALUE,
+    semconv.COMPONENT_INPUT: semconv.INPUT_VALUE,
+    semconv.GEN_AI_OUTPUT_MESSAGES: semconv.OUTPUT_VALUE,
+    semconv.GEN_AI_TOOL_CALL_RESULT: semconv.OUTPUT_VALUE,
+    semconv.COMPONENT_OUTPUT: semconv.OUTPUT_VALUE,
+}

@@ -1,0 +1,103 @@
+"""Any value becomes plain data that can be written as JSON: bounded, and without running its author's code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
+
+MAX_DEPTH: Final = 8
+MAX_ITEMS: Final = 200
+"""Of one list or dictionary."""
+MAX_VALUES: Final = 2000
+"""Of all together."""
+
+_SECRET_NAMES = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "authorization",
+    "cookie",
+    "credential",
+    "header",
+    "assertion",
+    "codeverifier",
+)
+_EXACT_SECRET_NAMES = frozenset({"auth", "key", "pwd", "pass"})
+
+# By type() and never by isinstance(): that asks the object, which may answer with anything.
+_NUMBERS: Final = frozenset({type(None), bool, int, float})
+
+HIDDEN: Final = "[redacted:secret]"
+
+
+def is_secret_name(name: str) -> bool:
+    """True if what has this name is most likely a secret, such as ``x-api-key`` or ``accessToken``."""
+    squeezed = name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return squeezed in _EXACT_SECRET_NAMES or any(each in squeezed for each in _SECRET_NAMES)
+
+
+def plain(value: Any, longest: int, open_object: Callable[[Any], Any] = lambda _: None) -> Plain:
+    """The value as texts, numbers, lists and dictionaries.
+
+    Numbers and truth values pass under any name; texts and all else under a secret's name become :data:`HIDDEN`. An
+    object of an unknown class becomes ``<its class>``: neither its ``__repr__`` nor a property of it is asked.
+
+    Args:
+        value: Anything, circular and endless things too.
+        longest: Characters that are kept of one text.
+        open_object: Gives plain data for an object that it knows, else None.
+    """
+    return _Copy(longest, open_object).of(value, 0)
+
+
+class _Copy:
+    def __init__(self, longest: int, open_object: Callable[[Any], Any]) -> None:
+        self._longest = longest
+        self._open_object = open_object
+        self._left = MAX_VALUES
+
+    def of(self, value: Any, depth: int) -> Plain:
+        self._left -= 1
+        kind = type(value)
+        if kind in _NUMBERS:
+            return cast("Plain", value)
+        if kind is str:
+            return str(value[: self._longest])
+        if kind in (bytes, bytearray, memoryview):
+            return f"<{len(value)} bytes>"
+        if depth >= MAX_DEPTH or self._left <= 0:
+            return "..."
+        if kind is dict:
+            return self._dict(value, depth)
+        if kind in (list, tuple, set, frozenset):
+            return self._list(value, depth)
+        opened = self._open_object(value)
+        return f"<{kind.__name__}>" if opened is None else self.of(opened, depth + 1)
+
+    def _list(self, values: Any, depth: int) -> list[Any]:
+        found: list[Any] = []
+        for value in values:
+            if len(found) >= MAX_ITEMS or self._left <= 0:
+                found.append("...")
+                break
+            found.append(self.of(value, depth + 1))
+        return found
+
+    def _dict(self, values: dict[Any, Any], depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            if len(found) >= MAX_ITEMS or self._left <= 0:
+                found["..."] = "..."
+                break
+            name = key if type(key) is str else f"<{type(key).__name__}>"
+            found[name[: self._longest]] = value if type(value) in _NUMBERS else self._unless_secret(name, value, depth)
+        return found
+
+    def _unless_secret(self, name: str, value: Any, depth: int) -> Plain:
+        return HIDDEN if is_secret_name(name) else self.of(value, depth + 1)

@@ -1,0 +1,136 @@
+"""Content: off by default; on, what LangFlow and the gate let pass, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from flows import chat_input, chat_output, line, run
+from lfx.graph import Graph
+from nodes import basic, content, models
+
+from langflow_otel.settings import Settings
+from langflow_otel.testing import Telemetry, capture_telemetry
+
+ON = Settings(content_on_spans=True)
+KEY = "AK" + "IA" + "IOSFODNN7EXAMPLE"
+
+
+async def recorded(graph: Graph, settings: Settings) -> Telemetry:
+    with capture_telemetry(settings=settings) as telemetry:
+        await run(graph)
+    return telemetry
+
+
+def attributes(telemetry: Telemetry, name: str, *prefixes: str) -> dict[str, Any]:
+    found = telemetry.only_span(name).attributes
+    return {key: value for key, value in found.items() if key.startswith(prefixes)}
+
+
+def messages(text: Any) -> list[tuple[str, str]]:
+    return [(each["role"], each["parts"][0]["content"]) for each in json.loads(text)]
+
+
+async def test_inputs_and_outputs_are_on_the_spans():
+    telemetry = await recorded(line(basic.Echo), ON)
+
+    found = attributes(telemetry, "component Echo", "langflow.component.input.", "langflow.component.output.o")
+    assert found == {
+        "langflow.component.input.value": "hi",
+        "langflow.component.output.out": "hi",
+        "langflow.component.output.names": ("out",),
+    } or found == {
+        "langflow.component.input.value": "hi",
+        "langflow.component.output.out": "hi",
+    }
+
+
+async def test_a_flows_own_are_those_of_its_chat_components():
+    telemetry = await recorded(line(basic.Echo), ON)
+
+    flow = telemetry.only_span("invoke_workflow demo").attributes
+    assert messages(flow["gen_ai.input.messages"]) == [("user", "hi")]
+    assert messages(flow["gen_ai.output.messages"]) == [("assistant", "hi")]
+
+
+async def test_by_default_there_is_none():
+    telemetry = await recorded(line(basic.Echo), Settings())
+
+    assert not [key for span in telemetry.spans for key in span.attributes if "put." in key and "names" not in key]
+
+
+async def test_models_have_messages():
+    start = chat_input()
+    model = models.FakeModel(_id="FakeModel-1").set(input_value=start.message_response, system_message="Be brief.")
+    telemetry = await recorded(Graph(start, chat_output(model.text_response), flow_name="demo"), ON)
+
+    found = telemetry.only_span(f"component {models.FakeModel.display_name}").attributes
+    assert messages(found["gen_ai.input.messages"]) == [("user", "hi")]
+    assert json.loads(found["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
+    assert messages(found["gen_ai.output.messages"])[0][0] == "assistant"
+
+
+async def test_tools_have_arguments_and_results():
+    start = chat_input()
+    agent = models.FakeAgent(_id="FakeAgent-1").set(input_value=start.message_response)
+    telemetry = await recorded(Graph(start, chat_output(agent.message_response), flow_name="demo"), ON)
+
+    found = telemetry.only_span("execute_tool add").attributes
+    assert json.loads(found["gen_ai.tool.call.arguments"]) == {"a": 2, "b": 3}
+    assert found["gen_ai.tool.call.result"] == "5"
+
+
+async def test_secret_inputs_never_leave():
+    telemetry = await recorded(line(content.Secrets), ON)
+
+    found = attributes(telemetry, "component Secrets", "langflow.component.input.")
+    assert sorted(found) == ["langflow.component.input.note", "langflow.component.input.value"]
+    assert found["langflow.component.input.note"] == "key [redacted:aws_key] of [redacted:email]"
+    assert all("canary" not in str(span.attributes) for span in telemetry.spans)
+
+
+@pytest.mark.parametrize("denied", ["Echo", "Echo-0", "value"])
+async def test_what_is_denied_stays(denied: str):
+    telemetry = await recorded(line(basic.Echo), Settings(content_on_spans=True, content_deny=(denied,)))
+
+    assert "langflow.component.input.value" not in telemetry.only_span("component Echo").attributes
+    assert "langflow.component.output.message" in telemetry.only_span("component Chat Input").attributes
+
+
+@pytest.mark.parametrize("component", [content.OptsOut, content.MethodOptsOut])
+async def test_an_author_may_opt_out(component: Any):
+    telemetry = await recorded(line(component), ON)
+
+    assert attributes(telemetry, f"component {component.display_name}", "langflow.component.input.") == {}
+
+
+async def test_in_events_it_is_a_log_record_with_the_spans_ids():
+    telemetry = await recorded(line(basic.Echo), Settings(content_in_events=True))
+
+    span = telemetry.only_span("component Echo")
+    assert "langflow.component.input.value" not in span.attributes
+    (event,) = [record for record in telemetry.logs() if record.attributes.get("langflow.component.id") == "Echo-0"]
+    assert event.attributes["event.name"] == "gen_ai.client.inference.operation.details"
+    assert event.attributes["langflow.component.input.value"] == "hi"
+    assert (event.trace_id, event.span_id) == (span.trace_id, span.span_id)
+
+
+async def test_the_hook_decides_last_and_what_it_fails_over_stays():
+    def hook(text: str) -> str:
+        if "hi" in text:
+            raise ValueError(text)
+        return text.upper()
+
+    with capture_telemetry(settings=Settings(content_on_spans=True, redact_hook=hook), strict=False) as telemetry:
+        await run(line(content.Secrets))
+
+    found = attributes(telemetry, "component Secrets", "langflow.component.input.")
+    assert found == {"langflow.component.input.note": "KEY [REDACTED:AWS_KEY] OF [REDACTED:EMAIL]"}
+
+
+async def test_openinference_names_for_phoenix():
+    telemetry = await recorded(line(basic.Echo), Settings(content_on_spans=True, openinference=True))
+
+    found = telemetry.only_span("component Echo").attributes
+    assert (found["input.value"], found["output.value"]) == ("hi", "hi")

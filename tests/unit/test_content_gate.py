@@ -1,0 +1,163 @@
+"""What of a value passes the gate for content: bounded, without secrets, without running its author's code."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langflow_otel.recording.content import PER_SPAN, ContentGate, SpanContent
+from langflow_otel.recording.plain import HIDDEN, MAX_DEPTH, MAX_VALUES, is_secret_name, plain
+from langflow_otel.settings import Settings
+
+KEY = "AK" + "IA" + "IOSFODNN7EXAMPLE"
+
+
+def gate(**kwargs: Any) -> ContentGate:
+    return ContentGate(Settings(content_on_spans=True, **kwargs))
+
+
+class Hostile:
+    """Raises whatever is asked of it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    __repr__ = __str__ = __len__ = __iter__ = __bool__ = __hash__ = lambda self: 1 / 0  # type: ignore[assignment]
+
+
+class HostileDict(dict):  # type: ignore[type-arg]
+    def items(self) -> Any:
+        raise RuntimeError
+
+
+class TestPlain:
+    def test_plain_data_stays_as_it_is(self):
+        value = {"a": [1, 2.5, True, None, "x"], "b": {"c": "d"}}
+        assert plain(value, 100) == value
+
+    def test_texts_under_a_secrets_name_are_hidden_and_numbers_are_not(self):
+        value = {"X-Api-Key": "k", "accessToken": ["k"], "max_tokens": 5, "headers": {"a": "b"}, "name": "n"}
+        assert plain(value, 100) == {
+            "X-Api-Key": HIDDEN,
+            "accessToken": HIDDEN,
+            "max_tokens": 5,
+            "headers": HIDDEN,
+            "name": "n",
+        }
+
+    @pytest.mark.parametrize("name", ["api_key", "API-KEY", "client_secret", "Authorization", "key", "dbPassword"])
+    def test_secret_names(self, name: str):
+        assert is_secret_name(name)
+
+    @pytest.mark.parametrize("name", ["keyboard", "author", "passenger", "monkey", "question", "input_value"])
+    def test_other_names(self, name: str):
+        assert not is_secret_name(name)
+
+    def test_objects_are_their_class(self):
+        assert plain([Hostile(), HostileDict(), object, b"12345"], 100) == [
+            "<Hostile>",
+            "<HostileDict>",
+            "<type>",
+            "<5 bytes>",
+        ]
+
+    def test_objects_that_are_known_are_opened(self):
+        assert plain([complex(1, 2)], 100, lambda value: {"re": value.real}) == [{"re": 1.0}]
+
+    def test_circles_end(self):
+        circle: dict[str, Any] = {}
+        circle["self"] = circle
+        text = json.dumps(plain(circle, 100))
+        assert text.count("self") == MAX_DEPTH
+        assert '"..."' in text
+
+    def test_it_is_bounded_whatever_comes(self):
+        huge = {str(number): list(range(1000)) for number in range(1000)}
+        started = time.process_time()
+        text = json.dumps(plain([huge, "x" * 10_000_000, list(range(1_000_000))], 100))
+        assert time.process_time() - started < 0.5
+        assert len(text) < MAX_VALUES * 20
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
+        )
+    )
+    def test_anything_becomes_json(self, value: Any):
+        json.dumps(plain(value, 50))
+
+
+class TestGate:
+    def test_a_text_is_itself_and_data_is_json(self):
+        assert gate().text("hello", 1000) == "hello"
+        assert gate().text({"a": "ü"}, 1000) == '{"a": "ü"}'
+
+    def test_secrets_are_redacted(self):
+        assert gate().text(f"the key is {KEY}", 1000) == "the key is [redacted:aws_key]"
+
+    def test_what_is_cut_is_marked_with_its_whole_length(self):
+        text = gate(content_length=100).text("word " * 100_000, 1000)
+        assert text is not None
+        assert len(text) == 100
+        assert text.endswith("... [cut, 500000 characters]")
+
+    def test_a_secret_at_the_cut_does_not_leave_by_half(self):
+        for before in range(60, 110):
+            text = gate(content_length=100).text("a " * (before // 2) + KEY + " b" * 50_000, 1000)
+            assert text is not None
+            assert KEY[:8] not in text
+
+    def test_many_secrets_before_the_end_of_what_is_read(self):
+        """Markers are shorter than what they stand for: the end comes nearer, and half a key with it."""
+        text = gate(content_length=8000).text(f"{KEY} " * 5000, 8000)
+        assert text is not None
+        assert KEY[:8] not in text
+
+    def test_a_large_value_costs_no_more_than_what_may_leave_of_it(self):
+        checked, value = gate(), "word " * 20_000_000
+        checked.text("warm", 10)
+        started = time.process_time()
+        checked.text(value, 10_000)
+        assert time.process_time() - started < 0.1
+
+    def test_names_can_be_denied(self):
+        denying = gate(content_deny=("Prompt", "Prompt-1"))
+        assert denying.denies("x", "Prompt")
+        assert denying.denies(None, "Prompt-1")
+        assert not denying.denies("prompt", None)
+
+    @pytest.mark.parametrize("answer", [None, 5])
+    def test_a_hook_that_gives_no_text_lets_nothing_leave(self, answer: Any, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("langflow_otel.recording.guard.strict", False)
+        assert gate(redact_hook=lambda _: answer).text("hello", 100) is None
+
+
+class TestSpanContent:
+    def test_a_span_carries_a_few_values_of_full_length(self):
+        content = SpanContent(gate(content_length=100), lambda _: None)
+        for number in range(20):
+            content.add(f"langflow.component.input.{number}", "x" * 1000)
+        assert len(content.attributes) == PER_SPAN
+        assert sum(map(len, content.attributes.values())) == PER_SPAN * 100
+
+    def test_where_it_leaves_in_events_only_the_span_has_none(self):
+        content = SpanContent(ContentGate(Settings(content_in_events=True)), lambda _: None)
+        content.add("langflow.component.input.value", "x")
+        assert content.for_span() == {}
+        assert content.attributes
+
+    def test_messages_have_the_form_of_the_convention(self):
+        content = SpanContent(gate(), lambda _: None)
+        content.add_messages("gen_ai.input.messages", "user", 'say "hi"')
+        content.add_messages("gen_ai.output.messages", "assistant", None)
+        assert json.loads(content.attributes["gen_ai.input.messages"]) == [
+            {"role": "user", "parts": [{"type": "text", "content": 'say "hi"'}]}
+        ]
+        assert "gen_ai.output.messages" not in content.attributes
