@@ -83,9 +83,9 @@ class HeldSpan(Span):
         name: Of the span.
         above: What it is below of: another held span is kept with this one.
         trace_: The run's other spans; None for a span that is held by itself.
+        own: Its own context, if that is known already.
 
     Attributes:
-        parent: The context of the span above, or None.
         claimed: True once a flow has started below, and decides.
         on_end: Called with the span at its end.
     """
@@ -106,7 +106,6 @@ class HeldSpan(Span):
         "made",
         "name",
         "on_end",
-        "parent",
         "start_time",
     )
 
@@ -121,15 +120,15 @@ class HeldSpan(Span):
         links: Sequence[Link] | None = None,
         start_time: int | None = None,
         trace_: HeldTrace | None = None,
+        own: SpanContext | None = None,
     ) -> None:
-        parent = above.get_span_context()
         self._tracer = tracer
         self._above = above
         self._trace = trace_
-        self._context = new_span_context(parent)
+        # Made when somebody asks: it is the dearest part of a span, and few ask for a component's.
+        self._context = own
         self._links = links
         self._status: Status | None = None
-        self.parent = parent if parent.is_valid else None
         self.name = name
         self.kind = kind
         self.attributes: dict[str, AttributeValue] = {} if attributes is None else dict(attributes)
@@ -142,7 +141,15 @@ class HeldSpan(Span):
         self.on_end: Callable[[HeldSpan], None] | None = None
 
     def get_span_context(self) -> SpanContext:
+        if self._context is None:
+            self._context = new_span_context(self._above.get_span_context())
         return self._context
+
+    @property
+    def parent(self) -> SpanContext | None:
+        """The context of the span above; None if this one begins a trace."""
+        above = self._above.get_span_context()
+        return above if above.is_valid else None
 
     def is_recording(self) -> bool:
         return self.end_time is None
@@ -219,7 +226,7 @@ class HeldSpan(Span):
             return
         self.made = True
         with _KEEP:
-            own = self._context
+            own = self.get_span_context()
             with with_ids(own.trace_id, own.span_id):
                 span = self._tracer.start_span(
                     self.name,
@@ -237,11 +244,10 @@ class HeldSpan(Span):
 
     def _context_to_make_in(self) -> Context:
         context = otel_context.set_value(DECIDED, True, Context())
-        if self.parent is None or not self._is_below_what_is_sent:
+        above = self.parent
+        if above is None or not self._is_below_what_is_sent:
             return context
-        sent = SpanContext(
-            self.parent.trace_id, self.parent.span_id, self.parent.is_remote, _SAMPLED, self.parent.trace_state
-        )
+        sent = SpanContext(above.trace_id, above.span_id, above.is_remote, _SAMPLED, above.trace_state)
         return trace.set_span_in_context(NonRecordingSpan(sent), context)
 
     @property
@@ -264,11 +270,12 @@ class HeldTrace:
         lost: How many spans were let go to make room for other runs.
     """
 
-    __slots__ = ("_bytes", "_holds", "_keeper", "_noted", "_spans", "lost", "reason", "root")
+    __slots__ = ("_bytes", "_ended", "_holds", "_keeper", "_noted", "_spans", "lost", "reason", "root")
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._spans: list[HeldSpan] = []
+        self._ended = 0
         self._bytes = 0
         self._holds = True
         self._noted: str | None = None
@@ -283,7 +290,6 @@ class HeldTrace:
             self.root = span
         if self._holds:
             self._spans.append(span)
-            self._keeper.weigh(1, 0)
         return span
 
     def ended(self, span: HeldSpan) -> None:
@@ -291,8 +297,9 @@ class HeldTrace:
             span.kept = True
         elif self._holds:
             size = span.bytes()
+            self._ended += 1
             self._bytes += size
-            self._keeper.weigh(0, size)
+            self._keeper.weigh(1, size)
 
     def reason_to_keep(self, span: object, status: str, duration_s: float) -> str | None:
         """Why the flow run with this span is worth keeping: ``error`` or ``slow``; None if it is not. A run is kept
@@ -323,8 +330,8 @@ class HeldTrace:
     def _let_go(self) -> list[HeldSpan]:
         self._holds = False
         spans, self._spans = self._spans, []
-        self._keeper.weigh(-len(spans), -self._bytes)
-        self._bytes = 0
+        self._keeper.weigh(-self._ended, -self._bytes)
+        self._ended = self._bytes = 0
         return spans
 
 
@@ -339,7 +346,7 @@ class Keeper:
         max_bytes: The texts of what is held at once, about.
 
     Attributes:
-        spans: Held now.
+        spans: Held now, of those that have ended.
         bytes: The texts of what is held now, about.
     """
 

@@ -75,7 +75,7 @@ class Sampling:
         if self._keeper is None:
             return UnsampledFlowSpan(own), None
         held = self._keeper.hold()
-        return held.start_span(tracer, name, above, attributes=attributes, links=links), held
+        return held.start_span(tracer, name, above, attributes=attributes, links=links, own=own), held
 
     def _is_sampled(self, info: FlowInfo, trace_id: int, above: Span, outer: FlowRun | None) -> bool:
         if outer is not None:

@@ -244,6 +244,8 @@ def main() -> None:
             "unsampled_scraped_alone_us",
             "unsampled_scraped_alone_ratio",
         ),
+        ("  one component, not sampled, held to be kept", "held_alone_us", "held_alone_ratio"),
+        ("  the same, and metrics to scrape", "held_scraped_alone_us", "held_scraped_alone_ratio"),
         ("In running flows, as added wall time (noisier):", None, None),
         ("  one bare SDK span, by hand in the component", "bare_us", None),
         ("  one component", "on_us", "on_ratio"),

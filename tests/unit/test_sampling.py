@@ -259,6 +259,18 @@ class TestKeeping:
         (span,) = telemetry.sdk_spans
         assert (span.context.trace_id, span.context.span_id) == (before.trace_id, before.span_id)
 
+    def test_what_is_kept_is_what_the_ratio_leaves_out(self):
+        """A service that decides by the same ratio has not sampled these traces either."""
+        ratios = FlowRatios((("*", 0.5),))
+        with capture_telemetry(settings=settings(("*", 0.5))) as telemetry:
+            for _ in range(200):
+                run_flow(FAILED)
+
+        for span in telemetry.sdk_spans:
+            if span.parent is None:
+                kept = "langflow.kept" in (span.attributes or {})
+                assert ratios.samples(span.context.trace_id, "demo") is not kept
+
     def test_below_a_caller_that_sends_its_span(self):
         with (
             capture_telemetry(settings=settings(*NEVER)) as telemetry,
