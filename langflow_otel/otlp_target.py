@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,14 +24,18 @@ class OtlpTarget:
     Attributes:
         endpoint: With a scheme; for HTTP the full address including the path.
         insecure: gRPC only: plain text instead of TLS.
+        headers_file: Holds further headers, such as a token; read when an exporter is made.
     """
 
     protocol: Protocol
     endpoint: str
     insecure: bool
+    headers_file: Path | None = None
 
 
-def otlp_target(env: Mapping[str, str], signal: str, problems: list[str]) -> OtlpTarget | None:
+def otlp_target(
+    env: Mapping[str, str], signal: str, problems: list[str], headers_file: Path | None = None
+) -> OtlpTarget | None:
     """Where a signal (TRACES, METRICS) goes by OTLP, or None when nothing asks for OTLP.
 
     The signal's own variable wins over the general one and, for HTTP, is used as it stands; the
@@ -52,7 +57,7 @@ def otlp_target(env: Mapping[str, str], signal: str, problems: list[str]) -> Otl
     if protocol == "http/protobuf" and name != own:
         parts = urlsplit(endpoint)
         endpoint = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal.lower()}"))
-    return OtlpTarget(protocol, endpoint, insecure)
+    return OtlpTarget(protocol, endpoint, insecure, headers_file)
 
 
 def spelled_out(env: Mapping[str, str]) -> dict[str, str]:

@@ -135,6 +135,7 @@ class Settings:
         # On its own, the standard sampler means what it always means: what it drops stays dropped.
         keeps = bool(value["LANGFLOW_OTEL_SAMPLING"]) or bool(env.get("LANGFLOW_OTEL_KEEP", "").strip())
         keep: tuple[bool, float | None] = value["LANGFLOW_OTEL_KEEP"] if keeps else (False, None)
+        headers = _readable(value["LANGFLOW_OTEL_OTLP_HEADERS_FILE"], problems)
         problems += _misspelled(env)
         return cls(
             service_name=value["OTEL_SERVICE_NAME"],
@@ -151,17 +152,17 @@ class Settings:
             openinference="openinference" in value["LANGFLOW_OTEL_SEMCONV"],
             user_id=value["LANGFLOW_OTEL_USER_ID"],
             console="console" in exporters,
-            otlp=otlp_target(env, "TRACES", problems) if "otlp" in exporters else None,
+            otlp=otlp_target(env, "TRACES", problems, headers) if "otlp" in exporters else None,
             trace_file=value["LANGFLOW_OTEL_TRACE_FILE"],
             metrics_console="console" in metric_exporters,
             metrics_default=metric_exporters == ("otlp",),
-            metrics_otlp=otlp_target(env, "METRICS", problems) if "otlp" in metric_exporters else None,
+            metrics_otlp=otlp_target(env, "METRICS", problems, headers) if "otlp" in metric_exporters else None,
             scrape=_scrape(value) if "prometheus" in metric_exporters else None,
             window_s=value["LANGFLOW_OTEL_WINDOW"],
             max_flows=value["LANGFLOW_OTEL_MAX_FLOWS"],
             metric_labels=value["LANGFLOW_OTEL_METRIC_LABELS"],
             logs_console="console" in log_exporters,
-            logs_otlp=otlp_target(env, "LOGS", problems) if "otlp" in log_exporters else None,
+            logs_otlp=otlp_target(env, "LOGS", problems, headers) if "otlp" in log_exporters else None,
             log_level=value["LANGFLOW_OTEL_LOG_LEVEL"],
             log_bodies=value["LANGFLOW_OTEL_LOG_BODIES"] == "all",
             instrumentors=value["LANGFLOW_OTEL_INSTRUMENTORS"],
@@ -188,6 +189,13 @@ def _read(variable: Variable, env: Mapping[str, str], problems: list[str]) -> An
         except ValueError:
             problems.append(problem_with(variable.name, text, variable.accepts, variable.default))
     return variable.parse(variable.default)
+
+
+def _readable(path: Path | None, problems: list[str]) -> Path | None:
+    if path is not None and not os.access(path, os.R_OK):
+        name = "LANGFLOW_OTEL_OTLP_HEADERS_FILE"
+        problems.append(f"{name}={str(path)!r} cannot be read. Using no further headers instead.")
+    return path
 
 
 def _misspelled(env: Mapping[str, str]) -> list[str]:

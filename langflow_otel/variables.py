@@ -210,6 +210,14 @@ VARIABLES: Final = (
         _number(int, 0, 65535),
     ),
     Variable(
+        "LANGFLOW_OTEL_OTLP_HEADERS_FILE",
+        "none",
+        "a path, none",
+        "headers for OTLP, as in `OTEL_EXPORTER_OTLP_HEADERS` and beside them, one on a line: a token that is mounted "
+        "as a file",
+        _path,
+    ),
+    Variable(
         "OTEL_SDK_DISABLED",
         "false",
         "true, false",

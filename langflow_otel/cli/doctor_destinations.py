@@ -14,7 +14,8 @@ from langflow_otel.cli.doctor_diagnosis import listener_behind, verdict
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.cli.doctor_target import Destination, Verdict, not_sendable
 from langflow_otel.export.listener import Listener
-from langflow_otel.export.probe import Signal, probe
+from langflow_otel.export.otlp import Signal
+from langflow_otel.export.probe import probe
 from langflow_otel.export.probe_answers import Answer
 from langflow_otel.masking import Secrets
 from langflow_otel.settings import Settings

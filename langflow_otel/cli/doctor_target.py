@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from langflow_otel.export.probe import Signal
+from langflow_otel.export.otlp import Signal
 from langflow_otel.masking import without_credentials
 from langflow_otel.otlp_target import OtlpTarget
 

@@ -21,7 +21,7 @@ from langflow_otel.cli.console import BAD_INPUT, FAILED, Warnings, give_up, make
 from langflow_otel.cli.tracing import destinations, tracing
 from langflow_otel.cli.tree_view import tree_view
 from langflow_otel.export.counting import CountingMetricExporter
-from langflow_otel.export.providers import otlp_metric_exporter
+from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk, without_scope
@@ -112,7 +112,7 @@ def _meters_on(stderr: TextIO, settings: Settings) -> MeterProvider:
     """Pushes metrics to where the settings say, with standard error as the console."""
     exporters: list[MetricExporter] = [ConsoleMetricExporter(out=stderr)]
     if settings.metrics_otlp is not None:
-        exporters.append(CountingMetricExporter(otlp_metric_exporter(settings.metrics_otlp)))
+        exporters.append(CountingMetricExporter(otlp_exporter(settings.metrics_otlp, "metrics")))
     readers = [PeriodicExportingMetricReader(exporter) for exporter in exporters]
     return MeterProvider(metric_readers=readers, resource=langflow_resource(settings))
 

@@ -16,6 +16,7 @@ from opentelemetry.sdk._logs import export
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
 
 from langflow_otel.export.counting import is_full, queue_of
+from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording.log_lines import LogLine
@@ -25,7 +26,7 @@ from langflow_otel.settings import Settings
 
 def otlp_logger_provider(settings: Settings, target: OtlpTarget) -> sdk.LoggerProvider:
     """A provider that sends by OTLP. Batch sizes and delays come from the standard OTEL_BLRP_* variables."""
-    return _provider(settings, CountingBatchLogRecordProcessor(CountingLogExporter(otlp_log_exporter(target))))
+    return _provider(settings, CountingBatchLogRecordProcessor(CountingLogExporter(otlp_exporter(target, "logs"))))
 
 
 def console_logger_provider(settings: Settings) -> sdk.LoggerProvider:
@@ -47,18 +48,6 @@ def _provider(settings: Settings, processor: Any) -> sdk.LoggerProvider:
     provider = sdk.LoggerProvider(resource=langflow_resource(settings), shutdown_on_exit=False)
     provider.add_log_record_processor(processor)
     return provider
-
-
-def otlp_log_exporter(target: OtlpTarget) -> Any:
-    """The SDK's exporter for the target; headers, timeout, compression and certificates come from the
-    standard variables."""
-    if target.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
-
-        return GrpcExporter(endpoint=target.endpoint, insecure=target.insecure)
-    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
-
-    return HttpExporter(endpoint=target.endpoint)
 
 
 def emit_function(provider: LoggerProvider, scope: str) -> Callable[[LogLine], None]:

@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from langflow_otel.export.otlp import Signal, otlp_exporter
 from langflow_otel.export.probe_answers import Answer, Answered, one_line, watch_grpc, watch_http
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
-
-Signal = Literal["traces", "metrics", "logs"]
 
 NAME: Final = "langflow-otel doctor"
 """Of the test span; the log record says the same."""
@@ -52,7 +51,7 @@ def probe(signal: Signal, target: OtlpTarget, settings: Settings, timeout_s: flo
 
 def _sent(signal: Signal, target: OtlpTarget, settings: Settings) -> Answer:
     try:
-        exporter = _exporter(signal, target)
+        exporter = otlp_exporter(target, signal)
         item = _item(signal, settings, exporter)
         watch = watch_grpc if target.protocol == "grpc" else watch_http
         watch(exporter)
@@ -94,18 +93,6 @@ def _kept_log_lines() -> Iterator[list[str]]:
         yield lines
     finally:
         logger.removeHandler(handler)
-
-
-def _exporter(signal: Signal, target: OtlpTarget) -> Any:
-    from langflow_otel.export import providers
-
-    if signal == "traces":
-        return providers.otlp_exporter(target)
-    if signal == "metrics":
-        return providers.otlp_metric_exporter(target)
-    from langflow_otel.export.log_records import otlp_log_exporter
-
-    return otlp_log_exporter(target)
 
 
 # What is sent

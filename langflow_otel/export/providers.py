@@ -22,9 +22,9 @@ from opentelemetry.trace import TracerProvider
 
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
+from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
-from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
 
 _INSTRUMENTS: Final = (Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge)
@@ -73,7 +73,7 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
     if settings.samples:
         let_recorder_decide(provider, per_flow=bool(settings.sampling))
     if settings.otlp is not None:
-        provider.add_span_processor(_batches(otlp_exporter(settings.otlp), settings))
+        provider.add_span_processor(_batches(otlp_exporter(settings.otlp, "traces"), settings))
     if settings.trace_file is not None:
         from langflow_otel.export.trace_file import TraceFileExporter
 
@@ -85,18 +85,6 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
 
 def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanProcessor:
     return CountingBatchSpanProcessor(CountingSpanExporter(ContentFilter(exporter, settings)))
-
-
-def otlp_exporter(target: OtlpTarget) -> SpanExporter:
-    """The SDK's exporter for the target; headers, timeout, compression and certificates come from the
-    standard variables."""
-    if target.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
-
-        return GrpcExporter(endpoint=target.endpoint, insecure=target.insecure)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
-
-    return HttpExporter(endpoint=target.endpoint)
 
 
 def choose_meter_provider(settings: Settings, given: MeterProvider | None) -> Choice[MeterProvider] | None:
@@ -119,7 +107,7 @@ def build_meter_provider(settings: Settings) -> SdkMeterProvider:
     come from the standard variables, which the SDK reads itself."""
     exporters: list[MetricExporter] = []
     if settings.metrics_otlp is not None:
-        exporters.append(CountingMetricExporter(otlp_metric_exporter(settings.metrics_otlp)))
+        exporters.append(CountingMetricExporter(otlp_exporter(settings.metrics_otlp, "metrics")))
     if settings.metrics_console:
         exporters.append(CountingMetricExporter(ConsoleMetricExporter()))
     return SdkMeterProvider(metric_readers=list(map(_reader, exporters)), resource=langflow_resource(settings))
@@ -134,23 +122,10 @@ def _reader(exporter: MetricExporter) -> PeriodicExportingMetricReader:
     return PeriodicExportingMetricReader(exporter, **kwargs)
 
 
-def otlp_metric_exporter(target: OtlpTarget) -> MetricExporter:
-    """Like :func:`otlp_exporter`, for metrics."""
-    if target.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
-
-        return GrpcExporter(endpoint=target.endpoint, insecure=target.insecure)
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
-
-    return HttpExporter(endpoint=target.endpoint)
-
-
 __all__ = [
     "Choice",
     "build_meter_provider",
     "build_tracer_provider",
     "choose_meter_provider",
     "choose_tracer_provider",
-    "otlp_exporter",
-    "otlp_metric_exporter",
 ]

@@ -11,9 +11,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from otlp_receiver import Receiver, otlp_receiver
 
-from langflow_otel.export.providers import build_tracer_provider
+from langflow_otel.export.log_records import emit_function, otlp_logger_provider
+from langflow_otel.export.providers import build_meter_provider, build_tracer_provider
 from langflow_otel.otlp_target import otlp_target, spelled_out
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
+from langflow_otel.recording.log_lines import LogLine
 from langflow_otel.recording.recorder import Recorder
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
@@ -152,6 +154,26 @@ def test_headers_arrive(receiver, monkeypatch):
 
     headers = receiver.requests[0].headers
     assert (headers["x-api-key"], headers["x-tenant"]) == ("abc 123", "t1")
+
+
+def test_headers_come_from_a_file_too(receiver, monkeypatch, tmp_path):
+    path = tmp_path / "headers"
+    path.write_text("# mounted\nauthorization=Bearer%20abc\n\nx-tenant=file, x-b=2\n")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=variable,x-team=red")
+    monkeypatch.setenv("LANGFLOW_OTEL_OTLP_HEADERS_FILE", str(path))
+    send_a_flow()
+    settings = Settings.from_env()
+    lines = otlp_logger_provider(settings, settings.logs_otlp)
+    emit_function(lines, "x")(LogLine("x", 9, "INFO", "hi", {}))
+    lines.force_flush()
+    lines.shutdown()
+    meters = build_meter_provider(settings)
+    meters.get_meter("x").create_counter("x").add(1)
+    meters.shutdown()
+
+    expected = {"authorization": "Bearer abc", "x-tenant": "file", "x-b": "2", "x-team": "red"}
+    for requests in (receiver.requests, receiver.log_requests, receiver.metric_requests):
+        assert {name: requests[0].headers.get(name) for name in expected} == expected
 
 
 def test_an_address_without_a_scheme(receiver, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -14,12 +15,11 @@ from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel.export.otlp import headers_in, otlp_exporter
 from langflow_otel.export.providers import (
     Choice,
     build_tracer_provider,
     choose_tracer_provider,
-    otlp_exporter,
-    otlp_metric_exporter,
 )
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.trace_file import TraceFileExporter
@@ -155,10 +155,10 @@ def test_each_destination_has_its_exporter(tmp_path, monkeypatch):
     provider.shutdown()
 
 
-@pytest.mark.parametrize("make_exporter", [otlp_exporter, otlp_metric_exporter])
+@pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
 @pytest.mark.parametrize("insecure", [True, False])
 @pytest.mark.parametrize("variable", ["", "true", "false"])
-def test_the_grpc_exporter_does_what_the_target_says(monkeypatch, make_exporter, insecure: bool, variable: str):
+def test_the_grpc_exporter_does_what_the_target_says(monkeypatch, signal: Any, insecure: bool, variable: str):
     """Whatever OTEL_EXPORTER_OTLP_INSECURE says: the target has taken it into account already."""
     if variable:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", variable)
@@ -171,9 +171,21 @@ def test_the_grpc_exporter_does_what_the_target_says(monkeypatch, make_exporter,
 
         monkeypatch.setattr(f"opentelemetry.exporter.otlp.proto.grpc.exporter.{name}", channel)
     scheme = "http" if insecure else "https"
-    make_exporter(OtlpTarget("grpc", f"{scheme}://host:4317", insecure))
+    otlp_exporter(OtlpTarget("grpc", f"{scheme}://host:4317", insecure), signal)
 
     assert asked == [("host:4317", insecure)]
+
+
+def test_a_file_that_cannot_be_read_is_said_once_and_has_no_headers(tmp_path):
+    path = tmp_path / "none"
+    settings = Settings.from_env(
+        {"LANGFLOW_OTEL_OTLP_HEADERS_FILE": str(path), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    )
+
+    assert settings.problems == (
+        f"LANGFLOW_OTEL_OTLP_HEADERS_FILE={str(path)!r} cannot be read. Using no further headers instead.",
+    )
+    assert headers_in(path) == {}
 
 
 class _Channel:
