@@ -48,6 +48,9 @@ _SPEED = {
     "OTEL_BSP_SCHEDULE_DELAY": "50",
     "OTEL_METRIC_EXPORT_INTERVAL": "1000",
     "LANGFLOW_CREATE_STARTER_PROJECTS": "false",
+    # LangFlow 1.13 makes a TraceloopTracer for each run, which flushes the global provider when the garbage collector
+    # finds it. In the thread that exports LangFlow's own spans that thread waits for itself, and they stop for good.
+    "LANGFLOW_DEACTIVATE_TRACING": "true",
     # An error takes LangFlow up to 20 s otherwise: it draws the traceback.
     "LANGFLOW_LOG_LEVEL": "CRITICAL",
 }
