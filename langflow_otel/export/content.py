@@ -97,6 +97,8 @@ class ContentFilter(SpanExporter):
         """As far as the gate lets it pass; a list of texts becomes one text."""
         if self._gate is None or self._gate.denies(name) or not isinstance(value, (str, list, tuple)):
             return {}
+        if name in content_names.NEVER or (name.endswith(content_names.USERS) and not self._settings.user_id):
+            return {}
         text = self._gate.text(value if isinstance(value, str) else list(value), self._gate.longest)
         return {} if text is None else {name: text}
 

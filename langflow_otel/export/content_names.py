@@ -88,6 +88,12 @@ SAFE_EVENTS: Final = frozenset({"exception", "message", "First Token Stream Even
 URLS: Final = frozenset({"url.full", "http.url", "http.target", "url.original"})
 """They lose query, fragment, user and password, on every span."""
 
+NEVER: Final = frozenset({"url.query", "url.fragment"})
+"""Not even where content may leave."""
+
+USERS: Final = ("user.id", "user_id", "enduser.id")
+"""How names end that say who asked; as LANGFLOW_OTEL_USER_ID says."""
+
 MESSAGES: Final = frozenset({"exception.message", "exception.stacktrace", "error.message", "otel.status_description"})
 """They often quote the prompt, and leave as LANGFLOW_OTEL_ERROR_MESSAGES says, on every span."""
 

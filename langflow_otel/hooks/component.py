@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from langflow_otel.hooks import flow as flow_hooks
-from langflow_otel.hooks.content import add_output, component_content, pass_on
+from langflow_otel.hooks.content import add_output, component_content, pass_on, secrets_of
 from langflow_otel.hooks.identity import component_info, loop_index, output_names, own_run
 from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.outcomes import outcome_of
@@ -29,6 +29,7 @@ _ENTER = Guard("component.enter")
 _SKIP = Guard("component.skip")
 _CONTENT = Guard("content.take")
 
+_MAX_WITHHELD = 200
 _USES_A_MODEL = frozenset({"llm", "agent", "embedding"})
 
 
@@ -76,6 +77,8 @@ def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
 
 
 def _fail(run: ComponentRun, exc: BaseException) -> None:
+    if run.content is not None:
+        _leave_content(run, run.content)
     # What the code raised counts, even if LangFlow's handling of it was cancelled.
     outcome = run.failure or outcome_of(exc)
     if outcome.status == "error" and run.flow is not None and run.flow.first_error is None:
@@ -155,10 +158,18 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     recorder = active_recorder()
     if recorder is None:
         return None
-    if recorder.content is not None and run.span is not None and not was_entered:
+    if recorder.settings.redacts and run.span is not None and not was_entered:
         with _CONTENT:
-            run.content = component_content(recorder.content, run.info, component)
+            _take_content(recorder, run, component)
     return recorder.start_output(output.name, run)
+
+
+def _take_content(recorder: Recorder, run: ComponentRun, component: Any) -> None:
+    withheld = set() if run.flow is None else run.flow.withheld
+    if len(withheld) < _MAX_WITHHELD:
+        withheld.update(secrets_of(component))
+    if recorder.content is not None:
+        run.content = component_content(recorder.content, run.info, component, withheld)
 
 
 def _output_of(args: Any, kwargs: Any) -> Any:

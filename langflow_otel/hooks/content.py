@@ -6,7 +6,7 @@ leave; dictionaries, tables, files, code, connections and models may not, for he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from langflow_otel.recording import semconv
@@ -43,20 +43,27 @@ _INPUTS = frozenset(
 # Types in a flow's JSON; what is not there is not asked for.
 _FIELD_TYPES = frozenset(["str", "int", "float", "bool", "prompt", "mustache", "query", "slider", "tab", "other", ""])
 _ROWS = 20
+# A shorter one would be found everywhere.
+_SHORTEST_SECRET = 8
+_LONGEST_SECRET = 4096
 
 _PROMPTS = ("input_value", "prompt", "query", "search_query")
 _SYSTEM_PROMPTS = ("system_message", "system_prompt")
 
 
-def component_content(gate: ContentGate, info: ComponentInfo, component: Any) -> SpanContent | None:
+def component_content(
+    gate: ContentGate, info: ComponentInfo, component: Any, withheld: Collection[str] = ()
+) -> SpanContent | None:
     """The inputs of a component that is about to run; None if its content stays here."""
     if gate.denies(info.component_id, info.component_type, info.display_name) or _opts_out(component):
         return None
-    content = SpanContent(gate, open_object)
+    content = SpanContent(gate, open_object, withheld)
     for name, value in _inputs_of(component):
-        if gate.denies(name) or value in (None, ""):
+        # Not `in (None, "")`: a value's comparison is its author's code.
+        if gate.denies(name) or value is None or (type(value) is str and not value):
             continue
-        if info.kind in ("llm", "agent") and name in _PROMPTS:
+        is_first = semconv.GEN_AI_INPUT_MESSAGES not in content.attributes
+        if info.kind in ("llm", "agent") and name in _PROMPTS and is_first:
             content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", text_or_value(value))
         elif info.kind in ("llm", "agent") and name in _SYSTEM_PROMPTS:
             content.add(semconv.GEN_AI_SYSTEM_INSTRUCTIONS, [{"type": "text", "content": text_or_value(value)}])
@@ -79,7 +86,7 @@ def add_output(content: SpanContent, info: ComponentInfo, name: str, result: Any
 def pass_on(content: SpanContent, kind: str, flow: FlowRun) -> None:
     """What an input or output component has let through is the flow's own."""
     if flow.content is None:
-        flow.content = SpanContent(content.gate, open_object)
+        flow.content = SpanContent(content.gate, open_object, flow.withheld)
     text = next((text for name, text in content.attributes.items() if name.startswith(semconv.COMPONENT_OUTPUT)), None)
     if kind == "input":
         flow.content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", text)
@@ -87,12 +94,28 @@ def pass_on(content: SpanContent, kind: str, flow: FlowRun) -> None:
         flow.content.add_messages(semconv.GEN_AI_OUTPUT_MESSAGES, "assistant", text)
 
 
-def tool_content(gate: ContentGate, tool: Any, component: ComponentInfo | None, arguments: Any) -> SpanContent | None:
+def secrets_of(component: Any) -> Iterator[str]:
+    """The values of a component's secret inputs, so that they can be told wherever they turn up."""
+    inputs = component.__dict__.get("_inputs") or {}
+    template = _template_of(component)
+    for name, value in (component.__dict__.get("_attributes") or {}).items():
+        field = inputs.get(name)
+        if field is None or not _is_secret(field, template.get(name)):
+            continue
+        if any(cls.__name__ == "SecretStr" for cls in type(value).__mro__):
+            value = value.get_secret_value()
+        if type(value) is str and _SHORTEST_SECRET <= len(value) <= _LONGEST_SECRET:
+            yield value
+
+
+def tool_content(
+    gate: ContentGate, tool: Any, component: ComponentInfo | None, arguments: Any, withheld: Collection[str] = ()
+) -> SpanContent | None:
     """The arguments of a tool call; None if its content stays here."""
     owner = () if component is None else (component.component_id, component.component_type, component.display_name)
     if gate.denies(str(tool.name), *owner):
         return None
-    content = SpanContent(gate, open_object)
+    content = SpanContent(gate, open_object, withheld)
     content.add(semconv.GEN_AI_TOOL_CALL_ARGUMENTS, text_or_value(arguments))
     return content
 
@@ -134,18 +157,19 @@ def _may_leave(name: str, field: Any, in_flow: Any) -> bool:
     """By the input of the component's code, and by the field of the flow, which its author may have changed."""
     if not any(cls.__name__ in _INPUTS for cls in type(field).__mro__) or is_secret_name(name):
         return False
-    if getattr(field, "password", False) or getattr(field, "load_from_db", False) or _is_secret_class(field):
+    if _is_secret(field, in_flow):
         return False
-    if not isinstance(in_flow, dict):
-        return True
-    # A value that is loaded from a global variable may be a credential.
-    if in_flow.get("password") or in_flow.get("load_from_db"):
-        return False
-    return str(in_flow.get("type") or "") in _FIELD_TYPES or getattr(field, "input_types", None) is not None
+    return not isinstance(in_flow, dict) or str(in_flow.get("type") or "") in _FIELD_TYPES
 
 
-def _is_secret_class(field: Any) -> bool:
-    return any("Secret" in cls.__name__ or "Auth" in cls.__name__ for cls in type(field).__mro__)
+def _is_secret(field: Any, in_flow: Any) -> bool:
+    """By mark or class, in the code or in the flow. What is loaded from a global variable may be a credential."""
+    names = [cls.__name__ for cls in type(field).__mro__]
+    marks = [getattr(field, "password", False), getattr(field, "load_from_db", False)]
+    if isinstance(in_flow, dict):
+        names.append(str(in_flow.get("_input_type") or ""))
+        marks += [in_flow.get("password"), in_flow.get("load_from_db")]
+    return any(marks) or any("Secret" in name or "Auth" in name for name in names)
 
 
 def _opts_out(component: Any) -> bool:

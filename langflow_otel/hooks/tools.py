@@ -75,8 +75,11 @@ def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun 
     run = recorder.start_tool(info, within)
     if recorder.content is not None and run.span is not None:
         with _CONTENT:
+            withheld = () if within.flow is None else within.flow.withheld
             owner = None if within.component is None else within.component.info
-            run.content = tool_content(recorder.content, tool, owner, args[0] if args else kwargs.get("tool_input"))
+            run.content = tool_content(
+                recorder.content, tool, owner, args[0] if args else kwargs.get("tool_input"), withheld
+            )
     return run
 
 

@@ -8,12 +8,12 @@ secrets, as the author's hook leaves it, cut to size. The hooks hand it nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
-from langflow_otel.recording.plain import plain
+from langflow_otel.recording.plain import HIDDEN, plain
 from langflow_otel.recording.privacy import redactor
 from langflow_otel.settings import Settings
 
@@ -42,11 +42,26 @@ class ContentGate:
         """True if one of these component types, ids, tools or fields is on the deny list."""
         return not self._denied.isdisjoint(names)
 
-    def text(self, value: Any, room: int, open_object: Callable[[Any], Any] = lambda _: None) -> str | None:
-        """What may leave of a value, in at most ``room`` characters; None for nothing."""
+    def text(
+        self,
+        value: Any,
+        room: int,
+        open_object: Callable[[Any], Any] = lambda _: None,
+        withheld: Iterable[str] = (),
+    ) -> str | None:
+        """What may leave of a value; None for nothing.
+
+        Args:
+            value: A text, or data that becomes JSON.
+            room: Characters, at most.
+            open_object: Gives plain data for the host's objects.
+            withheld: Secrets that are known by their value.
+        """
         room = min(room, self.longest)
         read = room + 2 * _MARGIN
-        whole = value if type(value) is str else json.dumps(plain(value, read, open_object), ensure_ascii=False)
+        whole = _without_named_secrets(value, read) if type(value) is str else _json(plain(value, read, open_object))
+        for secret in withheld:
+            whole = whole.replace(secret, HIDDEN)
         safe = redactor(self._settings).redact(whole[:read])
         if safe is None:
             return None
@@ -58,15 +73,33 @@ class ContentGate:
         return safe[: max(room - len(mark), 0)] + mark
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _without_named_secrets(text: str, longest: int) -> str:
+    """JSON that is a text already: by the names in it, as if it were data."""
+    if len(text) > longest or not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    safe = plain(data, longest)
+    return text if safe == data else _json(safe)
+
+
 class SpanContent:
     """The content of one span, as far as there is room.
 
     Args:
         gate: Decides.
         open_object: Gives plain data for the host's objects.
+        withheld: Values of secret inputs of this run: a component may hand one on.
     """
 
-    def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any]) -> None:
+    def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any], withheld: Collection[str] = ()) -> None:
+        self._withheld = withheld
         self.gate = gate
         self.attributes: dict[str, str] = {}
         self._open_object = open_object
@@ -76,7 +109,7 @@ class SpanContent:
         """A value under an attribute's name; None is no value."""
         if value is None or self._room <= 0:
             return
-        text = self.gate.text(value, self._room, self._open_object)
+        text = self.gate.text(value, self._room, self._open_object, self._withheld)
         if text is not None:
             self._room -= len(text)
             self.attributes[name] = text

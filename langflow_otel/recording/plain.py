@@ -19,16 +19,24 @@ _SECRET_NAMES = (
     "secret",
     "token",
     "apikey",
+    "openaikey",
+    "anthropickey",
     "accesskey",
     "privatekey",
     "authorization",
     "cookie",
     "credential",
     "header",
+    "jwt",
+    "bearer",
+    "signature",
+    "connectionstring",
     "assertion",
     "codeverifier",
 )
-_EXACT_SECRET_NAMES = frozenset({"auth", "key", "pwd", "pass"})
+_EXACT_SECRET_NAMES = frozenset({"auth", "key", "pwd", "pass", "sig", "otp", "pin", "sid", "dsn"})
+# Where a list of these stands for a dictionary, as headers and table rows often do.
+_NAME_KEYS = ("name", "key", "header")
 
 # By type() and never by isinstance(): that asks the object, which may answer with anything.
 _NUMBERS: Final = frozenset({type(None), bool, int, float})
@@ -39,7 +47,10 @@ HIDDEN: Final = "[redacted:secret]"
 def is_secret_name(name: str) -> bool:
     """True if what has this name is most likely a secret, such as ``x-api-key`` or ``accessToken``."""
     squeezed = name.lower().replace("_", "").replace("-", "").replace(" ", "")
-    return squeezed in _EXACT_SECRET_NAMES or any(each in squeezed for each in _SECRET_NAMES)
+    if squeezed in _EXACT_SECRET_NAMES or any(each in squeezed for each in _SECRET_NAMES):
+        return True
+    # Not each name that ends with key: text_key, primary_key and sort_key are none.
+    return name.lower().startswith("x-amz-")
 
 
 def plain(value: Any, longest: int, open_object: Callable[[Any], Any] = lambda _: None) -> Plain:
@@ -81,6 +92,8 @@ class _Copy:
         return f"<{kind.__name__}>" if opened is None else self.of(opened, depth + 1)
 
     def _list(self, values: Any, depth: int) -> list[Any]:
+        if type(values) in (list, tuple) and len(values) == 2 and _names_a_secret(values[0]):
+            return [str(values[0]), HIDDEN]
         found: list[Any] = []
         for value in values:
             if len(found) >= MAX_ITEMS or self._left <= 0:
@@ -91,13 +104,30 @@ class _Copy:
 
     def _dict(self, values: dict[Any, Any], depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        in_pairs = any(_names_a_secret(values.get(each)) for each in _NAME_KEYS)
         for key, value in values.items():
             if len(found) >= MAX_ITEMS or self._left <= 0:
                 found["..."] = "..."
                 break
-            name = key if type(key) is str else f"<{type(key).__name__}>"
-            found[name[: self._longest]] = value if type(value) in _NUMBERS else self._unless_secret(name, value, depth)
+            name = _key_text(key)
+            if type(value) in _NUMBERS or (in_pairs and name in _NAME_KEYS):
+                found[name[: self._longest]] = self.of(value, depth + 1)
+            elif in_pairs or name.startswith("<") or is_secret_name(name):
+                found[name[: self._longest]] = HIDDEN
+            else:
+                found[name[: self._longest]] = self.of(value, depth + 1)
         return found
 
-    def _unless_secret(self, name: str, value: Any, depth: int) -> Plain:
-        return HIDDEN if is_secret_name(name) else self.of(value, depth + 1)
+
+def _names_a_secret(value: Any) -> bool:
+    """A name, and not a sentence with such a word in it."""
+    return type(value) is str and len(value) < 40 and " " not in value and is_secret_name(value)
+
+
+def _key_text(key: Any) -> str:
+    """A key as text; ``<its class>`` for one that has none, and then nothing is known of its value."""
+    if issubclass(type(key), str):
+        return str.__str__(key)
+    if type(key) is bytes:
+        return key.decode("utf-8", "replace")
+    return str(key) if type(key) in _NUMBERS else f"<{type(key).__name__}>"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
+from langflow_otel.recording.plain import HIDDEN
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def qualified_type(exc: BaseException) -> str:
     return name if module in ("builtins", "__main__", None) else f"{module}.{name}"
 
 
-def frames_of(exc: BaseException, settings: Settings | None = None) -> str:
+def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Collection[str] = ()) -> str:
     """Stack of the exception and of its causes, outermost frame first.
 
     Only file, line and function: a line of source text can hold a key. At most 5 causes and the innermost 50
@@ -37,12 +38,19 @@ def frames_of(exc: BaseException, settings: Settings | None = None) -> str:
     Args:
         exc: The exception.
         settings: If they let messages leave, each class is followed by its message; None for no messages.
+        withheld: See :func:`message_of`.
     """
-    return "\ncaused by\n".join(_one_stack(each, settings) for each in _with_causes(exc))
+    return "\ncaused by\n".join(_one_stack(each, settings, withheld) for each in _with_causes(exc))
 
 
-def message_of(exc: BaseException, settings: Settings) -> str | None:
-    """The exception's message as far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it leave, else None."""
+def message_of(exc: BaseException, settings: Settings, withheld: Collection[str] = ()) -> str | None:
+    """The exception's message as far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it leave, else None.
+
+    Args:
+        exc: The exception.
+        settings: The policy.
+        withheld: Secrets that are known by their value.
+    """
     if settings.error_messages == "none":
         return None
     try:
@@ -50,7 +58,11 @@ def message_of(exc: BaseException, settings: Settings) -> str | None:
         message = str(exc).encode("utf-8", "replace").decode()
     except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
         return None
-    return message if settings.error_messages == "full" else redactor(settings).redact(message)
+    if settings.error_messages == "full":
+        return message
+    for secret in withheld:
+        message = message.replace(secret, HIDDEN)
+    return redactor(settings).redact(message)
 
 
 def http_status_of(exc: BaseException) -> int | None:
@@ -92,12 +104,12 @@ def _with_causes(exc: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ if current.__cause__ is not None else hidden
 
 
-def _one_stack(exc: BaseException, settings: Settings | None) -> str:
+def _one_stack(exc: BaseException, settings: Settings | None, withheld: Collection[str]) -> str:
     frames = [
         f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}'
         for frame, line in traceback.walk_tb(exc.__traceback__)
     ]
-    message = None if settings is None else message_of(exc, settings)
+    message = None if settings is None else message_of(exc, settings, withheld)
     last = qualified_type(exc) + (f": {message}" if message else "")
     return "\n".join([*frames[-_MAX_FRAMES:], last])
 

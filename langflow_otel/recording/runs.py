@@ -173,7 +173,7 @@ class Run:
                     self._attributes.update(self.content.for_span())
             if outcome.status == "error":
                 self._attributes[semconv.ERROR_TYPE] = spans.error_type_of(outcome)
-                spans.mark_error(span, outcome, self._settings)
+                spans.mark_error(span, outcome, self._settings, self.flow.withheld if self.flow is not None else ())
             span.set_attributes(self._attributes)
         finally:
             span.end(end_time=outcome.ended_ns)
@@ -196,6 +196,7 @@ class FlowRun(Run):
         sampled: False if this run's spans are held, or do not come to be.
         held: Where they are held until it shows whether this run is kept; None if they are not.
         measures: Where this flow's measurements go; None without metrics.
+        withheld: Values of secret inputs of this run's components.
         memory_peak: The highest resident memory of the process that was seen during the run, bytes.
     """
 
@@ -214,6 +215,7 @@ class FlowRun(Run):
         "measures",
         "memory_peak",
         "sampled",
+        "withheld",
     )
 
     def __init__(
@@ -237,6 +239,7 @@ class FlowRun(Run):
         self.held = held
         self.first_error: BaseException | None = None
         self.builds: dict[str, int] = {}
+        self.withheld: set[str] = set()
         self._skipped: set[str] = set()
         self._open_streams: set[StreamRun] = set()
         self._metrics = metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
@@ -141,7 +141,7 @@ def usage_attributes(usage: ModelUsage) -> Attributes:
     return attributes
 
 
-def mark_error(span: Span, outcome: Outcome, settings: Settings) -> None:
+def mark_error(span: Span, outcome: Outcome, settings: Settings, withheld: Collection[str] = ()) -> None:
     """Put the error on the span: status, and one exception event with type and frames.
 
     The SDK's ``record_exception`` is not used: it always sends message and source text.
@@ -152,12 +152,12 @@ def mark_error(span: Span, outcome: Outcome, settings: Settings) -> None:
         return
     event: Attributes = {
         semconv.EXCEPTION_TYPE: qualified_type(error),
-        semconv.EXCEPTION_STACKTRACE: frames_of(error, settings),
+        semconv.EXCEPTION_STACKTRACE: frames_of(error, settings, withheld),
     }
     status = http_status_of(error)
     if status is not None:
         event[semconv.HTTP_RESPONSE_STATUS_CODE] = status
-    message = message_of(error, settings)
+    message = message_of(error, settings, withheld)
     if message is not None:
         event[semconv.EXCEPTION_MESSAGE] = message
     span.add_event(semconv.EXCEPTION, event, timestamp=outcome.ended_ns)

@@ -134,3 +134,31 @@ async def test_openinference_names_for_phoenix():
 
     found = telemetry.only_span("component Echo").attributes
     assert (found["input.value"], found["output.value"]) == ("hi", "hi")
+
+
+async def test_a_secret_that_a_component_hands_on_is_known_by_its_value():
+    telemetry = await recorded(line(content.HandsOn, basic.Echo), ON)
+
+    assert "canary-secret" not in str([span.attributes for span in telemetry.spans])
+    assert telemetry.only_span("component Echo").attributes["langflow.component.input.value"] == (
+        "the key is [redacted:secret]"
+    )
+
+
+async def test_a_secret_in_an_error_is_known_by_its_value():
+    settings = Settings(error_messages="redacted")
+    with capture_telemetry(settings=settings) as telemetry, pytest.raises(Exception, match="canary-secret"):
+        await run(line(content.Complains))
+
+    (event,) = telemetry.only_span("component Complains").events
+    assert event.attributes["exception.message"] == "no access with [redacted:secret]"
+    assert "canary-secret" not in event.attributes["exception.stacktrace"]
+
+
+async def test_a_value_that_cannot_be_compared_is_content_as_any_other():
+    graph = line(content.Uncomparable)
+    graph.get_vertex("Uncomparable-0").custom_component.set(thing=content.NoComparison())
+    telemetry = await recorded(graph, ON)
+
+    found = attributes(telemetry, "component Uncomparable", "langflow.component.input.")
+    assert found == {"langflow.component.input.thing": '"<NoComparison>"', "langflow.component.input.value": "hi"}

@@ -184,6 +184,9 @@ def test_where_content_may_leave_it_passes_the_gate():
         "llm.input_messages": ["a", "b"],
         "llm.headers": f"Authorization {CANARY}",
         "http.request.header.authorization": CANARY,
+        "url.query": CANARY,
+        "enduser.id": CANARY,
+        "traceloop.association.properties.user_id": CANARY,
         "input.value": "denied",
         "llm.token_count.prompt": 3,
     }

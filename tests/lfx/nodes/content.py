@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lfx.io import DictInput, MessageTextInput, MultilineInput, Output, SecretStrInput, StrInput
+from lfx.io import DictInput, HandleInput, MessageTextInput, MultilineInput, Output, SecretStrInput, StrInput
 from lfx.schema.message import Message
 
 from langflow_otel import traced
@@ -44,3 +44,50 @@ class MethodOptsOut(Echo):
     @traced(content=False)
     async def run_quietly(self) -> Message:
         return Message(text=str(self.value))
+
+
+class HandsOn(Echo):
+    """Says its key to the next component."""
+
+    display_name = "Hands On"
+    name = "HandsOn"
+    inputs = [
+        MessageTextInput(name="value", display_name="Value"),
+        SecretStrInput(name="key", display_name="Key", value="canary-secret", load_from_db=False),
+    ]
+
+    async def run_out(self) -> Message:
+        return Message(text=f"the key is {self.key}")
+
+
+class Complains(HandsOn):
+    """Quotes its key in an error, and in the error's cause."""
+
+    display_name = "Complains"
+    name = "Complains"
+
+    async def run_out(self) -> Message:
+        try:
+            raise KeyError(self.key)
+        except KeyError as exc:
+            raise ValueError(f"no access with {self.key}") from exc
+
+
+class NoComparison:
+    """As a data frame."""
+
+    def __eq__(self, _: object) -> bool:
+        raise ValueError
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Uncomparable(Echo):
+    """Takes anything."""
+
+    display_name = "Uncomparable"
+    name = "Uncomparable"
+    inputs = [
+        MessageTextInput(name="value", display_name="Value"),
+        HandleInput(name="thing", display_name="Thing", input_types=["Any"]),
+    ]
