@@ -8,6 +8,7 @@ import io
 import json
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -55,8 +56,9 @@ left_out: list[str] = []
 
 
 @pytest.fixture(scope="module")
-def classes() -> list[type[Component]]:
+def classes() -> Iterator[list[type[Component]]]:
     """Every component class that can be imported here."""
+    before = set(sys.modules)
     found: dict[type[Component], None] = {}
     left_out.clear()
     for module in pkgutil.walk_packages(lfx.components.__path__, "lfx.components.", onerror=lambda _: None):
@@ -68,7 +70,11 @@ def classes() -> list[type[Component]]:
         for each in members.values():
             if isinstance(each, type) and issubclass(each, Component) and each.__module__ == module.name:
                 found[each] = None
-    return list(found)
+    yield list(found)
+    # Whoever looks at all modules, as Hypothesis does, would ask each for what it imports when it is asked.
+    for name in set(sys.modules) - before:
+        if name.startswith("lfx.components."):
+            del sys.modules[name]
 
 
 def leaving(component: Component, kind: ComponentKind) -> set[int]:
