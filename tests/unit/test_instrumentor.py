@@ -178,6 +178,15 @@ def test_settings_can_be_handed_in(host, provider, monkeypatch):
     assert recorder.settings == Settings(detail="flow")
 
 
+def test_an_authors_hook_has_the_last_word_on_content(host, provider):
+    langflow_otel.instrument(tracer_provider=provider, settings=Settings(content_on_spans=True), redact=str.upper)
+    recorder = active_recorder()
+
+    assert recorder is not None
+    assert recorder.content is not None
+    assert recorder.content.text("me@example.com says hi", 100) == "[REDACTED:EMAIL] SAYS HI"
+
+
 def test_the_other_providers_of_the_convention_are_accepted(host, provider):
     langflow_otel.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider(), logger_provider=object())
 
