@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from langflow_otel.otlp_target import OtlpTarget
@@ -15,7 +15,6 @@ from langflow_otel.settings import Settings
 PREFIX: Final = "langflow-otel audit:"
 
 _PLAIN = re.compile(r"[\w./:,*%+@\[\]-]+")
-_OFF: Final = (None, False, (), "", "none", "off", "false")
 
 
 def audit_line(settings: Settings, env: Mapping[str, str] | None = None) -> str:
@@ -64,25 +63,15 @@ def _address(target: OtlpTarget) -> str:
 
 
 def _content(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Fields that this release may not have yet are off."""
-    kinds = {"spans": "content_on_spans", "events": "content_in_events"}
-    on = [name for name, field in kinds.items() if _is_on(getattr(settings, field, None))]
-    yield "content", ",".join(on) or "off"
-    yield "error_messages", str(getattr(settings, "error_messages", "none"))
+    kinds = {"spans": settings.content_on_spans, "events": settings.content_in_events}
+    yield "content", ",".join(kind for kind, on in kinds.items() if on) or "off"
+    yield "error_messages", settings.error_messages
     yield "redact_pattern", "on" if settings.redact else "off"
-    yield "log_bodies", _log_bodies(getattr(settings, "log_bodies", False))
+    yield "log_bodies", "all" if settings.log_bodies else "allowlist"
     yield "log_level", settings.log_level
     yield "user_id", "on" if settings.user_id else "off"
     yield "baggage_keys", ",".join(settings.baggage_keys) or "none"
     yield "instrumentors", ",".join(settings.instrumentors) or "none"
-
-
-def _is_on(value: Any) -> bool:
-    return value not in _OFF
-
-
-def _log_bodies(value: Any) -> str:
-    return value if isinstance(value, str) else ("all" if value else "allowlist")
 
 
 def _sampling(settings: Settings, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -115,20 +115,26 @@ def _ratios(text: str) -> tuple[tuple[str, float], ...]:
 CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
+def _check_that_re2_is_there(text: str) -> None:
+    """What would have to be redacted does not leave without it."""
+    if importlib.util.find_spec("re2") is None:
+        raise ValueError(text)
+
+
 def _capture(text: str) -> str:
     """One of the convention's modes; ``true`` and ``false`` are its older values."""
     mode = {"TRUE": "SPAN_ONLY", "FALSE": "NO_CONTENT"}.get(text.strip().upper(), text.strip().upper())
     if mode not in ("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"):
         raise ValueError(text)
-    if mode != "NO_CONTENT" and importlib.util.find_spec("re2") is None:
-        raise ValueError(text)
+    if mode != "NO_CONTENT":
+        _check_that_re2_is_there(text)
     return mode
 
 
 def _error_messages(text: str) -> str:
     policy = _one_of("none", "redacted", "full")(text)
-    if policy == "redacted" and importlib.util.find_spec("re2") is None:
-        raise ValueError(text)
+    if policy == "redacted":
+        _check_that_re2_is_there(text)
     return policy
 
 

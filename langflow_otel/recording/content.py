@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
-from langflow_otel.recording.plain import HIDDEN, plain
+from langflow_otel.recording.plain import plain, without
 from langflow_otel.recording.privacy import redactor
 from langflow_otel.settings import Settings
 
@@ -60,9 +60,8 @@ class ContentGate:
         room = min(room, self.longest)
         read = room + 2 * _MARGIN
         whole = _without_named_secrets(value, read) if type(value) is str else _json(plain(value, read, open_object))
-        for secret in withheld:
-            whole = whole.replace(secret, HIDDEN)
-        safe = redactor(self._settings).redact(whole[:read])
+        # Of what is read, however long the value is: what is cut of a secret at its end falls into the margin.
+        safe = redactor(self._settings).redact(without(withheld, whole[:read]))
         if safe is None:
             return None
         if len(whole) > read:

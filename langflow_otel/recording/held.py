@@ -66,11 +66,17 @@ def with_ids(trace_id: int, span_id: int) -> Iterator[None]:
         _ids.reset(token)
 
 
-def new_span_context(parent: SpanContext, flags: TraceFlags = _NOT_SAMPLED) -> SpanContext:
+def make_span(tracer: Tracer, own: SpanContext, name: str, *, context: Context, **kwargs: Any) -> Span:
+    """A span with the ids of ``own``, whatever the sampler would say."""
+    with with_ids(own.trace_id, own.span_id):
+        return tracer.start_span(name, context=otel_context.set_value(DECIDED, True, context), **kwargs)
+
+
+def new_span_context(parent: SpanContext) -> SpanContext:
     """Of a span below the parent, or of one that begins a trace if the parent is not valid."""
     trace_id = parent.trace_id if parent.is_valid else random.getrandbits(128) or 1
     state = parent.trace_state if parent.is_valid else None
-    return SpanContext(trace_id, random.getrandbits(64) or 1, False, flags, state)
+    return SpanContext(trace_id, random.getrandbits(64) or 1, False, _NOT_SAMPLED, state)
 
 
 class HeldSpan(Span):
@@ -226,39 +232,33 @@ class HeldSpan(Span):
             return
         self.made = True
         with _KEEP:
-            own = self.get_span_context()
-            with with_ids(own.trace_id, own.span_id):
-                span = self._tracer.start_span(
-                    self.name,
-                    context=self._context_to_make_in(),
-                    kind=self.kind,
-                    attributes=self.attributes,
-                    links=self._links_to_make_with(),
-                    start_time=self.start_time,
-                )
+            context, links = self._place()
+            span = make_span(
+                self._tracer,
+                self.get_span_context(),
+                self.name,
+                context=context,
+                kind=self.kind,
+                attributes=self.attributes,
+                links=links,
+                start_time=self.start_time,
+            )
             for name, attributes, timestamp in self.events:
                 span.add_event(name, attributes, timestamp)
             if self._status is not None:
                 span.set_status(self._status)
             span.end(self.end_time)
 
-    def _context_to_make_in(self) -> Context:
-        context = otel_context.set_value(DECIDED, True, Context())
+    def _place(self) -> tuple[Context, Sequence[Link] | None]:
+        """The context to make it in, and its links: one to the caller, if nobody sends the caller's span, which
+        cannot be the parent then."""
         above = self.parent
-        if above is None or not self._is_below_what_is_sent:
-            return context
+        if above is None:
+            return Context(), self._links
+        if not above.trace_flags.sampled and not isinstance(self._above, HeldSpan):
+            return Context(), [*(self._links or ()), Link(above)]
         sent = SpanContext(above.trace_id, above.span_id, above.is_remote, _SAMPLED, above.trace_state)
-        return trace.set_span_in_context(NonRecordingSpan(sent), context)
-
-    @property
-    def _is_below_what_is_sent(self) -> bool:
-        return isinstance(self._above, HeldSpan) or (self.parent is not None and self.parent.trace_flags.sampled)
-
-    def _links_to_make_with(self) -> Sequence[Link] | None:
-        """With one to the caller, if nobody sends the caller's span: it cannot be the parent then."""
-        if self.parent is None or self._is_below_what_is_sent:
-            return self._links
-        return [*(self._links or ()), Link(self.parent)]
+        return trace.set_span_in_context(NonRecordingSpan(sent), Context()), self._links
 
 
 class HeldTrace:

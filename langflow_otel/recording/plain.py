@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
@@ -51,6 +51,13 @@ def is_secret_name(name: str) -> bool:
         return True
     # Not each name that ends with key: text_key, primary_key and sort_key are none.
     return name.lower().startswith("x-amz-")
+
+
+def without(secrets: Iterable[str], text: str) -> str:
+    """The text without secrets that are known by their value."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
 
 
 def plain(value: Any, longest: int, open_object: Callable[[Any], Any] = lambda _: None) -> Plain:

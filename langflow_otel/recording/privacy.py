@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
-from langflow_otel.recording.plain import HIDDEN
+from langflow_otel.recording.plain import without
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def message_of(exc: BaseException, settings: Settings, withheld: Collection[str]
         return None
     if settings.error_messages == "full":
         return message
-    for secret in withheld:
-        message = message.replace(secret, HIDDEN)
-    return redactor(settings).redact(message)
+    return redactor(settings).redact(without(withheld, message))
 
 
 def http_status_of(exc: BaseException) -> int | None:

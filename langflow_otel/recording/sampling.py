@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Tracer
 
 from langflow_otel.recording import spans
 from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.held import DECIDED, HeldSpan, HeldTrace, Keeper, new_span_context, with_ids
+from langflow_otel.recording.held import HeldSpan, HeldTrace, Keeper, make_span, new_span_context
 from langflow_otel.recording.parents import caller_of
 from langflow_otel.recording.ratios import FlowRatios
 from langflow_otel.recording.runs import FlowRun, current_run
@@ -107,12 +106,6 @@ class Sampling:
             return
         if self._ratios.samples(span.get_span_context().trace_id, ""):
             span.keep()
-
-
-def make_span(tracer: Tracer, own: SpanContext, name: str, *, context: Context, **kwargs: Any) -> Span:
-    """A span with the ids of ``own``, whatever the sampler would say."""
-    with with_ids(own.trace_id, own.span_id):
-        return tracer.start_span(name, context=otel_context.set_value(DECIDED, True, context), **kwargs)
 
 
 def held_parent(context: Context, otherwise: Span) -> Span:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
 
 import pytest
 
@@ -81,16 +80,11 @@ def test_what_of_users_data_leaves_is_told():
 
 
 @pytest.mark.parametrize(
-    ("spans", "events", "told"),
-    [(True, False, "spans"), ("all", ("inputs",), "spans,events"), (None, True, "events"), ("none", (), "off")],
+    ("mode", "told"),
+    [("SPAN_ONLY", "spans"), ("SPAN_AND_EVENT", "spans,events"), ("EVENT_ONLY", "events"), ("NO_CONTENT", "off")],
 )
-def test_content_is_told_as_soon_as_the_settings_have_it(spans, events, told: str):
-    @dataclass(frozen=True)
-    class Later(Settings):
-        content_on_spans: object = None
-        content_in_events: object = None
-
-    assert pairs(audit_line(Later(content_on_spans=spans, content_in_events=events), {}))["content"] == told
+def test_content_is_told_by_its_mode(mode: str, told: str):
+    assert pairs(line(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=mode))["content"] == told
 
 
 @pytest.mark.parametrize(
