@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
+import ipaddress
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,30 @@ class Pem:
     key: Path
 
 
-def make_pem(folder: Path) -> Pem:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    command = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-    names = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout key.pem -out chain.pem"
-    subprocess.run([*command.split(), *names.split()], cwd=folder, check=True, capture_output=True)
-    return Pem(folder / "chain.pem", folder / "key.pem")
+def make_pem(folder: Path, name: str = "localhost", *, expired: bool = False) -> Pem:
+    """Of this host, and of 127.0.0.1 if it is ``localhost``; valid for two days, or until yesterday."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    names: list[x509.GeneralName] = [x509.DNSName(name)]
+    if name == "localhost":
+        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    ends = datetime.now(timezone.utc) + timedelta(days=-1 if expired else 2)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(ends - timedelta(days=4))
+        .not_valid_after(ends)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = Pem(folder / "chain.pem", folder / "key.pem")
+    pem.chain.write_bytes(certificate.public_bytes(Encoding.PEM))
+    pem.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return pem
 
 
 @contextmanager

@@ -294,6 +294,32 @@ def test_a_name_that_nobody_has(point, protocol):
     assert of_traces(result)["advice"] == f"{ENDPOINT}: name a host that can be found from here"
 
 
+@pytest.mark.parametrize("protocol", [GRPC, HTTP])
+def test_an_address_that_cannot_be_reached(point, protocol):
+    # The broadcast address takes no connections, on any system.
+    point("255.255.255.255:4318", protocol, OTEL_EXPORTER_OTLP_TIMEOUT="2")
+    result = run("--json")
+
+    assert result.code == 1
+    assert "255.255.255.255:4318 cannot be reached" in of_traces(result)["text"]
+    assert of_traces(result)["advice"] == f"{ENDPOINT}: is the address right, and is a firewall between?"
+
+
+@pytest.mark.parametrize("refuses", [nobody, lambda: http_server(407)], ids=["nobody", "wants credentials"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_does_not_let_it_through(point, monkeypatch, refuses: Collector, scheme: str):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with refuses() as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://{proxy}")
+        point("collector.example.com:4318", HTTP, scheme)
+        result = run("--json")
+
+    assert result.code == 1
+    assert of_traces(result)["outcome"] == "proxy"
+    assert of_traces(result)["advice"] == "NO_PROXY=collector.example.com goes past it"
+
+
 def secured(protocol: str, pem: Pem, *, mutual: bool = False) -> AbstractContextManager[str]:
     return grpc_server(pem=pem, mutual=mutual) if protocol == GRPC else http_server(pem=pem, mutual=mutual)
 
@@ -351,6 +377,25 @@ class TestTls:
 
         assert result.code == 1
         assert of_traces(result)["advice"].startswith("OTEL_EXPORTER_OTLP_CERTIFICATE: the PEM file of")
+
+    @pytest.mark.parametrize(
+        ("wrong", "said", "advised"),
+        [
+            ({"expired": True}, "expired", f"renew the collector's certificate; {ENDPOINT} is right"),
+            ({"name": "other.example.com"}, "mismatch", f"{ENDPOINT}: name the host as the certificate does"),
+        ],
+        ids=["expired", "of another host"],
+    )
+    def test_a_certificate_that_does_not_hold_here(self, point, tmp_path, protocol, wrong, said: str, advised: str):
+        pem = make_pem(tmp_path, **wrong)
+        with secured(protocol, pem) as address:
+            point(address, protocol, "https", OTEL_EXPORTER_OTLP_CERTIFICATE=str(pem.chain))
+            result = run("--json")
+
+        assert result.code == 1
+        assert "certificate is not trusted: " in of_traces(result)["text"]
+        assert said in of_traces(result)["text"]
+        assert of_traces(result)["advice"] == advised
 
     def test_a_collector_that_wants_a_certificate(self, point, pem: Pem, protocol):
         with secured(protocol, pem, mutual=True) as address:
