@@ -7,7 +7,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 import pytest
 
-from langflow_otel.recording import guard
+from langflow_otel.recording import guard, known_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +22,9 @@ def _strict_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors inside the library are loud; a test about their containment sets it back."""
     monkeypatch.setattr(guard, "strict", True)
     guard.faults.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_known_secrets() -> None:
+    """Those of one test are the harmless texts of another."""
+    known_secrets.forget_secrets()

@@ -18,7 +18,8 @@ from langflow_otel.export import content_names
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.plain import is_secret_name
+from langflow_otel.recording.known_secrets import recent_secrets
+from langflow_otel.recording.plain import is_secret_name, without
 from langflow_otel.recording.privacy import redactor
 from langflow_otel.settings import Settings
 
@@ -99,7 +100,8 @@ class ContentFilter(SpanExporter):
             return {}
         if name in content_names.NEVER or (name.endswith(content_names.USERS) and not self._settings.user_id):
             return {}
-        text = self._gate.text(value if isinstance(value, str) else list(value), self._gate.longest)
+        whole = value if isinstance(value, str) else list(value)
+        text = self._gate.text(whole, self._gate.longest, withheld=recent_secrets())
         return {} if text is None else {name: text}
 
     def _message(self, text: Any) -> Any:
@@ -108,7 +110,7 @@ class ContentFilter(SpanExporter):
             return None
         if self._settings.error_messages == "full" or text is None:
             return text
-        return redactor(self._settings).redact(str(text))
+        return redactor(self._settings).redact(without(recent_secrets(), str(text)))
 
 
 class _HarmlessSpan(ReadableSpan):

@@ -17,6 +17,7 @@ from langflow_otel.recording import semconv
 from langflow_otel.recording.content import SpanContent
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import ComponentRun, FlowRun, Run, current_run
 
@@ -158,7 +159,7 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     recorder = active_recorder()
     if recorder is None:
         return None
-    if recorder.redacts and run.span is not None and not was_entered:
+    if recorder.redacts and not was_entered:
         with _CONTENT:
             _take_content(recorder, run, component)
     return recorder.start_output(output.name, run)
@@ -167,8 +168,10 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
 def _take_content(recorder: Recorder, run: ComponentRun, component: Any) -> None:
     withheld = set() if run.flow is None else run.flow.withheld
     if len(withheld) < _MAX_WITHHELD:
-        withheld.update(secrets_of(component))
-    if recorder.content is not None:
+        secrets = list(secrets_of(component))
+        withheld.update(secrets)
+        remember_secrets(secrets)
+    if recorder.content is not None and run.span is not None:
         run.content = component_content(recorder.content, run.info, component, withheld)
 
 

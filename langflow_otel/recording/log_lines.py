@@ -7,11 +7,13 @@ classes and frames of an exception always; the text and all else that the author
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from langflow_otel.recording import semconv
+from langflow_otel.recording.known_secrets import recent_secrets
+from langflow_otel.recording.plain import without
 from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redactor
 from langflow_otel.settings import Settings
 
@@ -97,17 +99,18 @@ def log_line(
         root: Class of the error below LangFlow's wrappers.
         settings: Says whether texts and messages may leave.
     """
+    secrets = recent_secrets() if settings.redacts else ()
     if settings.log_bodies or event.get(EXPORT_BODY) is True:
-        body = _redacted(_text(str(event.get("event", ""))), settings)
-        attributes = {key: _redacted(value, settings) for key, value in _all(event).items()}
+        body = _redacted(_text(str(event.get("event", ""))), settings, secrets)
+        attributes = {key: _redacted(value, settings, secrets) for key, value in _all(event).items()}
     else:
         body = WITHHELD
         attributes = {key: _sendable(event[key]) for key in SKELETON if isinstance(event.get(key), Value)}
     if error is not None:
         attributes[semconv.EXCEPTION_TYPE] = qualified_type(error)
-        attributes[semconv.EXCEPTION_STACKTRACE] = _text(frames_of(error, settings))
+        attributes[semconv.EXCEPTION_STACKTRACE] = _text(frames_of(error, settings, secrets))
         attributes[semconv.ERROR_TYPE] = root or error_type(error)
-        message = message_of(error, settings)
+        message = message_of(error, settings, secrets)
         if message is not None:
             attributes[semconv.EXCEPTION_MESSAGE] = message
     return LogLine(scope, SEVERITIES[level], level.upper(), body, attributes)
@@ -131,10 +134,10 @@ def _sendable(value: Value) -> Value:
     return value
 
 
-def _redacted(value: Any, settings: Settings) -> Any:
+def _redacted(value: Any, settings: Settings, secrets: Collection[str]) -> Any:
     if not settings.redacts or not isinstance(value, str):
         return value
-    safe = redactor(settings).redact(value)
+    safe = redactor(settings).redact(without(secrets, value))
     return WITHHELD if safe is None else safe
 
 

@@ -17,19 +17,8 @@ from typing import Any
 
 import lfx.components
 import pytest
-from canaries import (
-    LOGS,
-    METRICS,
-    SPANS,
-    Canaries,
-    Protocol,
-    belongs,
-    capture_mode,
-    everything_sent,
-    found_in,
-    may_be,
-    table,
-)
+from canaries import Canaries, found_in
+from everything_sent import LOGS, METRICS, SPANS, Protocol, belongs, capture_mode, everything_sent, may_be, table
 from flows import chat_output
 from lfx.components.input_output import ChatInput
 from lfx.custom.custom_component.component import Component

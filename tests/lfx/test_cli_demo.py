@@ -187,7 +187,10 @@ class TestDemo:
 
         assert header.split() == ["Component", "Runs", "Errors", "Skipped", "P50", "P95", "Share", "of", "time"]
         assert set(rule.strip()) == {"─"}
-        assert [row[:3] for row in cells[:1]] == [["Policy Search", "20", "1"]]
+        shares = [int(row[-1].rstrip("%")) for row in cells]
+        assert shares == sorted(shares, reverse=True)
+        # The slowest on a machine that has nothing else to do.
+        assert "Policy Search" in {row[0] for row in cells[:3]}
         assert {row[0]: row[1:3] for row in cells} == {
             "Policy Search": ["20", "1"],
             "Parcel Agent": ["20", "0"],

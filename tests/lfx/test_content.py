@@ -10,6 +10,7 @@ from flows import chat_input, chat_output, line, run
 from lfx.graph import Graph
 from nodes import basic, content, models
 
+from langflow_otel.recording.log_lines import log_line
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -153,6 +154,17 @@ async def test_a_secret_in_an_error_is_known_by_its_value():
     (event,) = telemetry.only_span("component Complains").events
     assert event.attributes["exception.message"] == "no access with [redacted:secret]"
     assert "canary-secret" not in event.attributes["exception.stacktrace"]
+
+
+@pytest.mark.parametrize("sampling", [(), (("*", 0.0),)], ids=["sampled", "not sampled"])
+async def test_a_secret_in_what_a_server_logs_when_the_run_is_over_is_known_by_its_value(sampling: Any):
+    settings = Settings(error_messages="redacted", log_bodies=True, sampling=sampling)
+    with capture_telemetry(settings=settings), pytest.raises(Exception, match="canary-secret") as failed:
+        await run(line(content.Complains))
+
+    said = log_line("server", "error", {"event": f"failed: {failed.value}"}, failed.value, None, settings)
+    assert "no access with [redacted:secret]" in said.body
+    assert "canary-secret" not in str(said)
 
 
 async def test_a_value_that_cannot_be_compared_is_content_as_any_other():

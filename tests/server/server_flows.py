@@ -15,10 +15,18 @@ def make_flows(server: Server) -> None:
     from server_nodes.broken import Broken
     from server_nodes.calls import Calls
     from server_nodes.echo import Echo
+    from server_nodes.keyed import Keyed
     from server_nodes.scores import Scores
     from server_nodes.slow import Slow
 
-    for name, cls in (("ok", Echo), ("failing", Broken), ("slow", Slow), ("scored", Scores), ("calling", Calls)):
+    for name, cls in (
+        ("ok", Echo),
+        ("failing", Broken),
+        ("slow", Slow),
+        ("scored", Scores),
+        ("calling", Calls),
+        ("keyed", Keyed),
+    ):
         server.create_flow(line(cls(_id=f"{cls.__name__}-1")), name)
     server.create_flow(streaming(), "streaming")
     server.create_flow(hooked(), "hooked")

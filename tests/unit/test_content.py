@@ -16,6 +16,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from langflow_otel.export import content_names
 from langflow_otel.export.content import ContentFilter, treat_as_library
 from langflow_otel.recording import guard
+from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.settings import Settings
 
 LIBRARY = "opentelemetry.instrumentation.some"
@@ -68,6 +69,14 @@ def filtered(span: ReadableSpan, error_messages: Any = "none") -> ReadableSpan:
 
 def bytes_of(span: ReadableSpan) -> bytes:
     return encode_spans([span]).SerializeToString()
+
+
+def test_a_secret_that_a_component_had_is_known_by_its_value():
+    remember_secrets([CANARY])
+    found = filtered(make(LIBRARY), "redacted")
+
+    assert found.status.description == "ValueError: [redacted:secret]"
+    assert CANARY.encode() not in bytes_of(found)
 
 
 def test_our_own_spans_pass_as_they_are():

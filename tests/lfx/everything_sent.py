@@ -1,18 +1,17 @@
-"""Secrets that can be found again: unique texts of a known kind, and everything that leaves while flows run."""
+"""All bytes that leave while flows run, and which canaries may be among them."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from canaries import Canaries, Kind, found_in
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from otlp_receiver import Receiver, otlp_receiver
@@ -21,66 +20,11 @@ from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.instrumentor import LangflowInstrumentor
 from langflow_otel.settings import Settings
 
-Kind = Literal["content", "span content", "error", "logged error", "attribute", "secret"]
-"""What may leave as content of components and tools; what only spans have; exceptions' messages on spans and in log
-records; what leaves in any mode; what never does."""
-
 SPANS = ("spans", "trace file", "printed spans")
 LOGS = ("logs", "printed logs")
 METRICS = ("metrics", "printed metrics", "scrape", "openmetrics scrape")
 
-_CANARY = re.compile(rb"canary-?(\d{5})", re.IGNORECASE)
-
 Protocol = Literal["grpc", "http/protobuf"]
-
-
-@dataclass(frozen=True)
-class Canary:
-    kind: Kind
-    where: str
-
-
-class Canaries:
-    """All that were planted.
-
-    Attributes:
-        planted: By their numbers.
-    """
-
-    def __init__(self) -> None:
-        self.planted: dict[int, Canary] = {}
-
-    def plant(self, kind: Kind, where: str) -> str:
-        """A text such as ``canary-00017-secret_str``."""
-        return f"canary-{self._next(kind, where):05}-{where.replace(' ', '_')}"
-
-    def text(self, kind: Kind, where: str) -> str:
-        """The same with what looks like a secret in it: that never leaves, whatever becomes of the text."""
-        number = self._next("secret", f"key in {where}")
-        keys = (
-            "AK" + "IA" + f"CANARY{number:05}ABCDE",
-            "gh" + "p_" + f"canary{number:05}" + "a1B2c3D4e5F6g7H8i9J0k1L2m",
-            f"password=canary-{number:05}-x",
-            f"canary-{number:05}@example.com",
-        )
-        return f"{self.plant(kind, where)} {keys[number % len(keys)]} said"
-
-    def _next(self, kind: Kind, where: str) -> int:
-        number = len(self.planted) + 1
-        self.planted[number] = Canary(kind, where)
-        return number
-
-    def of(self, *kinds: Kind) -> set[int]:
-        return {number for number, each in self.planted.items() if each.kind in kinds}
-
-    def named(self, numbers: set[int]) -> list[str]:
-        """For the message of a failing test."""
-        return [f"{number} {self.planted[number].kind}: {self.planted[number].where}" for number in sorted(numbers)]
-
-
-def found_in(sent: bytes) -> set[int]:
-    """Numbers of the canaries in there, cut ones and those in other letters too."""
-    return {int(number) for number in _CANARY.findall(sent)}
 
 
 def belongs(place: str, settings: Settings) -> set[Kind]:
