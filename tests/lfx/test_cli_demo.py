@@ -165,7 +165,7 @@ class TestDemo:
         named = [re.sub(r"  (tokens|\d+ chunks)\b.*", "", line[2:]) for line in without_times(block)]
 
         assert sorted(named) == GOOD_RUN
-        assert all(re.search(r" (<0\.1|\d+(\.\d)?) m?s  +[━╺╸]+$", line) for line in block if "✓" in line)
+        assert all(re.search(r" (<0\.1|\d+(\.\d+)?) m?s  +[━╺╸]+$", line) for line in block if "✓" in line)
 
     def test_the_tree_tells_of_the_stream(self, demo: Demo) -> None:
         block = "\n".join(demo.block("A good run"))
