@@ -13,6 +13,7 @@ from langflow_otel.audit import audit_line
 from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.hooks.catalogue import log_lines, patches
+from langflow_otel.hooks.logs import say
 from langflow_otel.hooks.native import already_pushed
 from langflow_otel.hooks.queues import queue_readings
 from langflow_otel.hooks.versions import INSTALL_HINT, OLDEST_LFX, lfx_is_installed, unknown_version_warning
@@ -144,7 +145,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         for reason in process.reasons:
             logger.debug("langflow-otel is on: %s", reason)
         if recorder.settings.has_destination:
-            logger.info("%s", audit_line(recorder.settings))
+            say(audit_line(recorder.settings))
         return True
 
     def _open_deferred(self) -> None:

@@ -9,6 +9,7 @@ exchanged in place, which reaches every logger that has them.
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ _JOIN = Guard("logs.join")
 _LEAVE = Guard("logs.leave")
 _IDS = Guard("logs.ids")
 _SEND = Guard("logs.send")
+_SAY = Guard("logs.say")
 
 
 class LogLines:
@@ -166,6 +168,17 @@ class _Active:
             self._callsite = _make_callsite()
         located: dict[str, Any] = self._callsite(source, method, event.copy())
         return located
+
+
+def say(line: str) -> None:
+    """Log a line of ours at info level, where this process's lines go: LangFlow's server gives Python's own logging no
+    handler."""
+    own = logging.getLogger("langflow_otel")
+    if own.hasHandlers() or MODULE not in sys.modules:
+        own.info("%s", line)
+    else:
+        with _SAY:
+            sys.modules[MODULE].logger.info(line)
 
 
 def is_sent_by_langflow() -> bool:

@@ -159,6 +159,15 @@ def test_no_secret_leaves(driven):
     assert len(canaries.of("secret")) > 100
 
 
+def test_the_servers_log_says_what_leaves(driven):
+    with_content, *_, server = driven
+
+    # LangFlow's first process may load its plugins as well.
+    said = [line for line in server.output().splitlines() if "langflow-otel audit: pid=" in line]
+    assert said
+    assert all(("content=off" in line) != with_content for line in said)
+
+
 def test_texts_leave_where_they_were_asked_for(driven):
     with_content, canaries, sent, _ = driven
 
