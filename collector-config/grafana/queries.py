@@ -1,0 +1,34 @@
+"""PromQL that several panels ask."""
+
+from __future__ import annotations
+
+from typing import Final
+
+JOB: Final = 'job=~"$job"'
+"""Chooses a deployment: the scrape's job."""
+
+
+def recorded(name: str, *by: str, of: str = "sum") -> str:
+    """What a recording rule made, over the chosen deployments."""
+    grouped = f" by ({', '.join(by)}) " if by else " "
+    return f"{of}{grouped}({name}{{{JOB}}})"
+
+
+def per_second(counter: str, where: str, *by: str) -> str:
+    return f"sum by ({', '.join(by)}) (rate({counter}{{{where}}}[$__rate_interval]))"
+
+
+def mean(histogram: str, where: str, *by: str) -> str:
+    return f"{per_second(f'{histogram}_sum', where, *by)} / ({per_second(f'{histogram}_count', where, *by)} > 0)"
+
+
+def quantile(q: float, histogram: str, where: str, *by: str) -> str:
+    return f"histogram_quantile({q}, {per_second(f'{histogram}_bucket', where, 'le', *by)})"
+
+
+def failed(where: str, *by: str) -> str:
+    """Failed runs as a share of those that ended ok or failed, from the counters."""
+    counter = "langflow_flow_duration_seconds_count"
+    ended = per_second(counter, f'{where},status=~"ok|error"', *by)
+    failures = per_second(counter, f'{where},status="error"', *by)
+    return f"({failures} or 0 * {ended}) / ({ended} > 0)"

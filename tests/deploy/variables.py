@@ -1,0 +1,36 @@
+"""Which environment variables the programs read that the deployments start."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+
+import pytest
+from overlays import ROOT
+
+
+def collector_variables(config: str) -> set[str]:
+    text = (ROOT / "collector-config" / config).read_text()
+    live = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return set(re.findall(r"\$\{env:(\w+)", live))
+
+
+def check_langflow_variables(names: set[str]) -> None:
+    """That LangFlow, or this library, has each of them."""
+    ours = {name for name in names if name.startswith(("OTEL_", "LANGFLOW_OTEL_"))}
+    assert ours <= library_variables()
+    assert {name.removeprefix("LANGFLOW_").lower() for name in names - ours} <= langflow_settings()
+
+
+def library_variables() -> set[str]:
+    return set(re.findall(r"\b(?:OTEL|LANGFLOW_OTEL)_[A-Z_]+[A-Z]\b", (ROOT / "README.md").read_text()))
+
+
+def langflow_settings() -> set[str]:
+    version = importlib.metadata.version("lfx")
+    if tuple(int(part) for part in version.split(".")[:2]) < (1, 11):
+        pytest.skip(f"the deployments are for LangFlow 1.11 and later; this is lfx {version}")
+    from lfx.services.settings.auth import AuthSettings
+    from lfx.services.settings.base import Settings
+
+    return {name.lower() for name in {**Settings.model_fields, **AuthSettings.model_fields}}

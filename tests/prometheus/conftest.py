@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """Prometheus with our rules, over a process that runs flows; see live.py."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("Prometheus is not installed: apt-get install prometheus")
+    pytest.importorskip("lfx", reason="these are flows on LangFlow's engine: pip install 'langflow-otel[lfx]'")
+    from live import living
+
+    with living(tmp_path_factory.mktemp("live")) as found:
+        yield found

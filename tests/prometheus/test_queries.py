@@ -1,0 +1,183 @@
+"""Each query of each panel and each alert finds data in a real Prometheus that scrapes real runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("promql_parser", reason="takes the queries apart: pip install 'langflow-otel[configs]'")
+
+from live import Live, ask, fetch
+from promql import PanelQuery, alerts, operands, panel_queries, recordings
+
+pytestmark = pytest.mark.slow
+
+EXEMPT = {
+    "hw_gpu_": "no GPU here; tests/unit/test_gpu.py reads them",
+    'resource="gpu': "no GPU here",
+    "langflow_queue_": "the pool of background jobs is LangFlow's server's, and these flows run on its engine alone",
+    'resource="background_jobs"': "the same",
+    "otelcol_": "no collector runs here; its own tests scrape it",
+    "kube_": "no Kubernetes here",
+}
+"""What has no data in this test, and why: by a part of the query."""
+
+
+def is_exempt(query: str) -> bool:
+    return any(part in query for part in EXEMPT)
+
+
+def by_name(query: PanelQuery) -> str:
+    return query.name
+
+
+def has_values(series: list[dict]) -> bool:
+    values = [value for each in series for _, value in each.get("values") or [each["value"]]]
+    return any(not math.isnan(float(value)) for value in values)
+
+
+@pytest.mark.parametrize("query", panel_queries(), ids=by_name)
+def test_a_panel_has_data(live: Live, query: PanelQuery):
+    found = live.now(query.expr) if query.instant else live.lines(query.expr)
+
+    # One that finds something has no need to be exempt.
+    assert has_values(found) != is_exempt(query.expr), query.expr
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_an_alert_parses_and_what_it_compares_is_there(live: Live, alert: dict):
+    live.now(alert["expr"])  # parsed, and matched without an error
+
+    for operand in operands(alert["expr"]):
+        query = operand.replace("offset 1w", "offset 5s")
+        found = live.now(f"vector({query})" if "scalar(" in query else query)
+        assert has_values(found) != is_exempt(operand), operand
+
+
+@pytest.mark.parametrize("rule", recordings(), ids=lambda rule: rule["record"])
+def test_a_recording_rule_makes_series(live: Live, rule: dict):
+    labels = "".join(f'{name}="{value}",' for name, value in rule.get("labels", {}).items())
+    query = f"{rule['record']}{{{labels}}}"
+
+    assert has_values(live.lines(query)) != is_exempt(query + rule["expr"]), query
+
+
+def test_no_rule_and_no_scrape_fails(live: Live):
+    groups = ask(live.prometheus, "rules")["groups"]
+    faults = [(rule["name"], rule["lastError"]) for group in groups for rule in group["rules"] if rule.get("lastError")]
+    assert faults == []
+    assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
+    targets = {each["labels"]["job"]: each["health"] for each in ask(live.prometheus, "targets")["activeTargets"]}
+    assert targets == {"langflow": "up", "prometheus": "up", "otel-collector": "down"}
+
+
+def test_ratios_are_those_of_the_counters(live: Live):
+    """Of the flow "broken" three runs of four fail, and one of six of "shop"."""
+    ratio = {
+        each["metric"]["flow"]: float(each["value"][1])
+        for each in live.now("job_flow:langflow_flow_runs_failed:ratio_rate1m")
+    }
+
+    assert ratio["broken"] == pytest.approx(3 / 4, abs=0.1)
+    assert ratio["shop"] == pytest.approx(1 / 6, abs=0.05)
+    assert ratio["chat"] == 0
+
+
+def test_a_percentile_is_in_its_bucket(live: Live):
+    [p95] = live.now('job_flow:langflow_flow_duration_seconds:p95_1m{flow="cached"}')
+    [search] = live.now('job_component_type:langflow_component_duration_seconds:p50_1m{component_type="Search"}')
+
+    # A search takes 30 ms; cached, it takes none.
+    assert float(p95["value"][1]) < 1
+    assert 0.025 < float(search["value"][1]) < 0.25
+
+
+def test_exemplars_lead_to_traces_that_were_sent(live: Live):
+    query = 'langflow_flow_duration_seconds_bucket{flow="shop"}'
+    found = ask(live.prometheus, "query_exemplars", query=query, start=live.started_s, end=live.at_s)
+    exemplars = {each["labels"]["trace_id"] for series in found for each in series["exemplars"]}
+
+    lines = [json.loads(line) for line in (live.folder / "traces.json").read_text().splitlines()]
+    sent = {
+        span["traceId"]
+        for line in lines
+        for resource in line.get("resourceSpans", ())
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    }
+    assert exemplars
+    assert len(exemplars & sent) >= 0.9 * len(exemplars)
+
+
+def test_the_flow_that_fails_is_paged_with_its_values(live: Live):
+    firing = [each for each in ask(live.prometheus, "alerts")["alerts"] if each["state"] == "firing"]
+
+    failing = {each["labels"]["flow"]: each for each in firing if each["labels"]["alertname"] == "LangflowFlowFailing"}
+    assert set(failing) == {"broken"}
+    assert failing["broken"]["annotations"]["summary"].startswith("Flow broken: 7")
+    assert not [each for each in firing if "error expanding" in str(each["annotations"])]
+
+
+def test_alertmanager_pages_the_cause_and_holds_back_what_follows(live: Live):
+    if live.alertmanager is None:
+        pytest.skip("Alertmanager is not installed: apt-get install prometheus-alertmanager")
+    found = {}
+    for _ in range(50):
+        alerts_ = json.loads(fetch(f"{live.alertmanager}/api/v2/alerts"))
+        found = {(each["labels"]["alertname"], each["labels"].get("flow")): each for each in alerts_}
+        if ("LangflowFlowFailing", "broken") in found and ("LangflowApiTimeouts", "broken") in found:
+            break
+        time.sleep(0.2)
+
+    cause, consequence = found["LangflowApiTimeouts", "broken"], found["LangflowFlowFailing", "broken"]
+    assert [each["name"] for each in cause["receivers"]] == ["page"]
+    assert cause["status"]["state"] != "suppressed"
+    assert consequence["status"]["state"] == "suppressed"
+    assert cause["fingerprint"] in consequence["status"]["inhibitedBy"]
+    [ticket] = [each for (name, _), each in found.items() if name == "LangflowTelemetryLost"]
+    assert [each["name"] for each in ticket["receivers"]] == ["ticket"]
+
+
+def test_the_long_term_store_gets_the_aggregates_and_nothing_else(live: Live):
+    if live.store is None:
+        pytest.skip("VictoriaMetrics is not installed: apt-get install victoria-metrics")
+    names: set[str] = set()
+    for _ in range(50):
+        fetch(f"{live.store}/internal/force_flush")
+        names = set(ask(live.store, "label/__name__/values"))
+        if "job_flow:langflow_flow_duration_seconds:p95_1m" in names:
+            break
+        time.sleep(0.2)
+
+    assert "job_flow:langflow_flow_duration_seconds:p95_1m" in names
+    assert {name for name in names if ":" not in name} == set()
+    assert ask(live.store, "query", query='job_flow_status:langflow_flow_runs:rate1m{flow="shop"}')["result"]
+
+
+def test_the_runbook_is_where_the_alerts_say(live: Live):
+    assert "## LangflowDown" in fetch(f"{live.prometheus}/user/RUNBOOK.md")
+
+
+def test_each_query_is_in_the_audit_log(live: Live):
+    asked = f"vector({int(live.at_s)})"
+    live.now(asked)
+
+    lines = [json.loads(line) for line in (live.folder / "query.log").read_text().splitlines()]
+    [entry] = [line for line in lines if line["params"]["query"] == asked]
+    assert entry["httpRequest"]["clientIP"] == "127.0.0.1"
+
+
+@pytest.mark.skipif("PICTURES" not in os.environ, reason="draws the dashboards for a person: set PICTURES=folder")
+def test_the_dashboards_can_be_looked_at(live: Live):
+    pytest.importorskip("matplotlib", reason="draws: pip install matplotlib")
+    from pictures import draw
+
+    made = draw(live, Path(os.environ["PICTURES"]))
+
+    assert {path.stem for path in made} == {query.dashboard for query in panel_queries()}
+    assert all(path.stat().st_size > 20_000 for path in made)

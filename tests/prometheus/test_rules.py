@@ -1,0 +1,174 @@
+"""The rules are valid, every alert fires and keeps silent where it should, and says where to look and what to do."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("promql_parser", reason="takes the queries apart: pip install 'langflow-otel[configs]'")
+
+from promql import CONFIG, RULES, alerts, metrics_in, panel_queries, panels, recordings, rules
+
+from langflow_otel.recording.metrics import CATALOGUE
+
+TESTS = Path(__file__).parent / "rules"
+FILES = sorted(TESTS.glob("*.yml"))
+RUNBOOK = (CONFIG / "prometheus" / "RUNBOOK.md").read_text()
+
+NOT_OURS = {
+    "up": "Prometheus, of each scrape",
+    "scrape_": "Prometheus, of each scrape",
+    "prometheus_": "Prometheus about itself",
+    "otelcol_": "the collector about itself",
+    "kube_": "kube-state-metrics",
+}
+"""Metrics that are not the library's, by the beginning of their names, and whose they are."""
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="Prometheus is not installed: apt-get install prometheus"
+)
+
+
+def by_alert(alert: dict) -> str:
+    return alert["alert"]
+
+
+def promtool(*arguments: str, cwd: Path = RULES) -> str:
+    done = subprocess.run(["promtool", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_promtool
+def test_promtool_accepts_the_rules():
+    assert promtool("check", "rules", *(path.name for path in RULES.glob("*.yml"))).count("SUCCESS") == 4
+
+
+@needs_promtool
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_cases_of_the_rules(path: Path):
+    assert "SUCCESS" in promtool("test", "rules", path.name, cwd=TESTS)
+
+
+@functools.cache
+def cases() -> list[dict]:
+    return [
+        case
+        for path in FILES
+        for group in yaml.safe_load(path.read_text())["tests"]
+        for case in group.get("alert_rule_test", [])
+    ]
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=by_alert)
+def test_an_alert_has_a_case_that_fires_and_one_that_must_not(alert: dict):
+    expected = [case["exp_alerts"] for case in cases() if case["alertname"] == alert["alert"]]
+
+    assert [case for case in expected if case]
+    assert [case for case in expected if not case]
+
+
+def test_no_case_is_about_an_alert_that_is_not_there():
+    assert {case["alertname"] for case in cases()} == {alert["alert"] for alert in alerts()}
+
+
+def test_the_quiet_situations_are_all_tried():
+    groups = [group for path in FILES for group in yaml.safe_load(path.read_text())["tests"]]
+    quiet = {
+        group["name"]: group
+        for group in groups
+        if any(t["expr"] == "ALERTS" for t in group.get("promql_expr_test", []))
+    }
+    assert set(quiet) == {
+        "idle",
+        "restart of all workers while runs go on",
+        "one failed run among few",
+        "missing series",
+    }
+    # Idle is no matter of missing series: each metric that an alert depends on is there.
+    there = {re.match(r"\w+", series["series"])[0] for series in quiet["idle"]["input_series"]}
+    patterns = {name for alert in alerts() for name in raw_metrics(alert["expr"])}
+    wanted = {name for name in patterns if not any(re.fullmatch(name, each) for each in there)}
+    # The collector's losses of data points and log records are the same rule as of spans.
+    assert {name for name in wanted if not re.search(r"metric_points|log_records", name)} == set()
+
+
+def raw_metrics(expr: str) -> set[str]:
+    """What an expression reads, through recording rules."""
+    found: set[str] = set()
+    for name in metrics_in(expr):
+        made_by = [rule["expr"] for rule in recordings() if rule["record"] == name]
+        found |= {raw for each in made_by for raw in raw_metrics(each)} if made_by else {name}
+    return found
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=by_alert)
+def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict):
+    told = alert["annotations"]
+    uids = {uid for uid, _ in panels()}
+
+    assert alert["labels"]["severity"] in ("page", "ticket", "log")
+    assert set(told) == {"summary", "description", "dashboard_url", "runbook_url"}
+    # Nothing is there to be told where nothing is scraped.
+    assert "{{ $" in told["summary"] or alert["expr"].startswith("absent(")
+    assert re.fullmatch(r"http://localhost:3000/d/([\w-]+)(\?.+)?", told["dashboard_url"])[1] in uids
+    assert told["runbook_url"] == f"http://localhost:9090/user/RUNBOOK.md#{alert['alert'].lower()}"
+    section = re.search(rf"^## {alert['alert']}\n(.+?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
+    assert section, "no section in the runbook"
+    assert alert["labels"]["severity"] in section[1]
+    assert "**Means:**" in section[1]
+
+
+def test_the_runbook_has_a_section_for_each_alert_and_no_other():
+    assert sorted(re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)) == sorted(alert["alert"] for alert in alerts())
+
+
+def test_what_the_runbook_asks_is_there():
+    asked = set(
+        re.findall(
+            r"\b((?:langflow|process|job_\w+:|job:)[\w:]*_(?:total|seconds|ratio|bytes|count|depth|running|capacity|rate5m|p95_5m))(?![:\w])",
+            RUNBOOK,
+        )
+    )
+    assert asked
+    assert {name for name in asked if not is_known(name)} == set()
+
+
+def test_names_are_the_librarys_own_or_recorded():
+    asked = {name for rule in rules() for name in metrics_in(rule["expr"])}
+    asked |= {name for query in panel_queries() for name in metrics_in(query.expr)}
+
+    assert len(asked) > 50
+    assert {name for name in asked if not is_known(name)} == set()
+
+
+def is_known(name: str) -> bool:
+    ours = {metric.prometheus_name for metric in CATALOGUE} | {rule["record"] for rule in recordings()}
+    histograms = {metric.prometheus_name for metric in CATALOGUE if metric.kind == "histogram"}
+    family = re.sub(r"_(bucket|sum|count)$", "", name)
+    return name in ours or (family in histograms and family != name) or name.startswith(tuple(NOT_OURS))
+
+
+@pytest.mark.parametrize("window", ["5m", "1h"])
+def test_the_rollups_differ_in_their_window_alone(window: str):
+    groups = {g["name"]: g["rules"] for g in yaml.safe_load((RULES / "recording.yml").read_text())["groups"]}
+
+    text = yaml.safe_dump(groups["langflow-1m"])
+    assert re.sub(r"(rate|p\d\d_|\[)1m", rf"\g<1>{window}", text) == yaml.safe_dump(groups[f"langflow-{window}"])
+
+
+def test_recorded_names_tell_level_metric_and_operation():
+    for rule in recordings():
+        assert re.fullmatch(r"[a-z_]+:[a-z_]+:[a-z]\w+", rule["record"]), rule["record"]
+        # What the level says is what the rule groups by; more labels are the rule's own.
+        by = re.search(r"by \((.+?)\)", rule["expr"])
+        if by and rule["record"].startswith("job"):
+            grouped = {*by[1].split(", "), *rule.get("labels", {})} - {"le"}
+            assert all(label in rule["record"].split(":")[0] for label in grouped), rule["record"]
