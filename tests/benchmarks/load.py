@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import socket
 import statistics
@@ -161,6 +162,8 @@ def free_port() -> int:
 
 def quantiles(arm: Arm) -> dict[str, float]:
     seconds = sorted(request.seconds for request in arm.requests if request.kind != "gone" and request.status)
+    if len(seconds) < 2:
+        return {"p50_ms": math.nan, "p99_ms": math.nan, "requests": len(seconds)}
     cuts = statistics.quantiles(seconds, n=100)
     return {"p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "requests": len(seconds)}
 

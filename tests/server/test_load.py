@@ -19,7 +19,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_ten_clients_for_some_seconds() -> None:
-    result = measure(seconds=6, clients=10, workers=1)
+    for _ in range(3):
+        result = measure(seconds=6, clients=10, workers=1)
+        # LangFlow over SQLite may leave all clients waiting for a lock, with us and without.
+        if result["with"]["requests"] > 10:
+            break
 
     assert result["problems"] == {}
     assert result["flow_spans"] == {status: count for status, count in result["scraped"].items() if count}
