@@ -34,8 +34,10 @@ _MAGIC = b"LFOTEL01"
 _HEADER = 16
 _FIRST_SIZE = 1 << 16
 _ENTRY = struct.Struct("=II")
-_USED = struct.Struct("@Q")
-"""Native, so that it is written and read as one word: a reader may look at any moment."""
+_USED = 1
+"""Place in the header, as a word of 8 bytes. Only ever set as an item of a memoryview, which stores it at once:
+``struct.pack_into`` makes the bytes zero before it writes them, and whoever looks, or kills, just then finds a file
+without entries."""
 
 
 class ValuesFile:
@@ -62,7 +64,7 @@ class ValuesFile:
             path.unlink(missing_ok=True)
             raise
         self._map[:8] = _MAGIC
-        _USED.pack_into(self._map, 8, self._used)
+        self._header[_USED] = self._used
 
     def add_series(self, metric: Metric, labels: tuple[str, ...]) -> Cells:
         """One more series, with all cells 0."""
@@ -95,7 +97,7 @@ class ValuesFile:
         finally:
             self._writing -= 1
         if not self._writing:
-            _USED.pack_into(self._map, 8, self._used)
+            self._header[_USED] = self._used
         return place, memoryview(self._map)[place + before : place + size].cast("d")
 
     def _grow(self, size: int) -> None:
@@ -109,6 +111,11 @@ class ValuesFile:
             self.file.flush()
         # Cells handed out before keep the smaller map, which shows the same pages.
         self._map, self._size = mmap.mmap(self.file.fileno(), size), size
+        self._header = _words_of_header(self._map)
+
+
+def _words_of_header(file: mmap.mmap) -> memoryview:
+    return memoryview(file)[:_HEADER].cast("Q")
 
 
 class FileStore(MemoryStore):
@@ -175,7 +182,7 @@ class ValuesReader:
 
     def all_series(self) -> list[Series]:
         """Every series that the file has by now; the cells are live."""
-        used = int(_USED.unpack_from(self._map, 8)[0])
+        used = _words_of_header(self._map)[_USED]
         if used > len(self._map):
             self._map = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ)
         while self._read_until < used:

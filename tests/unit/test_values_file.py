@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import mmap
 import multiprocessing
 import os
 import subprocess
@@ -231,17 +232,21 @@ def test_a_finalizer_that_runs_half_way_may_add_a_series_too(path, monkeypatch):
 # A writer that is killed, at whatever moment
 
 
+def used(path: Path) -> int:
+    return int.from_bytes(path.read_bytes()[8:16], sys.byteorder)
+
+
 @pytest.mark.parametrize("cut", ["key", "cells"])
 def test_what_was_half_written_is_not_seen(path, cut: str):
     """Killed before "used" was moved past the entry."""
     store = FileStore(path)
     store.series(COUNTER, ("eu",)).cells[0] = 1.0
-    (before,) = values_file._USED.unpack_from(path.read_bytes(), 8)
+    before = used(path)
     store.series(COUNTER, ("us",)).cells[0] = 2.0
-    (after,) = values_file._USED.unpack_from(path.read_bytes(), 8)
+    after = used(path)
     with path.open("r+b") as file:
         file.seek(8)
-        file.write(values_file._USED.pack(before))
+        file.write(before.to_bytes(8, sys.byteorder))
         if cut == "key":
             file.seek(before + 10)
             file.write(bytes(after - before - 10))
@@ -280,6 +285,29 @@ def test_a_writer_killed_at_any_moment_leaves_a_good_file(tmp_path):
         counted = [cells[0] for (name, _), cells in found.items() if name == "orders"]
         # All but the last, which may have been killed before its number was written.
         assert counted[:-1] == [float(number) for number in range(1, len(counted))]
+
+
+def test_who_looks_at_any_moment_sees_no_fewer_series_than_before(path):
+    context = multiprocessing.get_context("fork")
+    told, ready = context.Pipe(duplex=False)
+    process = context.Process(target=write_until_killed, args=(path, ready))
+    process.start()
+    try:
+        assert told.recv()
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 16, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+            view.cast("Q") as header,
+        ):
+            seen = [header[1]]
+            while header[1] < seen[0] + 500_000:
+                seen += [header[1] for _ in range(10_000)]
+    finally:
+        process.kill()
+        process.join()
+
+    assert seen == sorted(seen)
 
 
 # Files that are none
