@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,10 @@ sys.meta_path.insert(0, NotInstalled())
 """
 
 
-def run(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+def run(code: str, **env: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, **env}
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -66,14 +69,17 @@ def test_instrumenting_does_not_import_langflow():
 
 
 @pytest.mark.slow
-def test_an_authors_import_is_quick():
-    """Beside the packages that it stands on, in the same minute: machines differ by a factor of three."""
+def test_an_authors_import_is_quick(tmp_path):
+    """Beside the packages that it stands on, in the same minute: machines differ by a factor of three. Compiled, as
+    pip installs it: in a checkout nothing may be, and nothing may be allowed to."""
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
     below = "asyncio, importlib.metadata, logging, wrapt, opentelemetry.metrics, opentelemetry.trace"
     clock = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
 
-    took = [[float(run(clock.format(names))) for names in (below, "langflow_otel")] for _ in range(5)]
+    took = [[float(run(clock.format(names), **compiled)) for names in (below, "langflow_otel")] for _ in range(6)]
 
-    assert min(ours for _, ours in took) < 2 * min(theirs for theirs, _ in took)
+    # The first round compiles.
+    assert min(ours for _, ours in took[1:]) < 2 * min(theirs for theirs, _ in took[1:])
 
 
 def test_all_but_the_hooks_work_without_langflow():
