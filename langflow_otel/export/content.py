@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Link, Status
 
 from langflow_otel.export import content_names
+from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.guard import Guard
@@ -48,11 +49,11 @@ class ContentFilter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         harmless = []
-        for span in spans:
+        for span in GivingWay(spans):
             # A span that cannot be judged does not leave.
             with _FILTER:
                 harmless.append(self._harmless(span))
-        return self._exporter.export(harmless)
+        return self._exporter.export(GivingWay(harmless))
 
     def shutdown(self) -> None:
         self._exporter.shutdown()

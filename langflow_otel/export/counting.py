@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from langflow_otel.export.store_histograms import StoreHistograms
 from langflow_otel.recording.recorder import count_dropped
 
 
@@ -36,7 +37,8 @@ class CountingSpanExporter(SpanExporter):
 
 
 class CountingBatchSpanProcessor(BatchSpanProcessor):
-    """The SDK's processor; spans that its full queue pushes out are counted."""
+    """The SDK's processor; spans that its full queue pushes out are counted, and those that are left in it when the
+    SDK has waited long enough for a collector that does not answer."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         super().__init__(exporter)
@@ -46,6 +48,10 @@ class CountingBatchSpanProcessor(BatchSpanProcessor):
         if span.context is not None and span.context.trace_flags.sampled and is_full(self._waiting):
             count_dropped("traces", "queue_full")
         super().on_end(span)
+
+    def shutdown(self) -> None:
+        super().shutdown()  # type: ignore[no-untyped-call]
+        count_left("traces", self._waiting)
 
 
 def queue_of(processor: Any) -> Any:
@@ -59,24 +65,39 @@ def is_full(queue: Any) -> bool:
     return bool(queue) and len(queue) == queue.maxlen
 
 
+def count_left(signal: str, queue: Any) -> None:
+    """Nobody sends any more what is left in the queue of a processor that was shut down."""
+    left = len(queue)
+    if left:
+        queue.clear()
+        count_dropped(signal, "export_failed", left)
+
+
 class CountingMetricExporter(MetricExporter):
     """The same exporter; data points that it could not export are counted (cumulative ones are not lost: the
     next export has them again).
 
     Bound to its process: a forked child inherits its parent's reader, and must not send the parent's numbers.
+
+    Args:
+        exporter: Sends.
+        histograms: Are sent too; None if the SDK has them all.
     """
 
-    def __init__(self, exporter: MetricExporter) -> None:
+    def __init__(self, exporter: MetricExporter, histograms: StoreHistograms | None = None) -> None:
         super().__init__(
             preferred_temporality=exporter._preferred_temporality,
             preferred_aggregation=exporter._preferred_aggregation,
         )
         self._exporter = exporter
+        self._histograms = histograms
         self._pid = os.getpid()
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         if os.getpid() != self._pid:
             return MetricExportResult.SUCCESS
+        if self._histograms is not None:
+            metrics_data = self._histograms.added_to(metrics_data)
         result = None
         try:
             result = self._exporter.export(metrics_data, timeout_millis, **kwargs)

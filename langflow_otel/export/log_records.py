@@ -15,7 +15,8 @@ from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import export
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
 
-from langflow_otel.export.counting import is_full, queue_of
+from langflow_otel.export.counting import count_left, is_full, queue_of
+from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
@@ -93,7 +94,7 @@ class CountingLogExporter:
     def export(self, batch: Sequence[Any]) -> Any:
         result = None
         try:
-            result = self._exporter.export(batch)
+            result = self._exporter.export(GivingWay(batch))
         finally:
             # The class of the result has had more than one name.
             if getattr(result, "name", None) != "SUCCESS":
@@ -105,7 +106,8 @@ class CountingLogExporter:
 
 
 class CountingBatchLogRecordProcessor(BatchLogRecordProcessor):
-    """The SDK's processor; records that its full queue pushes out are counted."""
+    """The SDK's processor; records that its full queue pushes out are counted, and those that are left in it when it
+    is shut down."""
 
     def __init__(self, exporter: Any) -> None:
         super().__init__(exporter)
@@ -119,6 +121,10 @@ class CountingBatchLogRecordProcessor(BatchLogRecordProcessor):
         """The older name of the same."""
         self._count()
         super().emit(log_data)  # type: ignore[misc]
+
+    def shutdown(self) -> None:
+        super().shutdown()  # type: ignore[no-untyped-call]
+        count_left("logs", self._waiting)
 
     def _count(self) -> None:
         if is_full(self._waiting):

@@ -16,7 +16,7 @@ from opentelemetry.metrics import MeterProvider
 
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
-from langflow_otel.export.providers import Choice, choose_meter_provider
+from langflow_otel.export.providers import choose_meter_provider
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.system import SystemReader, heap_fragmentation, resident_memory, usable_cores
@@ -78,7 +78,7 @@ class MetricsPipeline:
         self._common_pid = common_process()
         self._told: set[str] = set()
         self._hopeless = False
-        self._open(choose_meter_provider(settings, given))
+        self._open()
         _open_pipelines.add(self)
 
     @property
@@ -91,13 +91,13 @@ class MetricsPipeline:
         """True if metrics have somewhere to go."""
         return self.choice is not None or self.settings.scrape is not None
 
-    def _open(self, choice: Choice[MeterProvider] | None) -> None:
-        self.choice = choice
+    def _open(self) -> None:
         store = self._make_store()
-        meter = None
-        if choice is not None:
-            meter = choice.provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
-        instruments = Instruments(store, meter)
+        self.choice = choose_meter_provider(self.settings, self._given, store)
+        instruments = Instruments(store, None)
+        if self.choice is not None:
+            meter = self.choice.provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+            instruments = Instruments(store, meter, self.choice.from_store)
         self.run_metrics = RunMetrics(instruments, self.settings)
         instruments.observe(metrics.DERIVED, lambda: self.run_metrics.derived(self._cores))
         instruments.observe(metrics.READ, functools.partial(self._read_to_push, SystemReader()))
@@ -271,7 +271,7 @@ class MetricsPipeline:
 
     def _revive(self, recorder: Recorder) -> None:
         with _FORK:
-            self._open(choose_meter_provider(self.settings, self._given))
+            self._open()
             recorder.metrics = self.run_metrics
 
 

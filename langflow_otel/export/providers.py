@@ -25,6 +25,8 @@ from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMe
 from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
+from langflow_otel.export.store_histograms import READ_FROM_STORE, StoreHistograms, store_has_what_is_wanted
+from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 
 _INSTRUMENTS: Final = (Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge)
@@ -39,11 +41,13 @@ class Choice(Generic[Provider]):
 
     Attributes:
         own: The SDK provider that we made and must close; None if it is somebody else's.
+        from_store: Names of histograms that need no instrument, since what is pushed is read from the store.
     """
 
     provider: Provider
     own: Any
     reason: str
+    from_store: frozenset[str] = frozenset()
 
     def shutdown(self) -> None:
         """Send what is there and close the provider if it is ours; leave anybody else's alone."""
@@ -87,39 +91,49 @@ def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanPro
     return CountingBatchSpanProcessor(CountingSpanExporter(ContentFilter(exporter, settings)))
 
 
-def choose_meter_provider(settings: Settings, given: MeterProvider | None) -> Choice[MeterProvider] | None:
-    """None if metrics are off, or are not to be pushed."""
+def choose_meter_provider(
+    settings: Settings, given: MeterProvider | None, store: MemoryStore | None = None
+) -> Choice[MeterProvider] | None:
+    """None if metrics are off, or are not to be pushed. A provider of our own takes histograms from the store, if
+    there is one."""
     if settings.sdk_disabled or settings.enabled == "false":
         return None
     if given is not None:
         return Choice(given, None, "the meter provider that was passed in")
     if settings.metrics_are_pushed:
-        own = build_meter_provider(settings)
-        return Choice(own, own, "our own meter provider, built from the environment")
+        read = store if store_has_what_is_wanted() else None
+        own = build_meter_provider(settings, read)
+        reason = "our own meter provider, built from the environment"
+        return Choice(own, own, reason, frozenset() if read is None else READ_FROM_STORE)
     found = metrics.get_meter_provider()
     if settings.metrics_default and not settings.has_destination and isinstance(found, SdkMeterProvider):
         return Choice(found, None, "the global SDK meter provider; no destination of our own is configured")
     return None
 
 
-def build_meter_provider(settings: Settings) -> SdkMeterProvider:
+def build_meter_provider(settings: Settings, store: MemoryStore | None = None) -> SdkMeterProvider:
     """A provider that pushes to every destination of the settings. Interval, temporality and aggregation
-    come from the standard variables, which the SDK reads itself."""
+    come from the standard variables, which the SDK reads itself.
+
+    Args:
+        store: Its histograms are pushed with what the SDK collects.
+    """
     exporters: list[MetricExporter] = []
     if settings.metrics_otlp is not None:
-        exporters.append(CountingMetricExporter(otlp_exporter(settings.metrics_otlp, "metrics")))
+        exporters.append(otlp_exporter(settings.metrics_otlp, "metrics"))
     if settings.metrics_console:
-        exporters.append(CountingMetricExporter(ConsoleMetricExporter()))
-    return SdkMeterProvider(metric_readers=list(map(_reader, exporters)), resource=langflow_resource(settings))
+        exporters.append(ConsoleMetricExporter())
+    readers = [_reader(exporter, None if store is None else StoreHistograms(store)) for exporter in exporters]
+    return SdkMeterProvider(metric_readers=readers, resource=langflow_resource(settings))
 
 
-def _reader(exporter: MetricExporter) -> PeriodicExportingMetricReader:
+def _reader(exporter: MetricExporter, histograms: StoreHistograms | None) -> PeriodicExportingMetricReader:
     kwargs: dict[str, Any] = {}
     # Newer SDKs count what is past 2,000 series of an instrument together. How many there are is for
     # LANGFLOW_OTEL_MAX_FLOWS to say, and the scrape has them all.
     if "cardinality_limits" in inspect.signature(PeriodicExportingMetricReader).parameters:
         kwargs["cardinality_limits"] = dict.fromkeys(_INSTRUMENTS, sys.maxsize)
-    return PeriodicExportingMetricReader(exporter, **kwargs)
+    return PeriodicExportingMetricReader(CountingMetricExporter(exporter, histograms), **kwargs)
 
 
 __all__ = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from opentelemetry import trace
@@ -78,11 +78,13 @@ class Instruments:
     Args:
         store: Keeps the cells.
         meter: Makes the OpenTelemetry instruments; None if metrics are only scraped.
+        pushed_from_store: Names of metrics whose cells the exporter reads: they need no instrument.
     """
 
-    def __init__(self, store: MemoryStore, meter: Meter | None) -> None:
+    def __init__(self, store: MemoryStore, meter: Meter | None, pushed_from_store: Collection[str] = ()) -> None:
         self.store = store
         self.meter = meter
+        self._pushed_from_store = pushed_from_store
         self._instruments: dict[str, Any] = {}
         self._recordings: dict[tuple[str, tuple[str, ...], bool], Recording] = {}
 
@@ -98,7 +100,7 @@ class Instruments:
         return found
 
     def _instrument(self, metric: Metric) -> Any:
-        if self.meter is None:
+        if self.meter is None or metric.name in self._pushed_from_store:
             return None
         with self.store.lock:
             if metric.name not in self._instruments:

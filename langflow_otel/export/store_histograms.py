@@ -1,0 +1,118 @@
+"""Histograms that are pushed as the scrape's own cells have them.
+
+Recording into a histogram of the SDK takes half as long as a whole span, for each component. The cells are
+written anyway, so what is pushed is read from them, once for each push. Data points are the OpenTelemetry data
+model's (https://opentelemetry.io/docs/specs/otel/metrics/data-model/#histogram), cumulative, without the optional
+``min`` and ``max``.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import time
+from dataclasses import replace
+from typing import Final
+
+from opentelemetry.sdk.metrics import Exemplar
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from langflow_otel.export.giving_way import GivingWay
+from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording.store import MemoryStore, Series
+from langflow_otel.version import __version__
+
+READ_FROM_STORE: Final = frozenset(
+    metric.name
+    for metric in metrics.RECORDED
+    # LangFlow may push the duration of requests itself: then its cells are for the scrape alone.
+    if metric.kind == "histogram" and metric is not metrics.HTTP_REQUEST_DURATION
+)
+
+_DEFAULTS: Final = {
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
+    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram",
+    "OTEL_METRICS_EXEMPLAR_FILTER": "trace_based",
+}
+
+_SCOPE: Final = InstrumentationScope(semconv.SCOPE, __version__, semconv.SCHEMA_URL)
+
+
+def store_has_what_is_wanted() -> bool:
+    """True unless the standard variables ask for histograms that the store does not have and the SDK can make:
+    others than cumulative ones, with our buckets and with exemplars of sampled spans."""
+    wanted = (os.environ.get(name, "").strip().lower() or default for name, default in _DEFAULTS.items())
+    return all(map(operator.eq, wanted, _DEFAULTS.values()))
+
+
+class StoreHistograms:
+    """Adds the store's histograms to what the SDK collected.
+
+    Args:
+        store: Of this process.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._started_ns = time.time_ns()
+        self._exemplars_until_s = 0.0
+
+    def added_to(self, data: MetricsData) -> MetricsData:
+        """The same metrics of the one resource, and the store's with them."""
+        found = self._collect()
+        if not found or not data.resource_metrics:
+            return data
+        resource, *more = data.resource_metrics
+        ours = [scope for scope in resource.scope_metrics if scope.scope.name == semconv.SCOPE]
+        others = [scope for scope in resource.scope_metrics if scope.scope.name != semconv.SCOPE]
+        first = ours[0] if ours else ScopeMetrics(_SCOPE, [], semconv.SCHEMA_URL)
+        scope = replace(first, metrics=[*first.metrics, *found])
+        return MetricsData([replace(resource, scope_metrics=[*others, scope]), *more])
+
+    def _collect(self) -> list[Metric]:
+        now_s, since_s = time.time(), self._exemplars_until_s
+        self._exemplars_until_s = now_s
+        by_name: dict[str, list[Series]] = {}
+        for series in self._store.all_series():
+            if series.metric.name in READ_FROM_STORE:
+                by_name.setdefault(series.metric.name, []).append(series)
+        return [
+            Metric(
+                name=name,
+                description=found[0].metric.description,
+                unit=found[0].metric.unit,
+                data=HistogramData(
+                    GivingWay([self._point(series, now_s, since_s) for series in GivingWay(found)]),
+                    AggregationTemporality.CUMULATIVE,
+                ),
+            )
+            for name, found in by_name.items()
+        ]
+
+    def _point(self, series: Series, now_s: float, since_s: float) -> HistogramDataPoint:
+        *buckets, total = self._store.read(series)
+        counts = [int(count) for count in buckets]
+        return HistogramDataPoint(
+            attributes=dict(zip(series.metric.labels, series.labels, strict=True)),
+            start_time_unix_nano=self._started_ns,
+            time_unix_nano=int(now_s * 1e9),
+            count=sum(counts),
+            sum=total,
+            bucket_counts=counts,
+            explicit_bounds=series.metric.buckets,
+            min=None,  # type: ignore[arg-type]  # optional in the protocol, and so for the encoder
+            max=None,  # type: ignore[arg-type]
+            exemplars=[
+                Exemplar({}, each.value, int(each.time_s * 1e9), each.span_id, each.trace_id)
+                for each in series.exemplars or ()
+                if each is not None and each.time_s > since_s
+            ],
+        )
