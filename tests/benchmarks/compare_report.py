@@ -1,0 +1,75 @@
+"""What :mod:`compare` found, as tables in Markdown and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+NONE, OURS = "no telemetry", "langflow-otel"
+PLOTTED = "5 x 10 ms"
+
+
+def text(result: dict[str, Any]) -> str:
+    flows, floor = result["flows"], result["floor"]
+    arms = [name for name in next(iter(flows.values())) if name != NONE]
+
+    def rows(cell: Any) -> list[list[str]]:
+        return [[name, *(cell(figures[name]) for figures in flows.values())] for name in arms]
+
+    run_itself = ["the run itself", *(f"{figures[NONE]['seconds'] * 1e3:.1f}" for figures in flows.values())]
+    late = [
+        [name, *(_spread(figures[key], 1e3) for key in ("p99", "longest")), f"{figures['rate'][0]:.0f}"]
+        for name, figures in result["delays"].items()
+    ]
+    return "\n\n".join(
+        (
+            f"{result['machine']}; {result['rounds']} rounds: median (smallest to largest). "
+            f"One bare SDK span: {floor['span'] * 1e6:.0f} us, one histogram record: {floor['record'] * 1e6:.0f} us.",
+            "Milliseconds added to a run",
+            _table(["", *flows], [run_itself, *rows(lambda found: _spread(found["added"], 1e3))]),
+            "The same for each component, in bare SDK spans",
+            _table(["", *flows], rows(lambda found: f"{found['added_per_component'] / floor['span']:.1f}")),
+            "Milliseconds of the processor's time added to a run, with all that goes on beside it",
+            _table(["", *flows], rows(lambda found: _spread(found["added_cpu"], 1e3))),
+            "Runs per second, as a share of those without telemetry",
+            _table(["", *flows], rows(lambda found: f"{found['throughput'][0]:.2f}")),
+            f"Milliseconds that the event loop is late, with {OURS} and a collector that is",
+            _table(["", "P99", "longest", "runs per second"], late),
+            f"Bytes sent for a run of {PLOTTED}",
+            _table(["", "bytes"], [[name, f"{result['bytes'][name]:,.0f}"] for name in arms]),
+        )
+    )
+
+
+def _spread(values: Iterable[float], factor: float) -> str:
+    middle, low, high = (value * factor for value in values)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Bars, on a scale of powers of ten."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figures = {name: found for name, found in result["flows"][PLOTTED].items() if name != NONE}
+    added = [max(found["added"][0] * 1e3, 0.01) for found in figures.values()]
+    figure, axes = pyplot.subplots(figsize=(8, 3.2), layout="constrained")
+    bars = axes.barh(
+        list(figures), added, color=["#2f6f4f" if name.startswith(OURS) else "#b4b4b4" for name in figures]
+    )
+    axes.bar_label(bars, [f"{value:.2f} ms" for value in added], padding=4)
+    axes.set_xscale("log")
+    axes.set_xlim(0.01, max(added) * 4)
+    axes.invert_yaxis()
+    axes.set_xlabel("added to a run of five components of 10 ms (log scale)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
