@@ -141,7 +141,10 @@ def _traced_async_generator(function: Any, name: str, attributes: Mapping[str, A
 
 
 def _watched(generator: Any, name: str, attributes: Mapping[str, AttributeValue] | None) -> Any:
-    return generator if active_recorder() is None else watch(generator, _CustomSteps(name, attributes))
+    if active_recorder() is not None:
+        with _START:
+            return watch(generator, _CustomSteps(name, attributes))
+    return generator
 
 
 class _CustomSteps:

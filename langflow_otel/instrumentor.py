@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import threading
 from collections.abc import Collection
 from typing import Any
 
@@ -27,6 +29,11 @@ from langflow_otel.settings import ScrapeSettings, Settings
 logger = logging.getLogger("langflow_otel")
 
 _INSTRUMENT = Guard("instrument")
+_UNINSTRUMENT = Guard("uninstrument")
+_ONE_AT_A_TIME = threading.RLock()
+"""LangFlow's plugin and the user's own call may come in two threads."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ONE_AT_A_TIME._at_fork_reinit)  # type: ignore[attr-defined]
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
 
 NOTHING_TO_DO = (
@@ -93,9 +100,14 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
             return
         # The command that it starts may be a server that forks.
         kwargs.setdefault("deferred", automatic)
-        super().instrument(**kwargs)
-        if self._recorder is None:
-            self._is_instrumented_by_opentelemetry = False
+        with _ONE_AT_A_TIME:
+            super().instrument(**kwargs)
+            if self._recorder is None:
+                self._is_instrumented_by_opentelemetry = False
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        with _ONE_AT_A_TIME:
+            super().uninstrument(**kwargs)
 
     def _instrument(self, **kwargs: Any) -> None:
         with _INSTRUMENT:
@@ -159,8 +171,9 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         guard.on_fault = None
         process, self._process = self._process, None
         try:
-            if process is not None:
-                process.close()
+            with _UNINSTRUMENT:
+                if process is not None:
+                    process.close()
         finally:
             self._recorder = None
             set_active_recorder(None)

@@ -137,7 +137,10 @@ def _is_address(endpoint: str, protocol: Protocol) -> bool:
     """False for what could only fail at each export. gRPC knows schemes of its own, such as unix and dns."""
     try:
         parts = urlsplit(endpoint)
-        usable = bool(parts.hostname) and parts.port != 0 and not any(map(str.isspace, endpoint))
+        usable = bool(parts.hostname) and parts.port != 0 and " " not in endpoint
     except ValueError:
+        return False
+    # Bytes that are no text reach us as halves of surrogates, with which gRPC cannot even be started.
+    if not endpoint.isprintable():
         return False
     return usable if parts.scheme in ("http", "https") else protocol == "grpc"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from langflow_otel.masking import masked_headers
 from langflow_otel.otlp_target import OtlpTarget, otlp_target
 from langflow_otel.variables import CAPTURE, VARIABLES, Variable, problem_with
 
@@ -27,6 +28,7 @@ RemoteParent = Literal["continue", "link", "ignore"]
 
 RESERVED_BY_LANGFLOW: Final = ("LANGFLOW_OTEL_DB_SPANS",)
 """LangFlow's own variables under our prefix that mean nothing to us."""
+_LONGEST_SHOWN: Final = 200
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,7 @@ class Settings:
             sampling=value["LANGFLOW_OTEL_SAMPLING"],
             keep_errors=keep[0],
             keep_slow_s=keep[1],
-            # A general variable that is wrong is wrong for each signal, and said once.
-            problems=tuple(dict.fromkeys(problems)),
+            problems=_one_for_each_variable(problems),
         )
 
     def log_problems(self) -> None:
@@ -191,10 +192,21 @@ def _read(variable: Variable, env: Mapping[str, str], problems: list[str]) -> An
     return variable.parse(variable.default)
 
 
+def _one_for_each_variable(problems: list[str]) -> tuple[str, ...]:
+    """A general variable that is wrong is wrong for each signal, and said once."""
+    first: dict[str, str] = {}
+    for problem in problems:
+        first.setdefault(problem.partition("=")[0], problem)
+    return tuple(first.values())
+
+
 def _readable(path: Path | None, problems: list[str]) -> Path | None:
     if path is not None and not os.access(path, os.R_OK):
         name = "LANGFLOW_OTEL_OTLP_HEADERS_FILE"
-        problems.append(f"{name}={str(path)!r} cannot be read. Using no further headers instead.")
+        # Some put the headers themselves here.
+        shown = masked_headers(str(path)) if "=" in str(path) else str(path)
+        shown = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
+        problems.append(f"{name}={shown!r} cannot be read. Using no further headers instead.")
     return path
 
 
@@ -206,7 +218,8 @@ def _misspelled(env: Mapping[str, str]) -> list[str]:
             continue
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.88)
         if close:
-            found.append(f"{name} is not a variable of langflow-otel; did you mean {close[0]}? It is ignored.")
+            shown = name if name.isprintable() else repr(name)
+            found.append(f"{shown} is not a variable of langflow-otel; did you mean {close[0]}? It is ignored.")
     return found
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from langflow_otel.masking import shown_value
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,14 @@ def _semconv(text: str) -> tuple[str, ...]:
     return parts
 
 
+_LONGEST_PATH: Final = 4096
+
+
 def _path(text: str) -> Path | None:
     if text.strip().lower() == "none":
         return None
+    if len(os.fsencode(text)) > _LONGEST_PATH or "\0" in text:
+        raise ValueError(text)
     try:
         return Path(text.strip()).expanduser()
     except RuntimeError as exc:  # "~name" of somebody whom this system does not know
@@ -68,6 +76,7 @@ def _path(text: str) -> Path | None:
 
 
 def _service_name(text: str) -> str:
+    text.encode()  # Bytes that are no text reach us as halves of surrogates, which no exporter can send.
     return text
 
 
@@ -169,10 +178,15 @@ def _keep(text: str) -> tuple[bool, float | None]:
         raise ValueError(text) from exc
 
 
+_LONGEST_HOST: Final = 253
+
+
 def _host(text: str) -> str:
     host = text.strip().removeprefix("[").removesuffix("]")
     # One colon is that of a port, which has a variable of its own; an IPv6 address has more.
     if not host or "/" in host or host.count(":") == 1 or any(map(str.isspace, host)):
+        raise ValueError(text)
+    if len(host) > _LONGEST_HOST or not host.isprintable():
         raise ValueError(text)
     return host
 
@@ -397,6 +411,7 @@ VARIABLES: Final = (
 
 
 def problem_with(name: str, text: str, accepts: str, used: str) -> str:
-    """The one line on a wrong value."""
-    shown = text if len(text) <= 80 else text[:77] + "..."
+    """The one line on a wrong value, without credentials."""
+    shown = shown_value(name, text)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return f"{name}={shown!r} is not accepted; use {accepts}. Using {used!r} instead."

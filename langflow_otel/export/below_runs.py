@@ -15,9 +15,12 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.export.content import treat_as_library
 from langflow_otel.export.nested import note_tokens
+from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import HeldSpan, HeldTrace
 from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.sampling import held_parent
+
+_START = Guard("nested.start")
 
 
 class TracersBelowRuns(TracerProvider):
@@ -35,7 +38,8 @@ class TracersBelowRuns(TracerProvider):
         self.makes_spans: TracerProvider | None = None
 
     def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
-        treat_as_library(instrumenting_module_name)
+        with _START:
+            treat_as_library(instrumenting_module_name)
         return TracerBelowRuns(self, instrumenting_module_name, *args, **kwargs)
 
 
@@ -48,14 +52,21 @@ class TracerBelowRuns(Tracer):
         self._made: tuple[TracerProvider, Tracer] | None = None
 
     def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
+        with _START:
+            span = self._start_below_run(name, context, *args, **kwargs)
+            if span is not None:
+                return span
+        return NonRecordingSpan(trace.get_current_span(context).get_span_context())
+
+    def _start_below_run(self, name: str, context: Context | None, *args: Any, **kwargs: Any) -> Span | None:
         provider, run = self._provider.makes_spans, current_run()
         if provider is None or run is None:
-            return NonRecordingSpan(trace.get_current_span(context).get_span_context())
+            return None
         tracer = self._made_by(provider)
         if run.flow is None or run.flow.sampled:
             return tracer.start_span(name, context, *args, **kwargs)
         if run.flow.held is None or run.span is None:
-            return NonRecordingSpan(trace.get_current_span(context).get_span_context())
+            return None
         return _hold(run.flow.held, run, tracer, name, context, *args, **kwargs)
 
     def _made_by(self, provider: TracerProvider) -> Tracer:

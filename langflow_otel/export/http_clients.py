@@ -7,7 +7,10 @@ been there without us. Whatever somebody else has instrumented stays theirs.
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Collection
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -51,6 +54,9 @@ NAMES: Final = frozenset(client.name for client in CLIENTS)
 
 _fitting: set[str] = set()
 """Clients whose versions were found to suit their instrumentors."""
+_on: list[HttpClients] = []
+_awaited: set[str] = set()
+"""Clients that the host has not imported yet. wrapt cannot forget a callback: there is one for each in a process."""
 
 
 class HttpClients:
@@ -65,28 +71,31 @@ class HttpClients:
         self._provider = provider
         self._wanted = [client for client in CLIENTS if client.name not in disabled]
         self._loaded: list[_Loaded] = []
-        self._on = False
 
     def load(self) -> None:
         """Instrument each client now, or as soon as the host imports it."""
-        self._on = True
+        _on.append(self)
         for client in self._wanted:
-            wrapt.register_post_import_hook(self._on_import(client), client.library)
+            module = sys.modules.get(client.library)
+            if module is not None:
+                self.imported(client, module)
+            elif client.name not in _awaited:
+                _awaited.add(client.name)
+                wrapt.register_post_import_hook(functools.partial(_imported, client), client.library)
 
     def unload(self) -> None:
         """Put back what was loaded here; a client that is imported later stays as it is."""
-        self._on = False
+        with suppress(ValueError):
+            _on.remove(self)
         while self._loaded:
             with _LOAD:
                 self._loaded.pop().undo()
 
-    def _on_import(self, client: _Client) -> Any:
-        def load(module: ModuleType) -> None:
-            if self._on:
-                with _LOAD:
-                    self._load(client, module)
-
-        return load
+    def imported(self, client: _Client, module: ModuleType) -> None:
+        """The host has imported that client."""
+        if client in self._wanted:
+            with _LOAD:
+                self._load(client, module)
 
     def _load(self, client: _Client, module: ModuleType) -> None:
         try:
@@ -125,6 +134,12 @@ class _Gate(_FunctionWrapper):  # type: ignore[misc]
     """Stands for the instrumentor's wrapper, around the client's own method: taking the wrapper away takes both."""
 
     __bound_function_wrapper__ = _BoundGate
+
+
+def _imported(client: _Client, module: ModuleType) -> None:
+    _awaited.discard(client.name)
+    for clients in tuple(_on):
+        clients.imported(client, module)
 
 
 class _Loaded:

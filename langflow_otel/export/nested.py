@@ -10,8 +10,10 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
 from langflow_otel.recording import semconv
+from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.runs import ComponentRun, current_run
 
+_NOTE = Guard("nested.note")
 # GenAI conventions (OpenTelemetry, OpenLLMetry), their older name, OpenInference.
 _TOKEN_ATTRIBUTES: Final = (
     semconv.GEN_AI_USAGE_INPUT_TOKENS,
@@ -32,17 +34,20 @@ class NestedModelSpans(SpanProcessor):
         self._within: weakref.WeakValueDictionary[int, ComponentRun] = weakref.WeakValueDictionary()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        scope = span.instrumentation_scope
-        if scope is not None and scope.name == semconv.SCOPE:
-            return
-        run = current_run()
-        if run is not None and run.component is not None:
-            self._within[_span_id(span)] = run.component
+        # The SDK would hand an error on to whoever makes the span.
+        with _NOTE:
+            scope = span.instrumentation_scope
+            if scope is not None and scope.name == semconv.SCOPE:
+                return
+            run = current_run()
+            if run is not None and run.component is not None:
+                self._within[_span_id(span)] = run.component
 
     def on_end(self, span: ReadableSpan) -> None:
-        component = self._within.pop(_span_id(span), None)
-        if component is not None:
-            note_tokens(component, span)
+        with _NOTE:
+            component = self._within.pop(_span_id(span), None)
+            if component is not None:
+                note_tokens(component, span)
 
 
 def note_tokens(component: ComponentRun, span: Any) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from opentelemetry.util.re import parse_env_headers
 
 from langflow_otel.otlp_target import OtlpTarget
+
+logger = logging.getLogger("langflow_otel")
 
 Signal = Literal["traces", "metrics", "logs"]
 
@@ -18,6 +22,14 @@ _CLASSES: Final = {
     "metrics": ("metric_exporter", "OTLPMetricExporter"),
     "logs": ("_log_exporter", "OTLPLogExporter"),
 }
+
+
+# What the SDK takes for a header, in its liberal mode.
+_HEADER: Final = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*")
+_NO_HEADERS: Final = (
+    "LANGFLOW_OTEL_OTLP_HEADERS_FILE: %d of %d entries in %s are not accepted; use name=value. Not sending them."
+)
+_told: set[tuple[object, ...]] = set()
 
 
 def otlp_exporter(target: OtlpTarget, signal: Signal) -> Any:
@@ -52,5 +64,12 @@ def headers_in(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
-    text = ",".join(line for line in map(str.strip, lines) if line and not line.startswith("#"))
-    return dict(parse_env_headers(text, liberal=True))
+    wanted = (line for line in lines if not line.strip().startswith("#"))
+    parts = [part.strip() for line in wanted for part in line.split(",") if part.strip()]
+    headers = [part for part in parts if _HEADER.fullmatch(part)]
+    said = (len(parts) - len(headers), len(parts), path)
+    if said[0] and said not in _told:
+        # Once for all signals, and not by the SDK: it would quote them, and most likely they are a token.
+        _told.add(said)
+        logger.warning(_NO_HEADERS, *said)
+    return dict(parse_env_headers(",".join(headers), liberal=True))

@@ -18,9 +18,18 @@ def langflow_resource(settings: Settings) -> Resource:
     ours: dict[str, str | int] = {SERVICE_INSTANCE_ID: _instance_id(os.getpid()), PROCESS_PID: os.getpid()}
     # Resource.create() invents "unknown_service" where no variable names one.
     named = str(from_env.attributes.get(SERVICE_NAME, "")).strip()
-    if not named or named.startswith("unknown_service"):
+    if not named or named.startswith("unknown_service") or _cannot_be_sent(named):
         from_env = from_env.merge(Resource({SERVICE_NAME: settings.service_name}))
     return Resource(ours).merge(from_env)
+
+
+def _cannot_be_sent(text: str) -> bool:
+    """True for bytes of the environment that are no text; the settings have said so already."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import base64
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ class TraceFileExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        self._handler.close()
+        # A full disk refuses once more what it refused before, and what is counted already.
+        with suppress(OSError):
+            self._handler.close()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return True

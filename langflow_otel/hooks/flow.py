@@ -24,6 +24,7 @@ from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.versions import is_finish, queued_by_elsewhere
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import FlowRun, LoopIteration, Run, current_run
 
@@ -51,10 +52,15 @@ async def arun(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
         with _END:
-            _finish(run, graph, _outcome_of_run(run, exc))
+            _end(run, graph, _outcome_of_run(run, exc))
         raise
-    with _END:
-        _finish(run, graph, OK)
+    else:
+        with _END:
+            _end(run, graph, OK)
+    finally:
+        # A step of its own: whatever fails before, the caller's context comes back.
+        with _END:
+            run.leave()
     return result
 
 
@@ -84,16 +90,17 @@ async def _steps_of_flow(items: AsyncGenerator[Any, Any], graph: Any) -> AsyncGe
         if run is not None:
             run.leave()
     if run is None:
-        async for item in items:
-            yield item
+        async with aclosing(items):
+            async for item in items:
+                yield item
         return
     outcome = CANCELLED
     try:
         async with aclosing(_stepwise(items, run)) as steps:
             async for item in steps:
-                if is_finish(item):
-                    # Readers stop here and close the generator: that is a success, and the end.
-                    with _END:
+                with _END:
+                    if is_finish(item):
+                        # Readers stop here and close the generator: that is a success, and the end.
                         _end(run, graph, OK)
                 yield item
         outcome = OK
@@ -190,9 +197,10 @@ def _end_stepped(run: FlowRun, graph: Any, outcome: Outcome) -> None:
 
 
 def _give_up_stepping(key: int, run: FlowRun) -> None:
-    if _stepped_runs.get(key) is run:
-        del _stepped_runs[key]
-    run.end(CANCELLED)
+    with _END:
+        if _stepped_runs.get(key) is run:
+            del _stepped_runs[key]
+        run.end(CANCELLED)
 
 
 async def generate_flow_events(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
@@ -207,10 +215,14 @@ async def generate_flow_events(wrapped: Call, _: Any, args: Any, kwargs: Any) ->
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
         with _END:
-            run.finish(_outcome_of_run(run, exc))
+            run.end(_outcome_of_run(run, exc))
         raise
-    with _END:
-        run.finish(OK if run.first_error is None else Outcome("error", run.first_error))
+    else:
+        with _END:
+            run.end(OK if run.first_error is None else Outcome("error", run.first_error))
+    finally:
+        with _END:
+            run.leave()
     return result
 
 
@@ -230,10 +242,10 @@ def _start_playground(kwargs: dict[str, Any]) -> FlowRun | None:
     session = getattr(kwargs.get("inputs"), "session", None)
     served = entry_point_of(current_run())
     info = FlowInfo(
-        name=str(kwargs.get("flow_name") or UNNAMED),
+        name=sendable(str(kwargs.get("flow_name") or UNNAMED)),
         entry_point="playground" if served == "sdk" else served,
         flow_id=str(kwargs["flow_id"]) if kwargs.get("flow_id") else None,
-        session_id=str(session) if session else None,
+        session_id=sendable(str(session)) if session else None,
     )
     return recorder.start_flow(info, queued_by=queued_by.get() or queued_by_elsewhere())
 
@@ -303,13 +315,7 @@ def _caller_of(graph: Any) -> Context | None:
 def _end(run: FlowRun, graph: Any, outcome: Outcome) -> None:
     try:
         if run.recording:
-            run.complete(run_id=getattr(graph, "_run_id", None), session_id=getattr(graph, "session_id", None))
+            session = getattr(graph, "session_id", None)
+            run.complete(run_id=getattr(graph, "_run_id", None), session_id=sendable(str(session)) if session else None)
     finally:
         run.end(outcome)
-
-
-def _finish(run: FlowRun, graph: Any, outcome: Outcome) -> None:
-    try:
-        _end(run, graph, outcome)
-    finally:
-        run.leave()

@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanContext
 from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.versions import command_entry_point, loops_run_as_subgraphs, served_entry_point
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
+from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.runs import ComponentRun, FlowRun, Run, current_run
 
 UNNAMED = "unnamed"
@@ -49,10 +50,10 @@ def flow_info(graph: Any, within: Run | None, session_id: str | None = None) -> 
     return FlowInfo(
         name=flow_name(graph),
         entry_point=entry_point_of(within),
-        flow_id=str(flow_id) if flow_id else None,
+        flow_id=sendable(str(flow_id)) if flow_id else None,
         run_id=str(run_id) if run_id else None,
-        session_id=str(session_id or getattr(graph, "session_id", None) or "") or None,
-        user_id=str(user_id) if user_id else None,
+        session_id=sendable(str(session_id or getattr(graph, "session_id", None) or "")) or None,
+        user_id=sendable(str(user_id)) if user_id else None,
         component_count=len(graph.vertices),
         version=flow_version(graph),
     )
@@ -60,9 +61,9 @@ def flow_info(graph: Any, within: Run | None, session_id: str | None = None) -> 
 
 def flow_name(graph: Any) -> str:
     if graph.flow_name:
-        return str(graph.flow_name)
+        return sendable(str(graph.flow_name))
     remembered = _names.get(id(graph))
-    return remembered[1] if remembered is not None and remembered[0]() is graph else UNNAMED
+    return sendable(remembered[1]) if remembered is not None and remembered[0]() is graph else UNNAMED
 
 
 def entry_point_of(within: Run | None) -> str:
@@ -114,7 +115,7 @@ def _definition_hash(graph: Any) -> str:
         f"{types.get(edge.target_id)}.{_handle_name(edge, 'target_handle', 'field_name')}"
         for edge in graph.edges
     )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _handle_name(edge: Any, handle: str, attribute: str) -> str:
@@ -139,7 +140,7 @@ def code_hash(vertex: Any) -> str | None:
 def _source_hash(vertex: Any) -> str:
     code = (_node_of(vertex).get("template") or {}).get("code") or {}
     value = code.get("value") if isinstance(code, dict) else None
-    return hashlib.sha256(value.encode()).hexdigest()[:12] if isinstance(value, str) else ""
+    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:12] if isinstance(value, str) else ""
 
 
 def component_info(graph: Any, vertex: Any) -> ComponentInfo:
@@ -149,8 +150,8 @@ def component_info(graph: Any, vertex: Any) -> ComponentInfo:
     if info is None or info.display_name != vertex.display_name:
         info = ComponentInfo(
             component_id=vertex.id,
-            component_type=_type_of(vertex),
-            display_name=str(vertex.display_name),
+            component_type=sendable(_type_of(vertex)),
+            display_name=sendable(str(vertex.display_name)),
             kind=component_kind(vertex, vertex.custom_component),
             code_hash=code_hash(vertex),
         )

@@ -102,7 +102,7 @@ class LogLines:
 def processor(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
     """One of LangFlow's processors, called with a logger, a method's name and the line as a dictionary."""
     active = _active
-    if active is not None:
+    if active is not None and len(args) == 3:
         source, method, event = args
         if active.adds_ids:
             with _IDS:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from langflow_otel.hooks.versions import is_pause, root_error
 from langflow_otel.recording.facts import Outcome
+from langflow_otel.recording.guard import Guard
+
+_OUTCOME = Guard("outcome")
 
 
 def outcome_of(exc: BaseException) -> Outcome:
     """Cancelled, paused, or an error with its root below LangFlow's wrappers."""
-    error = root_error(exc)
-    return Outcome("paused") if is_pause(error) else Outcome.of(error)
+    with _OUTCOME:
+        error = root_error(exc)
+        return Outcome("paused") if is_pause(error) else Outcome.of(error)
+    # Whoever asks is about to end a run, which must end.
+    return Outcome.of(exc)

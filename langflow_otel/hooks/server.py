@@ -87,9 +87,10 @@ class ServerMiddleware:
         await self._app(scope, receive, send_and_stop)
 
     async def _answer(self, recorder: Recorder, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        entry_point = request_entry_point.set(entry_point_of_path(path))
+        entry_point: Token[str | None] | None = None
         run: RequestRun | None = None
         with _START:
+            entry_point = request_entry_point.set(entry_point_of_path(path))
             run = _start(recorder, path, scope)
         status: int | None = None
 
@@ -104,27 +105,30 @@ class ServerMiddleware:
         except BaseException as exc:
             with _END:
                 if run is not None:
-                    run.finish(_route(scope, path), status, exc)
+                    _finish(run, scope, path, status, exc)
             raise
         else:
             with _END:
                 if run is not None:
-                    run.finish(_route(scope, path), status)
+                    _finish(run, scope, path, status)
         finally:
-            request_entry_point.reset(entry_point)
+            if entry_point is not None:
+                request_entry_point.reset(entry_point)
 
     async def _talk(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """A websocket: no span over its whole life, which may be hours; what runs in it joins the caller's trace."""
-        entry_point = request_entry_point.set(entry_point_of_path(path))
+        entry_point: Token[str | None] | None = None
         token: Token[Context] | None = None
         with _START:
+            entry_point = request_entry_point.set(entry_point_of_path(path))
             token = otel_context.attach(_context_of(scope, by_host=is_exported(trace.get_current_span())))
         try:
             await self._app(scope, receive, send)
         finally:
             if token is not None:
                 otel_context.detach(token)
-            request_entry_point.reset(entry_point)
+            if entry_point is not None:
+                request_entry_point.reset(entry_point)
 
 
 def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
@@ -159,6 +163,14 @@ class _Headers(Getter[Scope]):
 
 
 _HEADERS = _Headers()
+
+
+def _finish(run: RequestRun, scope: Scope, path: str, status: int | None, error: BaseException | None = None) -> None:
+    route: str | None = None
+    try:
+        route = _route(scope, path)
+    finally:
+        run.finish(route, status, error)
 
 
 def _route(scope: Scope, path: str) -> str | None:

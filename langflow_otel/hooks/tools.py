@@ -14,6 +14,7 @@ from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import ToolRun, current_run
 
@@ -39,7 +40,7 @@ async def arun(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
             run.finish(run.failure or outcome_of(exc))
         raise
     with _END:
-        run.finish(_outcome_of_result(run, result))
+        _finish(run, result)
     return result
 
 
@@ -57,7 +58,7 @@ def run(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
             run.finish(run.failure or outcome_of(exc))
         raise
     with _END:
-        run.finish(_outcome_of_result(run, result))
+        _finish(run, result)
     return result
 
 
@@ -68,7 +69,7 @@ def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun 
         return None
     source = (getattr(tool, "metadata", None) or {}).get("source_id")
     info = ToolInfo(
-        name=str(tool.name),
+        name=sendable(str(tool.name)),
         call_id=kwargs.get("tool_call_id"),
         component_id=str(source) if source else None,
     )
@@ -83,15 +84,23 @@ def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun 
     return run
 
 
-def _outcome_of_result(run: ToolRun, result: Any) -> Outcome:
+def _finish(run: ToolRun, result: Any) -> None:
+    outcome: Outcome = OK
+    try:
+        if run.content is not None:
+            with _CONTENT:
+                run.content.add(semconv.GEN_AI_TOOL_CALL_RESULT, text_or_value(result))
+                run.content.emit({semconv.GEN_AI_TOOL_NAME: run.name})
+        outcome = run.failure or _outcome_of_result(result)
+    finally:
+        run.finish(outcome)
+
+
+def _outcome_of_result(result: Any) -> Outcome:
     """LangChain turns a tool's error into text (``handle_tool_error``) and may mark the message so."""
-    if run.content is not None:
-        with _CONTENT:
-            run.content.add(semconv.GEN_AI_TOOL_CALL_RESULT, text_or_value(result))
-            run.content.emit({semconv.GEN_AI_TOOL_NAME: run.name})
-    if run.failure is not None:
-        return run.failure
-    return Outcome("error") if getattr(result, "status", None) == "error" else OK
+    # No other object is asked: a data frame may have a column of this name, and that has no truth value.
+    is_message = any(cls.__name__ == "ToolMessage" for cls in type(result).__mro__)
+    return Outcome("error") if is_message and result.status == "error" else OK
 
 
 def build_output_function(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:

@@ -19,8 +19,8 @@ INSTALL_HINT = "LangFlow is not installed here. Install it with: pip install 'la
 # LangFlow's wrappers around the error that a component raised, by class name: they are defined in
 # different modules over the versions.
 _WRAPPERS = frozenset({"ComponentBuildError", "StreamingError"})
-_VALUE_ERROR_PREFIX = "Error running graph"  # Graph._run, all versions
-_TYPE_ERROR_PREFIX = "Error running method"  # Component._get_output_result, all versions
+# What these begin with in all versions: Graph._run, Component._get_output_result.
+_WRAPPING: dict[type[BaseException], str] = {ValueError: "Error running graph", TypeError: "Error running method"}
 
 # lfx.observability.get_execution_protocol(), LangFlow 1.12 and later.
 _ENTRY_POINTS = {
@@ -93,10 +93,10 @@ def root_error(exc: BaseException) -> BaseException:
 def _is_wrapper(exc: BaseException) -> bool:
     if type(exc).__name__ in _WRAPPERS:
         return True
-    first = exc.args[0] if exc.args and isinstance(exc.args[0], str) else ""
-    if type(exc) is ValueError:
-        return first.startswith(_VALUE_ERROR_PREFIX)
-    return type(exc) is TypeError and first.startswith(_TYPE_ERROR_PREFIX)
+    # By type() alone: what an author's own class or argument is asked is the author's code.
+    prefix = _WRAPPING.get(type(exc))
+    first = exc.args[0] if prefix is not None and exc.args else None
+    return prefix is not None and type(first) is str and first.startswith(prefix)
 
 
 def is_pause(exc: BaseException) -> bool:

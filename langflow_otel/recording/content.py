@@ -13,14 +13,12 @@ from typing import Any, Final
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
-from langflow_otel.recording.plain import plain, without
-from langflow_otel.recording.privacy import redactor
+from langflow_otel.recording.plain import plain
+from langflow_otel.recording.privacy import MARGIN, redacted
 from langflow_otel.settings import Settings
 
 PER_SPAN: Final = 4
 """A span carries so many times as much as one value."""
-_MARGIN: Final = 4096
-"""Characters that are read beyond what may leave: half a key is not known as one."""
 
 
 class ContentGate:
@@ -58,18 +56,9 @@ class ContentGate:
             withheld: Secrets that are known by their value.
         """
         room = min(room, self.longest)
-        read = room + 2 * _MARGIN
+        read = room + 2 * MARGIN
         whole = _without_named_secrets(value, read) if type(value) is str else _json(plain(value, read, open_object))
-        # Of what is read, however long the value is: what is cut of a secret at its end falls into the margin.
-        safe = redactor(self._settings).redact(without(withheld, whole[:read]))
-        if safe is None:
-            return None
-        if len(whole) > read:
-            safe = safe[: max(len(safe) - _MARGIN, 0)]
-        elif len(safe) <= room:
-            return safe
-        mark = f"... [cut, {len(whole)} characters]"
-        return safe[: max(room - len(mark), 0)] + mark
+        return redacted(whole, room, self._settings, withheld)
 
 
 def _json(value: Any) -> str:

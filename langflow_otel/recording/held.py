@@ -47,6 +47,7 @@ _NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _BYTES_PER_SPAN: Final = 1000
 _KEEP = Guard("trace.keep")
+_END = Guard("trace.end")
 
 _ids: ContextVar[tuple[int, int] | None] = ContextVar("langflow_otel_ids", default=None)
 
@@ -207,10 +208,12 @@ class HeldSpan(Span):
         if self.end_time is not None:
             return
         self.end_time = time.time_ns() if end_time is None else end_time
-        if self.on_end is not None:
-            self.on_end(self)
-        if self._trace is not None:
-            self._trace.ended(self)
+        # Other instrumentors end theirs themselves.
+        with _END:
+            if self.on_end is not None:
+                self.on_end(self)
+            if self._trace is not None:
+                self._trace.ended(self)
         if self.kept:
             self._make()
 

@@ -41,6 +41,10 @@ _NAME_KEYS = ("name", "key", "header")
 # By type() and never by isinstance(): that asks the object, which may answer with anything.
 _NUMBERS: Final = frozenset({type(None), bool, int, float})
 
+# Python refuses to print one of more than 4,300 digits.
+_MOST_BITS: Final = 1024
+_BIG: Final = "<big number>"
+
 HIDDEN: Final = "[redacted:secret]"
 
 
@@ -51,6 +55,12 @@ def is_secret_name(name: str) -> bool:
         return True
     # Not each name that ends with key: text_key, primary_key and sort_key are none.
     return name.lower().startswith("x-amz-")
+
+
+def sendable(text: str) -> str:
+    """The text without lone surrogates, as a name from a JSON file may hold them: with one as the name of a span, no
+    exporter could send the whole batch."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def without(secrets: Iterable[str], text: str) -> str:
@@ -84,7 +94,7 @@ class _Copy:
         self._left -= 1
         kind = type(value)
         if kind in _NUMBERS:
-            return cast("Plain", value)
+            return cast("Plain", value) if kind is not int or value.bit_length() <= _MOST_BITS else _BIG
         if kind is str:
             return str(value[: self._longest])
         if kind in (bytes, bytearray, memoryview):
@@ -137,4 +147,6 @@ def _key_text(key: Any) -> str:
         return str.__str__(key)
     if type(key) is bytes:
         return key.decode("utf-8", "replace")
+    if type(key) is int and key.bit_length() > _MOST_BITS:
+        return _BIG
     return str(key) if type(key) in _NUMBERS else f"<{type(key).__name__}>"

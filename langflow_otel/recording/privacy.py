@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
 
-from langflow_otel.recording.plain import without
+from langflow_otel.recording.plain import sendable, without
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
     from langflow_otel.redaction.redactor import Redactor
+
+MARGIN: Final = 4096
+"""Characters that are read beyond what may leave: half a key is not known as one."""
 
 _MAX_CAUSES = 5
 _MAX_FRAMES = 50
@@ -40,11 +43,14 @@ def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Co
         settings: If they let messages leave, each class is followed by its message; None for no messages.
         withheld: See :func:`message_of`.
     """
-    return "\ncaused by\n".join(_one_stack(each, settings, withheld) for each in _with_causes(exc))
+    # A file's name need not be text.
+    return sendable("\ncaused by\n".join(_one_stack(each, settings, withheld) for each in _with_causes(exc)))
 
 
 def message_of(exc: BaseException, settings: Settings, withheld: Collection[str] = ()) -> str | None:
     """The exception's message as far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it leave, else None.
+
+    It is cut as content is: a prompt of megabytes that a message quotes would be on each span that the error ends.
 
     Args:
         exc: The exception.
@@ -54,13 +60,41 @@ def message_of(exc: BaseException, settings: Settings, withheld: Collection[str]
     if settings.error_messages == "none":
         return None
     try:
-        # The exporter drops a text with a lone surrogate, and complains about it in the log.
-        message = str(exc).encode("utf-8", "replace").decode()
+        message = str(exc)
     except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
         return None
     if settings.error_messages == "full":
-        return message
-    return redactor(settings).redact(without(withheld, message))
+        # The exporter drops a text with a lone surrogate, and complains about it in the log.
+        longest = settings.content_length
+        return sendable(message if len(message) <= longest else _cut(message, longest, len(message)))
+    return redacted(message, settings.content_length, settings, withheld)
+
+
+def redacted(whole: str, room: int, settings: Settings, withheld: Iterable[str] = ()) -> str | None:
+    """What may leave of a text that no gate has seen yet; None for nothing.
+
+    Of what is read, however long the text is: what is cut of a secret at its end falls into the margin.
+
+    Args:
+        whole: The text.
+        room: Characters, at most.
+        settings: The patterns.
+        withheld: Secrets that are known by their value.
+    """
+    read = room + 2 * MARGIN
+    safe = redactor(settings).redact(without(withheld, whole[:read]))
+    if safe is None:
+        return None
+    if len(whole) > read:
+        safe = safe[: max(len(safe) - MARGIN, 0)]
+    elif len(safe) <= room:
+        return safe
+    return _cut(safe, room, len(whole))
+
+
+def _cut(text: str, room: int, length: int) -> str:
+    mark = f"... [cut, {length} characters]"
+    return text[: max(room - len(mark), 0)] + mark
 
 
 def http_status_of(exc: BaseException) -> int | None:

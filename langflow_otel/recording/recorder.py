@@ -22,6 +22,7 @@ from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.parents import parent_and_links
+from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
 from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
@@ -235,7 +236,7 @@ class Recorder:
         context = otel_context.get_current()
         if self._is_untraced(flow) or _suppressed(context):
             return None
-        span = self.make_span(name, context, attributes, within)
+        span = self.make_span(sendable(name), context, attributes, within)
         run = Run(span, trace.set_span_in_context(span, context), flow, self.settings)
         if within is not None:
             run.component = within.component

@@ -40,6 +40,7 @@ _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
 _UNREAD_STREAMS = Guard("stream.end_with_flow")
 _MEASURE = Guard("metrics.record")
+_KEEP = Guard("sampling.keep")
 _STOP = Guard("stop")
 _CONTENT = Guard("content.leave")
 
@@ -318,9 +319,10 @@ class FlowRun(Run):
             if self.memory_peak:
                 self._attributes[semconv.FLOW_MEMORY_PEAK] = self.memory_peak
         if self.held is not None:
-            reason = self.held.reason_to_keep(self.span, outcome.status, duration_s)
-            if reason is not None:
-                self._attributes[semconv.KEPT] = reason
+            with _KEEP:
+                reason = self.held.reason_to_keep(self.span, outcome.status, duration_s)
+                if reason is not None:
+                    self._attributes[semconv.KEPT] = reason
         try:
             super().end(outcome)
         finally:

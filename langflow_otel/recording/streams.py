@@ -6,6 +6,7 @@ A ``wrapt.ObjectProxy`` looks like the object that it stands for (``isinstance``
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
@@ -70,6 +71,20 @@ class _Proxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # not generic at run
     def __init__(self, wrapped: object, watcher: Watcher) -> None:
         super().__init__(wrapped)
         self._self_watcher = watcher
+
+    # As the iterator itself: most can be neither copied nor pickled, and say so by a TypeError that LangFlow expects.
+
+    def __copy__(self) -> Any:
+        return copy.copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)
+
+    def __reduce__(self) -> Any:
+        return self.__wrapped__.__reduce__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)
 
     def _pull(self) -> Any:
         with _PULL:

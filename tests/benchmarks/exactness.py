@@ -1,11 +1,13 @@
 """Do driver, spans, OTLP metrics and scrape agree over thousands of runs that fail, are cancelled and cached?
 
-    python tests/benchmarks/exactness.py [--runs 10000] [--workers 1] [--kills 0] [--json]
+    python tests/benchmarks/exactness.py [--runs 10000] [--at-once 50] [--workers 1] [--kills 0] [--json]
 
+Of 20 runs, two fail, one is cancelled and one takes a component's result from the cache.
 A server process loads LangFlow, is instrumented and forks its workers, as a preloading server does. Each worker
 notes every run that it has seen end in a file of its own; these notes are the driver's column. With ``--kills``,
-workers are killed with -9 in the middle of their work and replaced. What a killed worker has measured stays in
-the scrape; the spans and the OTLP metrics that it had not sent yet are lost with it, in any library.
+workers are killed with -9 in the middle of their work and replaced. What a killed worker has measured stays in the
+scrape, also of runs that it could not note any more; the spans and the OTLP metrics that it had not sent yet are lost
+with it, in any library.
 """
 
 from __future__ import annotations
@@ -24,40 +26,58 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-ROWS = ("flow ok", "flow error", "flow cancelled", "component ok", "component error", "component cancelled", "cached")
-KINDS = {0: "error", 1: "error", 2: "cancelled", 3: "cached", 4: "cached"}
+ROWS = (
+    "flow ok",
+    "flow error",
+    "flow cancelled",
+    "component ok",
+    "component error",
+    "component cancelled",
+    "cached",
+    "errors counted",
+    "buckets of flows",
+    "still running",
+    "dropped",
+)
+KINDS = {0: "error", 1: "error", 2: "cancelled", 3: "cached"}
 COMPONENTS = {
     "ok": {"component ok": 3},
-    "error": {"component ok": 1, "component error": 1},
+    "error": {"component ok": 1, "component error": 1, "errors counted": 1},
     "cancelled": {"component ok": 1, "component cancelled": 1},
     "cached": {"component ok": 2, "cached": 1},
 }
 JOB = struct.Struct("=I")
+waiting: ContextVar[asyncio.Event] = ContextVar("waiting")
+"""Of this run: it goes on until it is cancelled."""
 
 
 # The server and its workers
 
 
-def serve(runs: int, workers: int, kills: int, notes: Path) -> None:
+def serve(runs: int, at_once: int, workers: int, kills: int, notes: Path) -> None:
     """Fork workers, hand out runs, kill and replace; then wait for the word to stop."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "lfx"))
     os.environ.update(DO_NOT_TRACK="true", LANGFLOW_DEACTIVATE_TRACING="true")
     import lfx.graph.graph.base as base
     from flows import Cache
     from lfx.log.logger import configure
+    from nodes import basic
 
     from langflow_otel import LangflowInstrumentor, instrument
 
     configure(log_level="CRITICAL")
     cache = Cache()
     base.get_chat_service = lambda: cache
+    basic.seen["waiting"] = Waiting()
+    basic.Broken.error = KeyError  # a new one each time: one that is raised again holds the frames of each time
     instrument()
     print(json.dumps({"url": LangflowInstrumentor().scrape_url}), flush=True)
     reader, writer = os.pipe()
-    pids = [fork(reader, writer, notes) for _ in range(workers)]
+    pids = [fork(reader, writer, at_once, notes) for _ in range(workers)]
     for number in range(runs):  # they all fit into the pipe
         os.write(writer, JOB.pack(number))
     chance = random.Random(7)
@@ -67,7 +87,7 @@ def serve(runs: int, workers: int, kills: int, notes: Path) -> None:
         victim = chance.randrange(workers)
         os.kill(pids[victim], signal.SIGKILL)
         os.waitpid(pids[victim], 0)
-        pids[victim] = fork(reader, writer, notes)
+        pids[victim] = fork(reader, writer, at_once, notes)
     os.close(writer)
     print(json.dumps({"handed out": runs}), flush=True)
     sys.stdin.readline()
@@ -77,18 +97,25 @@ def serve(runs: int, workers: int, kills: int, notes: Path) -> None:
         os.waitpid(pid, 0)
 
 
-def fork(reader: int, writer: int, notes: Path) -> int:
+class Waiting:
+    """Each run tells its own driver that it waits."""
+
+    def set(self) -> None:
+        waiting.get().set()
+
+
+def fork(reader: int, writer: int, at_once: int, notes: Path) -> int:
     pid = os.fork()
     if pid:
         return pid
     os.close(writer)
     try:
-        asyncio.run(work(reader, notes / str(os.getpid())))
+        asyncio.run(work(reader, at_once, notes / str(os.getpid())))
     finally:
         os._exit(0)
 
 
-async def work(reader: int, notes: Path) -> None:
+async def work(reader: int, at_once: int, notes: Path) -> None:
     from langflow_otel import uninstrument
 
     stop = asyncio.Event()
@@ -96,10 +123,21 @@ async def work(reader: int, notes: Path) -> None:
     with notes.open("ab", buffering=0) as seen:
         await run_one("ok", frozen=True)  # fills the cache
         seen.write(b"ok\n")
-        while job := await asyncio.to_thread(os.read, reader, JOB.size):
-            kind = KINDS.get(JOB.unpack(job)[0] % 20, "ok")
-            await run_one(kind, frozen=kind == "cached")
-            seen.write(f"{kind}\n".encode())
+        places = asyncio.Semaphore(at_once)
+
+        async def run_and_note(kind: str) -> None:
+            try:
+                await run_one(kind, frozen=kind == "cached")
+                seen.write(f"{kind}\n".encode())
+            finally:
+                places.release()
+
+        going_on: set[asyncio.Task[None]] = set()
+        while await places.acquire() and (job := await asyncio.to_thread(os.read, reader, JOB.size)):
+            task = asyncio.ensure_future(run_and_note(KINDS.get(JOB.unpack(job)[0] % 20, "ok")))
+            going_on.add(task)
+            task.add_done_callback(going_on.discard)
+        await asyncio.gather(*going_on)
         seen.write(b"done\n")
     await stop.wait()
     uninstrument()
@@ -112,10 +150,11 @@ async def run_one(kind: str, *, frozen: bool) -> None:
     graph = line({"error": basic.Broken, "cancelled": basic.Waits}.get(kind, basic.Echo))
     if frozen:
         graph.get_vertex("Echo-0").frozen = True
-    waiting = basic.seen["waiting"] = asyncio.Event()
+    waits = asyncio.Event()
+    waiting.set(waits)
     task = asyncio.ensure_future(graph.arun([{"input_value": "hi"}], session_id="s1"))
     if kind == "cancelled":
-        await waiting.wait()
+        await waits.wait()
         task.cancel()
     with contextlib.suppress(Exception, asyncio.CancelledError):
         await task
@@ -132,6 +171,7 @@ def sent_spans(receiver: Any) -> Counter[str]:
                 status = labels_of(span)["langflow.status"]
                 kind = "flow" if span.name.startswith("invoke_workflow") else "component"
                 found["cached" if status == "cached" else f"{kind} {status}"] += 1
+    found["errors counted"], found["buckets of flows"] = found["component error"], flows_in(found)
     return found
 
 
@@ -145,9 +185,13 @@ def sent_metrics(receiver: Any) -> Counter[str]:
                 for point in (*metric.histogram.data_points, *metric.sum.data_points):
                     labels = labels_of(point)
                     row = row_of(metric.name.replace(".", "_"), labels)
-                    if row is not None:
-                        count = point.count if metric.HasField("histogram") else point.as_double
-                        latest[worker, str(sorted(labels.items())), row] = int(count)
+                    if row is None:
+                        continue
+                    series = str(sorted(labels.items()))
+                    count = point.count if metric.HasField("histogram") else point.as_double or point.as_int
+                    latest[worker, series, row] = int(count)
+                    if row.startswith("flow"):
+                        latest[worker, series, "buckets of flows"] = sum(point.bucket_counts)
     found: Counter[str] = Counter()
     for (_, _, row), count in latest.items():
         found[row] += count
@@ -166,7 +210,15 @@ def row_of(name: str, labels: dict[str, str]) -> str | None:
         return f"component {labels['status']}"
     if name.startswith("langflow_component_bypassed"):
         return labels["reason"]
-    return None
+    if name.startswith("langflow_component_errors"):
+        return "errors counted"
+    if name.startswith("langflow_flow_active"):
+        return "still running"
+    return "dropped" if name.startswith("langflow_otel_dropped") else None
+
+
+def flows_in(found: Counter[str]) -> int:
+    return sum(count for row, count in found.items() if row.startswith("flow"))
 
 
 def scraped(url: str) -> Counter[str]:
@@ -178,8 +230,10 @@ def scraped(url: str) -> Counter[str]:
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             row = row_of(sample.name, sample.labels)
-            if row is not None and sample.name.endswith(("_count", "_total")):
+            if row is not None and sample.name.endswith(("_count", "_total", "_active")):
                 found[row] += int(sample.value)
+            if row is not None and row.startswith("flow") and sample.labels.get("le") == "+Inf":
+                found["buckets of flows"] += int(sample.value)
     return found
 
 
@@ -194,10 +248,12 @@ def noted(notes: Path) -> tuple[Counter[str], int]:
                 continue
             found[f"flow {'ok' if kind == 'cached' else kind}"] += 1
             found.update(COMPONENTS[kind])
+    found["buckets of flows"] = flows_in(found)
     return found, done
 
 
-def drive(runs: int, workers: int, kills: int) -> dict[str, dict[str, int]]:
+def drive(runs: int, at_once: int = 50, workers: int = 1, kills: int = 0) -> dict[str, dict[str, int]]:
+    """One column for each who counted, and under ``falls`` how often a counter fell between two scrapes."""
     # Not at the top: the server forks, and gRPC has no business in it.
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from otlp_receiver import otlp_receiver
@@ -211,7 +267,8 @@ def drive(runs: int, workers: int, kills: int) -> dict[str, dict[str, int]]:
     }
     with tempfile.TemporaryDirectory() as folder, otlp_receiver("http/protobuf") as receiver:
         notes = Path(folder)
-        arguments = ["--serve", folder, "--runs", str(runs), "--workers", str(workers), "--kills", str(kills)]
+        numbers = {"runs": runs, "at-once": at_once, "workers": workers, "kills": kills}
+        arguments = ["--serve", folder, *(f"--{name}={number}" for name, number in numbers.items())]
         server = subprocess.Popen(
             [sys.executable, __file__, *arguments],
             env={**environment, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{receiver.address}"},
@@ -226,7 +283,7 @@ def drive(runs: int, workers: int, kills: int) -> dict[str, dict[str, int]]:
         while noted(notes)[1] < workers:
             time.sleep(0.5)
             now = scraped(url)
-            falls += sum(now[row] < before[row] for row in ROWS)
+            falls += sum(now[row] < before[row] for row in ROWS if row != "still running")
             before = now
         columns = {"driver": noted(notes)[0], "scrape": scraped(url)}
         server.stdin.write("stop\n")
@@ -241,19 +298,23 @@ def drive(runs: int, workers: int, kills: int) -> dict[str, dict[str, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--at-once", type=int, default=50, help="in each worker")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
-        serve(arguments.runs, arguments.workers, arguments.kills, arguments.serve)
+        serve(arguments.runs, arguments.at_once, arguments.workers, arguments.kills, arguments.serve)
         return
-    table = drive(arguments.runs, arguments.workers, arguments.kills)
+    table = drive(arguments.runs, arguments.at_once, arguments.workers, arguments.kills)
     if arguments.json:
         print(json.dumps(table))
         return
-    print(f"{arguments.runs} runs, {arguments.workers} workers, {arguments.kills} killed")
+    print(
+        f"{arguments.runs} runs, {arguments.at_once} at a time in each of {arguments.workers} workers, "
+        f"{arguments.kills} killed"
+    )
     print(f"{'':22s}{'driver':>9s}{'spans':>9s}{'OTLP':>9s}{'scrape':>9s}")
     for row in ROWS:
         print(f"{row:22s}" + "".join(f"{table[name][row]:9d}" for name in ("driver", "spans", "otlp", "scrape")))

@@ -1,0 +1,262 @@
+"""Whatever function of this library fails, whenever a flow runs it: the flow gives the result, the error and the steps
+that it gives without the library, and the fault is counted.
+
+The functions are found by running the flows and looking which of ours are called, so that a new one is covered by
+itself. Each fails in one flow that calls it; with ``LONG_TESTS=1`` in all of them, at once and when it is
+done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from injector import Step, When, failing, modules_in, noting_calls, steps_in
+from lfx.log.logger import configure
+from nodes import authored, chatty
+from observations import DRIVES, FLOWS, observed
+from opentelemetry import context as otel_context
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from langflow_otel.export.content import ContentFilter
+from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel.export.log_records import CountingLogExporter, in_memory_logger_provider
+from langflow_otel.export.trace_file import TraceFileExporter
+from langflow_otel.hooks.catalogue import HOOKS, LOG_HOOKS
+from langflow_otel.recording import guard
+from langflow_otel.recording.runs import _current_run
+from langflow_otel.settings import Settings
+from langflow_otel.testing import Telemetry, capture_telemetry
+
+LONG = "LONG_TESTS" in os.environ
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if LONG else 120)]
+
+SETTINGS = {
+    "everything": Settings(
+        content_on_spans=True,
+        content_in_events=True,
+        error_messages="redacted",
+        log_bodies=True,
+        openinference=True,
+        detail="output",
+        user_id=True,
+        baggage_keys=("tenant",),
+        metric_labels=("flow", "component_type", "flow_id", "flow_version"),
+        sampling=(("*", 1.0),),
+    ),
+    "held": Settings(sampling=(("*", 0.0),), keep_errors=True, keep_slow_s=0.0, content_on_spans=True),
+    "not sampled": Settings(sampling=(("*", 0.0),)),
+}
+RUNS = [
+    *((flow, "arun") for flow in FLOWS),
+    *(("line", drive) for drive in DRIVES if drive != "arun"),
+    ("frozen", "twice"),
+    ("failing", "playground"),
+]
+# What is not sampled differs from what is only in these.
+UNSAMPLED = ("line", "authored", "other instrumentors", "stream", "flow in flow", "agent", "failing")
+SHORT_RUNS = {
+    "everything": [run for run in RUNS if run[0] not in ("failing model", "failing stream")],
+    "held": [run for run in RUNS if run[0] in UNSAMPLED and run[1] in ("arun", "server")],
+    "not sampled": [("line", "arun"), ("authored", "arun"), ("other instrumentors", "arun")],
+}
+
+MODULES = modules_in(
+    "langflow_otel.recording",
+    "langflow_otel.hooks",
+    "langflow_otel.redaction",
+    "langflow_otel.export",
+    "langflow_otel.custom",
+    "langflow_otel.metrics",
+)
+
+HELD_SPAN = (
+    *("get_span_context", "is_recording", "set_attribute", "set_attributes", "add_event", "add_link", "update_name"),
+    *("set_status", "record_exception", "end"),
+)
+TRIVIAL = "it hands on what it gets or has, and does nothing that could fail"
+GUARDED = "its own body is the guard"
+HOST = "it holds the host's own call or step"
+DEFINES = "called where an author writes a definition, which raises at once if it is wrong, as documented"
+RESTORES = "it is what gives the caller's context back"
+SPAN = "others ask a span, too; it only reads or notes"
+WEAK = "Python itself contains what fails in the callback of a weak reference, or in __del__"
+COUNTS = "it is what counts what an exporter loses; the SDK contains what fails in an exporter"
+NO_STEPS = {
+    **dict.fromkeys(["recording.guard.Guard.__enter__", "recording.guard.Guard.__exit__"], GUARDED),
+    **dict.fromkeys([f"recording.streams._Proxy.{name}" for name in ("_pull", "_leave", "_chunk", "_close")], GUARDED),
+    **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),
+    **dict.fromkeys([f"metrics.{name}" for name in ("Counter.add", "Gauge.set", "Histogram.record")], GUARDED),
+    **dict.fromkeys(["custom._start", "custom._watched", "custom.record_retry", "custom.set_attributes"], GUARDED),
+    **dict.fromkeys(["custom._CustomSpan.__exit__", "custom._CustomSpan.set_attributes"], GUARDED),
+    **dict.fromkeys(["custom._CustomSpan.__init__", "custom._CustomSpan.__enter__", "custom.span"], TRIVIAL),
+    **dict.fromkeys(["recording.runs.ComponentRun.observed", "hooks.patching._Switch.__call__"], TRIVIAL),
+    **dict.fromkeys(["hooks.server.ServerMiddleware.__init__", "export.below_runs.TracerBelowRuns.__init__"], TRIVIAL),
+    **dict.fromkeys([f"recording.streams._Iterator.{name}" for name in ("__iter__", "__next__", "_step")], HOST),
+    **dict.fromkeys(["hooks.flow._with_caller_context"], HOST),
+    **dict.fromkeys(["export.below_runs.TracerBelowRuns.start_as_current_span"], HOST),
+    **dict.fromkeys(
+        [f"export.below_runs.{name}" for name in ("TracersBelowRuns.get_tracer", "TracerBelowRuns.start_span")], GUARDED
+    ),
+    **dict.fromkeys(["recording.runs.Run.leave", "recording.runs._put_back"], RESTORES),
+    **dict.fromkeys(["recording.requests.RequestRun.finish", "hooks.server._finish"], RESTORES),
+    **dict.fromkeys(
+        [f"custom.{name}" for name in ("traced", "_decorate", "_wrapper_for", "_traced_coroutine")], DEFINES
+    ),
+    **dict.fromkeys([f"metrics.{name}" for name in ("_names_of", "counter", "gauge", "histogram")], DEFINES),
+    **dict.fromkeys(["metrics._define", "metrics._check", "recording.metrics.Metric.prometheus_name"], DEFINES),
+    **dict.fromkeys([f"recording.held.HeldSpan.{name}" for name in HELD_SPAN], SPAN),
+    "recording.sampling.UnsampledFlowSpan.is_recording": SPAN,
+    **dict.fromkeys(["recording.recorder.active_recorder", "recording.runs.Run.recording"], TRIVIAL),
+    **dict.fromkeys(["recording.streams._Proxy.__del__", "hooks.identity._forget"], WEAK),
+    "hooks.flow._give_up_stepping": WEAK,
+    **dict.fromkeys(["export.counting.CountingSpanExporter.export"], COUNTS),
+    "export.log_records.CountingLogExporter.export": COUNTS,
+}
+"""Functions that may not fail, and why they need not be able to."""
+ENTERS = (
+    *("recording.recorder.Recorder.start_flow", "recording.recorder.Recorder.start_request"),
+    *("recording.requests.RequestRun.__init__", "recording.requests.RequestRun.start", "recording.runs.Run.enter"),
+    *("hooks.flow._start_playground", "hooks.flow._start_unless_inside", "hooks.flow._stepped_run"),
+    "hooks.server._start",
+)
+"""When these are done, only what they give back can undo what they did to the caller's context."""
+HOOKED = {hook.wrapper for hook in (*HOOKS, *LOG_HOOKS)}
+"""These hold the host's own call."""
+
+
+@contextmanager
+def library(settings: Settings, folder: Path) -> Iterator[Telemetry]:
+    """This library as in production, with all that it has between a span and its exporter."""
+    with capture_telemetry(settings=settings, strict=False, check_leaks=False) as telemetry:
+        filtered = ContentFilter(TraceFileExporter(folder / "traces.jsonl"), settings)
+        telemetry.provider.add_span_processor(SimpleSpanProcessor(CountingSpanExporter(filtered)))
+        telemetry.provider.add_span_processor(CountingBatchSpanProcessor(InMemorySpanExporter()))
+        _, kept = in_memory_logger_provider()
+        telemetry.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(CountingLogExporter(kept)))
+        authored.tracers.makes_spans = authored.seen["provider"] = telemetry.provider
+        try:
+            yield telemetry
+        finally:
+            authored.tracers.makes_spans = None
+            authored.seen.clear()
+            telemetry.provider.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lines() -> Iterator[None]:
+    """LangFlow writes its lines, and so they are ours, too."""
+    for logger in (sys.modules["lfx.log.logger"].logger, chatty.logger):
+        vars(logger).pop("bind", None)
+    configure(log_level="INFO", log_env="container_json", output_file=io.StringIO(), cache=False)
+    yield
+    configure(log_level="CRITICAL")
+
+
+async def seen_of(flow: str, drive: str) -> Any:
+    """What there is to see of a run, the caller's context afterwards among it."""
+    before = otel_context.get_current()
+    seen = await observed(FLOWS[flow], DRIVES[drive])
+    return seen, otel_context.get_current() == before, _current_run.get() is None
+
+
+class Reached:
+    """Which functions each run calls, and what there is to see of it without the library."""
+
+    def __init__(self, folder: Path) -> None:
+        found = (step for module in MODULES for step in steps_in(module))
+        self.steps = [step for step in found if not step.holds_host_code and step.function not in HOOKED]
+        self.expected: dict[tuple[str, str], Any] = {}
+        self.by_run: dict[tuple[str, str, str], set[str]] = {}
+        self._folder = folder
+
+    def find(self) -> None:
+        for run in RUNS if LONG else SHORT_RUNS["everything"]:
+            self.expected[run] = asyncio.run(seen_of(*run))
+        for name, settings in SETTINGS.items():
+            with library(settings, self._folder):
+                for run in RUNS if LONG else SHORT_RUNS[name]:
+                    with noting_calls(self.steps) as called:
+                        assert asyncio.run(seen_of(*run)) == self.expected[run]
+                    self.by_run[(name, *run)] = called
+
+    def runs_of(self, step: Step) -> list[tuple[str, str, str]]:
+        return [run for run, called in self.by_run.items() if step.name in called]
+
+
+@pytest.fixture(scope="module")
+def reached(tmp_path_factory: pytest.TempPathFactory) -> Reached:
+    found = Reached(tmp_path_factory.mktemp("traces"))
+    found.find()
+    return found
+
+
+def lost(telemetry: Telemetry) -> float:
+    """What exporters have counted; faults that a guard contains are counted as well, each as an own error."""
+    found = telemetry.metrics("langflow_otel_dropped_total")
+    return sum(value for name, value in found.items() if "own_error" not in name)
+
+
+def harm_of(
+    step: Step, run: tuple[str, str], when: When, expected: Any, telemetry: Telemetry, counted: list[float]
+) -> str | None:
+    """What the function's failing does to whoever runs the flow; None if nothing, and it was counted."""
+    guard.faults.clear()
+    with failing(step, when) as calls:
+        try:
+            seen = asyncio.run(seen_of(*run))
+        except Exception as exc:
+            return repr(exc)
+    if seen != expected:
+        return f"{seen}"
+    if not calls or guard.faults:
+        return None
+    before, counted[0] = counted[0], lost(telemetry)
+    return None if counted[0] > before else "nobody counted it"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_fault_in_any_function_changes_nothing(module: str, reached: Reached, tmp_path: Path):
+    steps = [step for step in reached.steps if step.function.__module__ == module]
+    cases = [
+        (step, run, when)
+        for step in steps
+        if step.name.removeprefix("langflow_otel.") not in NO_STEPS
+        for run in reached.runs_of(step)[: None if LONG else 1]
+        for when in (("at once", "when done") if LONG and not step.name.endswith(ENTERS) else ("at once",))
+    ]
+    harm = {}
+    for name, settings in SETTINGS.items():
+        of_these = [(step, run, when) for step, (given, *run), when in cases if given == name]
+        if of_these:
+            with library(settings, tmp_path) as telemetry:
+                counted = [0.0]
+                for step, run, when in of_these:
+                    found = harm_of(step, tuple(run), when, reached.expected[tuple(run)], telemetry, counted)
+                    if found is not None:
+                        harm[(step.name, name, *run, when)] = found
+
+    assert harm == {}
+
+
+def test_the_flows_reach_most_of_what_runs_in_them(reached: Reached):
+    within = [step for step in reached.steps if step.name.split(".")[1] in ("recording", "hooks", "redaction")]
+    missed = {step.name for step in within if not reached.runs_of(step)}
+
+    assert len(within) > 300
+    assert len(missed) < len(within) / 3, sorted(missed)
+
+
+def test_the_exceptions_are_still_there(reached: Reached):
+    names = {step.name.removeprefix("langflow_otel.") for step in reached.steps}
+
+    assert NO_STEPS.keys() <= names
