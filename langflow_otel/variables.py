@@ -301,7 +301,8 @@ VARIABLES: Final = (
         "LANGFLOW_OTEL_CONTENT_LENGTH",
         "8192",
         "100 to 1000000",
-        "characters of one value; what is longer is cut, and marked. A span carries four times as much",
+        "characters of one value or exception message; what is longer is cut, and marked. A span carries four times as "
+        "much",
         _number(int, 100, 1_000_000),
     ),
     Variable(

@@ -69,6 +69,8 @@ class Stop:
 
     async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(coroutine)
+        # It begins, also if the signal is here already: what it was given to await would be complained about.
+        await asyncio.sleep(0)
         # Looking is what works with every loop: only some let a signal handler wake them.
         while not task.done() and not self._signals:
             await asyncio.wait({task}, timeout=_LOOK_S)

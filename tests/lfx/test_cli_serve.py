@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import re
@@ -14,8 +15,8 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -156,6 +157,20 @@ class TestLoad:
             served(run_one, Endpoint())
 
         assert time.monotonic() - started_s < 5
+
+    @pytest.mark.filterwarnings("error")
+    def test_a_signal_at_the_very_beginning_leaves_nothing_unawaited(self) -> None:
+        async def awaits(inner: Awaitable[None]) -> None:
+            await inner
+
+        stop = Stop()
+        with stop:
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
+            with pytest.raises(KeyboardInterrupt):
+                stop.run(awaits(asyncio.sleep(5)))
+            gc.collect()
 
     def test_signals_mean_again_what_they_meant(self) -> None:
         before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

@@ -9,6 +9,7 @@ done.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import sys
@@ -33,7 +34,7 @@ from langflow_otel.export.log_records import CountingLogExporter, in_memory_logg
 from langflow_otel.export.trace_file import TraceFileExporter
 from langflow_otel.hooks.catalogue import HOOKS, LOG_HOOKS
 from langflow_otel.recording import guard
-from langflow_otel.recording.runs import _current_run
+from langflow_otel.recording.runs import _current_run, end_open_runs
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -149,6 +150,9 @@ def library(settings: Settings, folder: Path) -> Iterator[Telemetry]:
         finally:
             authored.tracers.makes_spans = None
             authored.seen.clear()
+            # What a fault kept from ending would end in the middle of another test.
+            gc.collect()
+            end_open_runs("the test is over")
             telemetry.provider.shutdown()
 
 

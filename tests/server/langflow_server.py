@@ -126,7 +126,7 @@ class Server:
         written = self.folder / TRACE_FILE
         return without_chatter([*received_spans(self.receiver), *(from_file(written) if written.exists() else [])])
 
-    def traces(self, runs: int, timeout_s: float = 20.0) -> list[TraceSpan]:
+    def traces(self, runs: int, timeout_s: float = 40.0) -> list[TraceSpan]:
         """The trees that have flow runs in them, once so many are there and no more spans come.
 
         Raises:
@@ -139,7 +139,8 @@ class Server:
             found = sum(len(runs_below(root)) for root in roots)
             if found >= runs or time.monotonic() > deadline_s:
                 break
-        assert found == runs, f"{found} runs, not {runs}: {render(build_trees(self.spans()))}"
+        said = f"{self.output()[-3000:]}\n{found} runs, not {runs}: {render(build_trees(self.spans()))}"
+        assert found == runs, said
         return roots
 
     def trees(self, runs: int, *attributes: str) -> list[str]:
