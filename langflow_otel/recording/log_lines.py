@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.known_secrets import recent_secrets
-from langflow_otel.recording.plain import without
+from langflow_otel.recording.plain import sendable, without
 from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redactor
 from langflow_otel.settings import Settings
 
@@ -101,14 +101,14 @@ def log_line(
     """
     secrets = recent_secrets() if settings.redacts else ()
     if settings.log_bodies or event.get(EXPORT_BODY) is True:
-        body = _redacted(_text(str(event.get("event", ""))), settings, secrets)
+        body = _redacted(sendable(str(event.get("event", ""))), settings, secrets)
         attributes = {key: _redacted(value, settings, secrets) for key, value in _all(event).items()}
     else:
         body = WITHHELD
         attributes = {key: _sendable(event[key]) for key in SKELETON if isinstance(event.get(key), Value)}
     if error is not None:
         attributes[semconv.EXCEPTION_TYPE] = qualified_type(error)
-        attributes[semconv.EXCEPTION_STACKTRACE] = _text(frames_of(error, settings, secrets))
+        attributes[semconv.EXCEPTION_STACKTRACE] = frames_of(error, settings, secrets)
         attributes[semconv.ERROR_TYPE] = root or error_type(error)
         message = message_of(error, settings, secrets)
         if message is not None:
@@ -128,7 +128,7 @@ def _all(event: Mapping[str, Any]) -> dict[str, Value]:
 def _sendable(value: Value) -> Value:
     """One value that cannot be encoded would cost the whole batch."""
     if isinstance(value, str):
-        return _text(value)
+        return sendable(value)
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
         return str(value)
     return value
@@ -139,10 +139,6 @@ def _redacted(value: Any, settings: Settings, secrets: Collection[str]) -> Any:
         return value
     safe = redactor(settings).redact(without(secrets, value))
     return WITHHELD if safe is None else safe
-
-
-def _text(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 _sink: LogSink | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from langflow_otel.recording.metrics import Cells, Metric
+from langflow_otel.recording.plain import sendable
 
 _MAX_LABEL = 256
 
@@ -90,4 +91,4 @@ class MemoryStore:
 def _label(text: str) -> str:
     """A name from a JSON file may hold half of a surrogate pair, with which no scrape and no push could be made;
     and a name of a megabyte would stand in each of its lines."""
-    return text[:_MAX_LABEL].encode("utf-8", "replace").decode()
+    return sendable(text[:_MAX_LABEL])

@@ -27,6 +27,17 @@ from test_tools import agent_flow
 from langflow_otel.hooks import flow as flow_hooks
 from langflow_otel.hooks.server import ServerMiddleware
 from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.settings import Settings
+
+EVERYTHING = Settings(
+    content_on_spans=True,
+    content_in_events=True,
+    error_messages="redacted",
+    log_bodies=True,
+    openinference=True,
+    detail="output",
+)
+"""All that may be recorded of a flow."""
 
 Make = Callable[[], Awaitable[Graph]]
 Drive = Callable[[Graph], Awaitable[Any]]

@@ -86,23 +86,18 @@ def says(code: grpc.StatusCode) -> Opens:
 
 
 @contextmanager
-def slow(protocol: Protocol) -> Iterator[str]:
+def well_but_for(protocol: Protocol, *, delay_s: float = 0, refuses: int = 0) -> Iterator[str]:
+    """Takes what is sent: after a while, or when it has refused so often."""
     collector = CountingCollector(protocol)
-    collector.delay_s = 0.15
+    collector.delay_s, collector.refuses = delay_s, refuses
     try:
         yield collector.address
     finally:
         collector.stop()
 
 
-@contextmanager
-def refuses_at_first(protocol: Protocol) -> Iterator[str]:
-    collector = CountingCollector(protocol)
-    collector.refuses = 2
-    try:
-        yield collector.address
-    finally:
-        collector.stop()
+slow = partial(well_but_for, delay_s=0.15)
+refuses_at_first = partial(well_but_for, refuses=2)
 
 
 @contextmanager

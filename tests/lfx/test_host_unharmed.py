@@ -10,9 +10,8 @@ import os
 import pytest
 from flows import line
 from nodes import basic
-from observations import DRIVES, FLOWS, observed
+from observations import DRIVES, EVERYTHING, FLOWS, observed
 
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 ALL_IN_ALL_WAYS = "LONG_TESTS" in os.environ
@@ -28,14 +27,6 @@ PAIRS = [
     or flow == "line"
     or (flow, drive) in (("frozen", "twice"), ("failing", "async_start"))
 ]
-EVERYTHING = Settings(
-    content_on_spans=True,
-    content_in_events=True,
-    error_messages="redacted",
-    log_bodies=True,
-    openinference=True,
-    detail="output",
-)
 
 
 @pytest.mark.parametrize(("flow", "drive"), PAIRS)

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pytest
 from injector import Step, When, failing, modules_in, noting_calls, steps_in
 from lfx.log.logger import configure
 from nodes import authored, chatty
-from observations import DRIVES, FLOWS, observed
+from observations import DRIVES, EVERYTHING, FLOWS, observed
 from opentelemetry import context as otel_context
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -42,13 +43,8 @@ LONG = "LONG_TESTS" in os.environ
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if LONG else 120)]
 
 SETTINGS = {
-    "everything": Settings(
-        content_on_spans=True,
-        content_in_events=True,
-        error_messages="redacted",
-        log_bodies=True,
-        openinference=True,
-        detail="output",
+    "everything": replace(
+        EVERYTHING,
         user_id=True,
         baggage_keys=("tenant",),
         metric_labels=("flow", "component_type", "flow_id", "flow_version"),

@@ -372,15 +372,16 @@ async def test_other_runs_go_on_while_it_is_switched_on_and_off(tmp_path, monkey
 WAYS = {"return": 0, "exit": 3, "error": 1}
 
 
-def spans_by_service(receiver: Receiver) -> Counter[str]:
+def spans_by(name: str, receiver: Receiver) -> Counter[str]:
+    """By the text of this attribute of the resource."""
     return Counter(
-        attribute.value.string_value
+        str(getattr(attribute.value, attribute.value.WhichOneof("value")))
         for request in tuple(receiver.requests)
         for resource in request.message.resource_spans
         for attribute in resource.resource.attributes
         for scope in resource.scope_spans
         for _ in scope.spans
-        if attribute.key == "service.name"
+        if attribute.key == name
     )
 
 
@@ -402,7 +403,7 @@ def test_the_interpreter_ends_as_it_would_and_sends_what_is_queued(tmp_path, rec
     found = {way: (int(code), float(seconds)) for way, code, seconds in map(str.split, done.stdout.splitlines())}
 
     assert {way: code for way, (code, _) in found.items()} == WAYS | {"hanging-http": 0, "hanging-grpc": 0}
-    assert spans_by_service(receiver) == dict.fromkeys(WAYS, 12)
+    assert spans_by("service.name", receiver) == dict.fromkeys(WAYS, 12)
     for way in found:
         said = (tmp_path / f"{way}.log").read_text()
         # The SDK of 2026-01 logs with a traceback that a collector hangs.
@@ -500,18 +501,6 @@ class Gunicorn:
         return time.monotonic() - started_s
 
 
-def spans_by_process(receiver: Receiver) -> Counter[int]:
-    return Counter(
-        attribute.value.int_value
-        for request in tuple(receiver.requests)
-        for resource in request.message.resource_spans
-        for attribute in resource.resource.attributes
-        for scope in resource.scope_spans
-        for _ in scope.spans
-        if attribute.key == "process.pid"
-    )
-
-
 @NEEDS_FORK
 @pytest.mark.slow
 def test_killed_workers_are_replaced_and_the_rest_is_sent_at_the_stop(tmp_path, receiver):
@@ -528,7 +517,7 @@ def test_killed_workers_are_replaced_and_the_rest_is_sent_at_the_stop(tmp_path, 
         seconds = server.stop()
 
     lines = Counter((tmp_path / "runs").read_text().splitlines())
-    arrived = spans_by_process(receiver)
+    arrived = {int(pid): spans for pid, spans in spans_by("process.pid", receiver).items()}
     assert set(arrived) == {survivor, successor}
     assert arrived[successor] == 4 * made[successor]
     assert arrived[survivor] >= 4 * made[survivor]
