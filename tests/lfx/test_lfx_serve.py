@@ -230,7 +230,7 @@ def test_a_collector_that_is_gone_costs_no_answer_and_no_minute_at_the_stop(flow
         server.stop()
 
     assert answer.status_code == 200
-    assert time.monotonic() - before < 25
+    assert time.monotonic() - before < 45
 
 
 def test_without_a_destination_it_serves_as_ever(flow_file):

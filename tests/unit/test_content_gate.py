@@ -80,7 +80,7 @@ class TestPlain:
         huge = {str(number): list(range(1000)) for number in range(1000)}
         started = time.process_time()
         text = json.dumps(plain([huge, "x" * 10_000_000, list(range(1_000_000))], 100))
-        assert time.process_time() - started < 0.5
+        assert time.process_time() - started < 1
         assert len(text) < MAX_VALUES * 20
 
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -126,7 +126,7 @@ class TestGate:
         checked.text("warm", 10)
         started = time.process_time()
         checked.text(value, 10_000)
-        assert time.process_time() - started < 0.1
+        assert time.process_time() - started < 0.5
 
     def test_names_can_be_denied(self):
         denying = gate(content_deny=("Prompt", "Prompt-1"))

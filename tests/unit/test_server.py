@@ -811,7 +811,7 @@ async def test_a_collector_that_does_not_answer_does_not_hold_the_server(app, sp
     took_s = await served.stop()
     released.set()
 
-    assert 0.2 <= took_s < 2
+    assert 0.2 <= took_s < 15
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["The last telemetry was not taken within 0.2 s, and is lost."]
 
