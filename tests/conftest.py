@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 
 # Before gRPC is imported: its own handling of forks waits for ever in a child that forks again.
@@ -15,6 +16,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OTEL_", "LANGFLOW_OTEL_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_logged() -> None:
+    """LangFlow's ``configure()`` sets the root logger's level, for the tests that come after it, too."""
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)

@@ -97,7 +97,7 @@ def instrumented(folder: Path, http: str, log_level: str = "CRITICAL", **environ
             yield Sent(trace_file)
         finally:
             instrumentor.uninstrument()
-            configure(log_level="CRITICAL")
+            configure(log_level="CRITICAL", cache=False)
 
 
 def run_flows(*kinds: str, name: str | None = None) -> None:

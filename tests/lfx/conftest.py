@@ -14,7 +14,8 @@ from langflow_otel.testing import Telemetry, capture_telemetry
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_langflow() -> None:
-    configure(log_level="CRITICAL")
+    # Not kept by the loggers: a test may want their lines.
+    configure(log_level="CRITICAL", cache=False)
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def _langflow_logs() -> Iterator[None]:
     vars(canary.logger).pop("bind", None)
     configure(log_level="INFO", log_env="container_json", output_file=io.StringIO(), cache=False)
     yield
-    configure(log_level="CRITICAL")
+    configure(log_level="CRITICAL", cache=False)
 
 
 def talking() -> Graph:

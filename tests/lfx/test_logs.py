@@ -53,7 +53,7 @@ def lines() -> Iterator[Lines]:
         vars(logger).pop("bind", None)
     configure(log_level="INFO", log_env="container_json", output_file=written, cache=False)
     yield lambda: [json.loads(each) for each in written.getvalue().splitlines()]
-    configure(log_level="CRITICAL")
+    configure(log_level="CRITICAL", cache=False)
 
 
 @contextmanager
@@ -344,7 +344,7 @@ def test_lines_in_a_file_carry_ids_and_export(tmp_path, switched_on):
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)
-        configure(log_level="CRITICAL")
+        configure(log_level="CRITICAL", cache=False)
 
     span = telemetry.only_span("s")
     written = [json.loads(each) for each in file.read_text().splitlines() if each.startswith("{")]

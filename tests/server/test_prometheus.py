@@ -261,7 +261,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     """Drives the flows while Prometheus scrapes once a second."""
-    configure(log_level="CRITICAL")
+    configure(log_level="CRITICAL", cache=False)
     folder = tmp_path_factory.mktemp("prometheus")
     spans = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)

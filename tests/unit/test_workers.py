@@ -503,7 +503,7 @@ def test_a_leader_that_leaves_lets_another_lead(group, root, start):
     assert not group.lead()
 
 
-@pytest.mark.parametrize("pid", [1, os.getpid()])
+@pytest.mark.parametrize("pid", [1, os.getpid()], ids=["init", "own"])
 def test_a_process_id_that_is_somebody_elses_by_now_keeps_no_worker_alive(group, pid: int):
     dead_worker(group, 10)
     (file,) = group.folder.glob("*.values")
