@@ -133,6 +133,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         self._recorder = recorder
         recorder.on_stop = self.stop_here
         recorder.on_give_up = self.give_up_here
+        recorder.flush = self.flush_here
         warning = unknown_version_warning()
         if warning:
             logger.warning("%s", warning)
@@ -199,6 +200,10 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         if self._process is not None:
             _end_all("shutdown")
             self._process.flush_meanwhile()
+
+    def flush_here(self) -> threading.Thread | None:
+        """Send what is there, in the thread that this returns."""
+        return None if self._process is None else self._process.flush_meanwhile()
 
 
 def _end_all(reason: str) -> None:

@@ -106,10 +106,12 @@ class ProcessTelemetry:
             self._others = OtherInstrumentors(self._settings, self._traces.provider)
             self._others.load()
 
-    def flush_meanwhile(self) -> None:
+    def flush_meanwhile(self) -> threading.Thread:
         """Send what is there, in a thread of its own."""
         own = [choice.own for choice in self._choices() if choice.own is not None]
-        threading.Thread(target=_flush, args=(own,), name="langflow-otel-flush", daemon=True).start()
+        flushing = threading.Thread(target=_flush, args=(own,), name="langflow-otel-flush", daemon=True)
+        flushing.start()
+        return flushing
 
     def close(self) -> None:
         """Send what is there and close what is ours. Metrics go last: what is lost on the way is counted, and

@@ -7,6 +7,8 @@ makes a span and a measurement of each request to the API, and sends everything 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import Token
 from typing import Any, Final
@@ -198,7 +200,13 @@ def whole_route(template: str, path: str, parameters: Mapping[str, Any]) -> str:
     return "/".join(names.get(segment, segment) for segment in prefix) + template
 
 
+_stops = 0
+"""How often our middleware has seen a server of this process stop."""
+
+
 def _stop() -> None:
+    global _stops
+    _stops += 1
     recorder = active_recorder()
     if recorder is not None and recorder.on_stop is not None:
         recorder.on_stop(FLUSH_S)
@@ -206,17 +214,36 @@ def _stop() -> None:
 
 async def shut_down(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
     """``uvicorn.server.Server.shutdown``: it accepts nothing more, and waits without end for what it is answering;
-    meanwhile it may be killed, and would take these spans with it."""
+    meanwhile it may be killed, and would take these spans with it. Afterwards uvicorn raises the signal that stopped it
+    once more, and no exit handler of the interpreter sends the rest."""
     timer: asyncio.TimerHandle | None = None
+    stops = _stops
     with _LIFESPAN:
         recorder = active_recorder()
         if recorder is not None and recorder.on_give_up is not None:
             timer = asyncio.get_running_loop().call_later(GIVE_UP_S, _give_up, recorder)
     try:
-        return await wrapped(*args, **kwargs)
+        result = await wrapped(*args, **kwargs)
     finally:
         if timer is not None:
             timer.cancel()
+    # An application without our middleware. It may be one of several in this process: nothing is ended here.
+    if _stops == stops:
+        await _flush()
+    return result
+
+
+async def _flush() -> None:
+    flushing: threading.Thread | None = None
+    with _LIFESPAN:
+        recorder = active_recorder()
+        if recorder is not None and recorder.flush is not None:
+            flushing = recorder.flush()
+    if flushing is None:
+        return
+    until_s = time.monotonic() + FLUSH_S
+    while flushing.is_alive() and time.monotonic() < until_s:  # noqa: ASYNC110 - a thread sets no event here
+        await asyncio.sleep(0.01)
 
 
 def _give_up(recorder: Recorder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,6 +59,7 @@ class Recorder:
         content: Decides what content may leave; None if none may.
         on_stop: Called when the server stops, with the seconds that there are to send the rest.
         on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
+        flush: Sends what is there, in the thread that it returns.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Recorder:
         self._memory = memory
         self.on_stop: Callable[[float], None] | None = None
         self.on_give_up: Callable[[], None] | None = None
+        self.flush: Callable[[], threading.Thread | None] | None = None
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
         self._outputs_on = settings.detail == "output"

@@ -3,10 +3,10 @@
     python tests/benchmarks/compare.py [--rounds 5] [--json FILE] [--plot FILE]
 
 Needs langflow or langflow-base (its tracers for Langfuse, Phoenix and Traceloop come with it), and matplotlib for the
-plot. Each arm is a process of its own that runs the same flows in LangFlow's engine; they take turns, so that a
-machine whose speed drifts hurts all alike. What an arm adds is its time less that of the arm without telemetry in the
-same round: the figures are medians over the rounds, with the smallest and the largest. Every arm sends to a server on
-127.0.0.1 that takes whatever comes. Takes about 15 minutes.
+plot. Each arm is a process of its own that runs the same flows in LangFlow's engine. They take turns run by run, since
+the speed of a machine drifts: what an arm adds is its time less that of the arm without telemetry in the same turn. The
+figures are medians with the quartiles. Every arm sends to a server on 127.0.0.1 that takes whatever comes. One arm has
+in each component what one would write by hand, a bare SDK span with seven attributes. Takes about 15 minutes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import compare_report  # noqa: E402
-from compare_flows import FLOWS, Flow  # noqa: E402
-from compare_report import NONE, OURS  # noqa: E402
+from compare_flows import FLOWS  # noqa: E402
+from compare_report import BY_HAND, NONE, OURS  # noqa: E402
 
 ALL_SIGNALS = {
     "BENCHMARK_INSTRUMENT": "1",
@@ -56,6 +56,11 @@ ARMS: dict[str, Callable[[str], dict[str, str]]] = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": url,
         "LANGFLOW_OTEL_SAMPLING": "*=0",
     },
+    BY_HAND: lambda url: {
+        **UNTRACED,
+        "BENCHMARK_BY_HAND": "1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+    },
     "LangFlow's own telemetry": lambda url: {
         **UNTRACED,
         "BENCHMARK_NATIVE_TELEMETRY": "1",
@@ -73,7 +78,7 @@ ARMS: dict[str, Callable[[str], dict[str, str]]] = {
 COLLECTORS = ("fast", "slow", "hanging", "refusing", "down")
 DELAY_S = 5.0
 DELAY_FLOW = "5 x 10 ms"
-DELAY_AT_ONCE = 10
+DELAY_AT_ONCE = 2
 BYTES_RUNS = 100
 WARM_UP_RUNS = 5
 
@@ -139,52 +144,42 @@ def arm(name: str, url: str, folder: str) -> Iterator[Arm]:
 def measured_flows(rounds: int, folder: str) -> dict[str, Any]:
     """Of each flow and arm: added seconds of a run, added processor seconds, and runs per second."""
     seen: dict[str, dict[str, list[dict[str, float]]]] = {flow.name: {name: [] for name in ARMS} for flow in FLOWS}
-    floors: list[dict[str, float]] = []
     with ExitStack() as stack:
         url = stack.enter_context(sink("fast"))
         arms = {name: stack.enter_context(arm(name, url, folder)) for name in ARMS}
         for flow in FLOWS:
             for each in arms.values():
-                each.ask(do="run", flow=flow.name, runs=min(WARM_UP_RUNS, flow.runs))
+                for _ in range(min(WARM_UP_RUNS, flow.times)):
+                    each.ask(do="run", flow=flow.name)
         names = list(ARMS)
         for turn in range(rounds):
             for flow in FLOWS:
-                for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                    seen[flow.name][name].append(of_one_run(flow, arms[name]))
-                    progress(f"round {turn + 1} of {rounds}: {flow.name}, {name}")
-            floors.append(arms[OURS].ask(do="floor"))
+                progress(f"round {turn + 1} of {rounds}: {flow.name}")
+                for time in range(flow.times):
+                    first = (turn + time) % len(names)
+                    for name in names[first:] + names[:first]:
+                        seen[flow.name][name].append(arms[name].ask(do="run", flow=flow.name))
+    return {name: compared_with_none(by_arm) for name, by_arm in seen.items()}
+
+
+def compared_with_none(by_arm: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    return {name: compared(measured, by_arm[NONE]) for name, measured in by_arm.items()}
+
+
+def compared(mine: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, Any]:
+    pairs = list(zip(mine, base, strict=True))
     return {
-        "floor": {key: statistics.median(each[key] for each in floors) for key in floors[0]},
-        "flows": {flow.name: compared(seen[flow.name], flow) for flow in FLOWS},
+        "seconds": statistics.median(each["seconds"] for each in mine),
+        "added": spread([one["seconds"] - none["seconds"] for one, none in pairs]),
+        "added_cpu": spread([one["cpu"] - none["cpu"] for one, none in pairs]),
+        "throughput": spread([none["whole"] / one["whole"] for one, none in pairs]),
     }
 
 
-def of_one_run(flow: Flow, process: Arm) -> dict[str, float]:
-    measured = process.ask(do="run", flow=flow.name, runs=flow.runs)
-    one = measured["whole"] / flow.runs if flow.at_once > 1 else statistics.median(measured["seconds"])
-    return {"seconds": one, "cpu": measured["cpu"] / flow.runs, "rate": flow.runs / measured["whole"]}
-
-
-def compared(by_arm: dict[str, list[dict[str, float]]], flow: Flow) -> dict[str, Any]:
-    base = by_arm[NONE]
-    result: dict[str, Any] = {}
-    for name, rounds in by_arm.items():
-        added = [mine["seconds"] - none["seconds"] for mine, none in zip(rounds, base, strict=True)]
-        cpu = [mine["cpu"] - none["cpu"] for mine, none in zip(rounds, base, strict=True)]
-        rate = [mine["rate"] / none["rate"] for mine, none in zip(rounds, base, strict=True)]
-        result[name] = {
-            "seconds": statistics.median(each["seconds"] for each in rounds),
-            "added": spread(added),
-            "added_per_component": statistics.median(added) / flow.components,
-            "added_cpu": spread(cpu),
-            "throughput": spread(rate),
-        }
-    return result
-
-
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, smallest, largest."""
-    return statistics.median(values), min(values), max(values)
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return middle, low, high
 
 
 def measured_delays(rounds: int, folder: str) -> dict[str, Any]:
@@ -219,7 +214,8 @@ def measured_bytes(folder: str) -> dict[str, float]:
     for name in ARMS:
         with sink("fast") as url:
             with arm(name, url, folder) as process:
-                process.ask(do="run", flow="5 x 10 ms", runs=BYTES_RUNS)
+                for _ in range(BYTES_RUNS):
+                    process.ask(do="run", flow="5 x 10 ms")
             with urllib.request.urlopen(f"{url}/taken") as answer:
                 sent[name] = json.load(answer)["bytes"] / BYTES_RUNS
         progress(f"bytes: {name}")
@@ -244,7 +240,7 @@ def main() -> None:
         result = {
             "machine": machine,
             "rounds": arguments.rounds,
-            **measured_flows(arguments.rounds, folder),
+            "flows": measured_flows(arguments.rounds, folder),
             "delays": measured_delays(arguments.rounds, folder),
             "bytes": measured_bytes(folder),
         }

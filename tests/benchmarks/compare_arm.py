@@ -12,13 +12,16 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 # LangFlow and the tracers print; the answers have a way of their own.
 ANSWERS = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 
-from compare_flows import FLOWS, Flow  # noqa: E402
+import compare_flows  # noqa: E402
+from compare_flows import FLOWS, WAIT_S, Flow  # noqa: E402
 from langflow.services.utils import register_all_service_factories  # noqa: E402
 from lfx.graph import Graph  # noqa: E402
 from lfx.log.logger import configure  # noqa: E402
@@ -28,31 +31,25 @@ import langflow_otel  # noqa: E402
 
 INPUT = [{"input_value": "hi"}]
 TICK_S = 0.001
-FLOOR_LOOP = 2000
 
 
-async def run(graph: Graph) -> float:
-    """Seconds until the caller has the result."""
-    start = time.perf_counter()
+async def run(graph: Graph) -> None:
     await graph.arun(INPUT, session_id="s1")
-    return time.perf_counter() - start
 
 
-async def run_many(flow: Flow, runs: int) -> dict[str, Any]:
-    """One measurement. ``seconds`` is of each run, ``whole`` until nothing is left to do on the event loop."""
-    graphs = [flow.make() for _ in range(runs)]
+async def measure_once(flow: Flow) -> dict[str, float]:
+    """``seconds`` of a run, ``whole`` until nothing is left to do on the event loop, ``cpu`` of the process."""
+    graphs = [flow.make() for _ in range(flow.at_once)]
     gc.collect()
     before, cpu = time.perf_counter(), time.process_time()
-    if flow.at_once == 1:
-        seconds = [await run(graph) for graph in graphs]
-    else:
-        seconds = await asyncio.gather(*map(run, graphs))
+    await asyncio.gather(*map(run, graphs)) if flow.at_once > 1 else await run(graphs[0])
+    done = time.perf_counter()
     while others := asyncio.all_tasks() - {asyncio.current_task()} - probes:
         await asyncio.wait(others, timeout=60)
     return {
-        "seconds": list(seconds),
-        "whole": time.perf_counter() - before,
-        "cpu": time.process_time() - cpu,
+        "seconds": (done - before) / flow.at_once,
+        "whole": (time.perf_counter() - before) / flow.at_once,
+        "cpu": (time.process_time() - cpu) / flow.at_once,
     }
 
 
@@ -69,10 +66,13 @@ async def delays_while(flow: Flow, seconds: float, at_once: int) -> dict[str, An
             await asyncio.sleep(TICK_S)
             delays.append(time.perf_counter() - due)
 
+    # Made before: it holds the event loop for longer than anything that is measured here.
+    graphs = [flow.make() for _ in range(int(seconds * at_once / (flow.components * WAIT_S)))]
+
     async def client() -> int:
         runs = 0
-        while time.perf_counter() < end:
-            await run(flow.make())
+        while graphs and time.perf_counter() < end:
+            await run(graphs.pop())
             runs += 1
         return runs
 
@@ -88,42 +88,24 @@ async def delays_while(flow: Flow, seconds: float, at_once: int) -> dict[str, An
     return {"delays": sorted(delays), "runs": runs, "seconds": took}
 
 
-def floor() -> dict[str, float]:
-    """Seconds for one bare SDK span with as many attributes as a component's, and for one histogram record."""
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+def spans_by_hand() -> Callable[[str], AbstractContextManager[object]]:
+    """The least that anybody could do: one bare SDK span with as many attributes as ours, exported in batches."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    class Discard(SpanExporter):
-        def export(self, spans: object) -> SpanExportResult:
-            return SpanExportResult.SUCCESS
-
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(Discard(), max_queue_size=100_000))
-    tracer = provider.get_tracer("floor")
-    attributes = {f"langflow.attribute.{index}": "a value" for index in range(9)}
-    histogram = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("floor").create_histogram("h")
-    labels = {"langflow.flow.name": "benchmark", "langflow.component.type": "Nothing", "langflow.status": "ok"}
-    start = time.perf_counter()
-    for _ in range(FLOOR_LOOP):
-        with tracer.start_as_current_span("component Nothing", attributes=attributes):
-            pass
-    spans = time.perf_counter()
-    for _ in range(FLOOR_LOOP):
-        histogram.record(0.01, labels)
-    end = time.perf_counter()
-    provider.shutdown()
-    return {"span": (spans - start) / FLOOR_LOOP, "record": (end - spans) / FLOOR_LOOP}
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    tracer = provider.get_tracer("by hand")
+    attributes = {f"attribute.{index}": "a value" for index in range(7)}
+    return lambda name: tracer.start_as_current_span(f"component {name}", attributes=attributes)
 
 
 async def answer(wanted: dict[str, Any]) -> dict[str, Any]:
-    if wanted["do"] == "floor":
-        return floor()
     flow = next(each for each in FLOWS if each.name == wanted["flow"])
     if wanted["do"] == "delays":
         return await delays_while(flow, wanted["seconds"], wanted["at_once"])
-    return await run_many(flow, wanted["runs"])
+    return await measure_once(flow)
 
 
 async def serve() -> None:
@@ -142,8 +124,13 @@ if __name__ == "__main__":
         from lfx.observability import bootstrap_application_telemetry
 
         bootstrap_application_telemetry()
+    if os.environ.get("BENCHMARK_BY_HAND"):
+        compare_flows.around = spans_by_hand()
     if os.environ.get("BENCHMARK_INSTRUMENT"):
         langflow_otel.instrument()
+    # What is loaded stays, and need not be looked at before each measurement.
+    gc.collect()
+    gc.freeze()
     print("ready", file=ANSWERS, flush=True)
     asyncio.run(serve())
     langflow_otel.uninstrument()

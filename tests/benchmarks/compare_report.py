@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-NONE, OURS = "no telemetry", "langflow-otel"
+NONE, OURS, BY_HAND = "no telemetry", "langflow-otel", "bare SDK spans by hand"
 PLOTTED = "5 x 10 ms"
 
 
 def text(result: dict[str, Any]) -> str:
-    flows, floor = result["flows"], result["floor"]
+    flows = result["flows"]
     arms = [name for name in next(iter(flows.values())) if name != NONE]
 
     def rows(cell: Any) -> list[list[str]]:
@@ -24,12 +24,9 @@ def text(result: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         (
-            f"{result['machine']}; {result['rounds']} rounds: median (smallest to largest). "
-            f"One bare SDK span: {floor['span'] * 1e6:.0f} us, one histogram record: {floor['record'] * 1e6:.0f} us.",
+            f"{result['machine']}; {result['rounds']} rounds: median (quartiles).",
             "Milliseconds added to a run",
             _table(["", *flows], [run_itself, *rows(lambda found: _spread(found["added"], 1e3))]),
-            "The same for each component, in bare SDK spans",
-            _table(["", *flows], rows(lambda found: f"{found['added_per_component'] / floor['span']:.1f}")),
             "Milliseconds of the processor's time added to a run, with all that goes on beside it",
             _table(["", *flows], rows(lambda found: _spread(found["added_cpu"], 1e3))),
             "Runs per second, as a share of those without telemetry",

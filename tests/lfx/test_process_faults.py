@@ -503,9 +503,10 @@ class Gunicorn:
 
 @NEEDS_FORK
 @pytest.mark.slow
-def test_killed_workers_are_replaced_and_the_rest_is_sent_at_the_stop(tmp_path, receiver):
+@pytest.mark.parametrize("instrumented", ["import", "lifespan"])
+def test_killed_workers_are_replaced_and_the_rest_is_sent_at_the_stop(tmp_path, receiver, instrumented):
     """What a worker had not sent when it was killed is lost, in any library; all else arrives, once."""
-    with Gunicorn(tmp_path, f"http://{receiver.address}") as server:
+    with Gunicorn(tmp_path, f"http://{receiver.address}", FLOW_APP_INSTRUMENT=instrumented) as server:
         first = set(server.workers)
         server.run_in_each(first)
         victim = min(first)

@@ -840,7 +840,9 @@ def test_switched_on_in_the_middle_the_rest_is_recorded():
 # Suppression, sampling, detail
 
 
-@pytest.mark.parametrize("key", ["suppress_instrumentation", otel_context._SUPPRESS_INSTRUMENTATION_KEY], ids=["contrib", "api"])
+@pytest.mark.parametrize(
+    "key", ["suppress_instrumentation", otel_context._SUPPRESS_INSTRUMENTATION_KEY], ids=["contrib", "api"]
+)
 def test_each_way_of_suppression_is_honoured(telemetry, key: str):
     token = otel_context.attach(otel_context.set_value(key, True))
     try:
