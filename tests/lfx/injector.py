@@ -36,6 +36,9 @@ class Step:
     name: str
     function: FunctionType
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def holds_host_code(self) -> bool:
         """True for what is awaited: nothing of ours is, but what has host code in it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flows import line, run
+from injector import Step, failing, steps_in
 from lfx.schema.message import Message
 from mcp import ClientSession, types
 from mcp.server.lowlevel import Server
@@ -234,6 +235,16 @@ async def test_an_error_of_ours_costs_no_flow(monkeypatch):
         await call_a_flow(CALLER)
 
     assert guard.faults["mcp.in"] == 1
+
+
+@pytest.mark.parametrize("step", [step for step in steps_in(hook.__name__) if not step.holds_host_code], ids=str)
+async def test_a_fault_in_any_function_costs_no_call_and_no_flow(step: Step):
+    with capture_telemetry(strict=False), failing(step) as calls:
+        await call_in_a_flow()
+        await call_a_flow(CALLER)
+
+    assert calls
+    assert guard.faults.total() == len(calls)
 
 
 async def test_from_flow_to_flow_it_is_one_trace(telemetry):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,9 +20,14 @@ from langflow.services.job_queue.service import JobQueueService
 from langflow.services.schema import ServiceType
 from lfx.services.manager import get_service_manager
 
+sys.path.append(str(Path(__file__).parents[1] / "lfx"))
+
+from injector import Step, failing, steps_in
+
 from langflow_otel.hooks import queues
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.hooks.queues import queue_readings
+from langflow_otel.recording import guard
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.settings import Settings
 
@@ -134,6 +141,29 @@ async def test_jobs_wait_while_langflow_is_paused(background, monkeypatch):
     monkeypatch.undo()
     await background._executor.start()
     await until("background", depth=1, running=2)
+
+
+HOLD_HOST_CODE = (queues.submit, queues._WaitingJob.__call__, queue_readings)
+
+
+@pytest.mark.parametrize(
+    "step", [step for step in steps_in(queues.__name__) if step.function not in HOLD_HOST_CODE], ids=str
+)
+async def test_a_fault_in_any_function_costs_no_job(background, job_queue, monkeypatch, step: Step):
+    monkeypatch.setattr(guard, "strict", False)
+    ran = asyncio.Event()
+
+    async def body() -> None:
+        ran.set()
+
+    with failing(step) as calls:
+        await background._executor.submit("a", body)
+        queue_readings()
+        await ran.wait()
+
+    assert calls
+    assert guard.faults.total() >= 1
+    await until("background", **IDLE)
 
 
 async def test_a_failing_job_is_not_left_behind(background):
