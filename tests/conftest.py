@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Generator
+from typing import Any
 
 # Before gRPC is imported: its own handling of forks waits for ever in a child that forks again.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
@@ -9,6 +11,14 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 import pytest
 
 from langflow_otel.recording import guard, known_secrets
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """A test's output may hold half of a surrogate pair, with which pytest-xdist cannot send its report."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(autouse=True)
