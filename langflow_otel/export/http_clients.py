@@ -122,6 +122,7 @@ class HttpClients:
         _fitting.add(client.name)
         for owner, method in client.methods:
             loaded.gate(getattr(module, owner), method)
+        loaded.remember()
         self._loaded.append(loaded)
 
 
@@ -147,7 +148,8 @@ class _Loaded:
 
     def __init__(self, instrumentor: Any) -> None:
         self._instrumentor = instrumentor
-        self._gates: list[tuple[Any, str, Any]] = []
+        self._wrapped: list[tuple[Any, str]] = []
+        self._on_top: list[tuple[Any, str, Any]] = []
         self._session: tuple[Any, Any, Any] | None = None
         self._open = True
 
@@ -159,9 +161,8 @@ class _Loaded:
                 return instrumented.__get__(instance, type(instance))(*args, **kwargs)
             return wrapped(*args, **kwargs)
 
-        gate = _Gate(instrumented.__wrapped__, gated)
-        setattr(owner, method, gate)
-        self._gates.append((owner, method, gate))
+        setattr(owner, method, _Gate(instrumented.__wrapped__, gated))
+        self._wrapped.append((owner, method))
 
     def gate_sessions(self, session: Any) -> None:
         """The aiohttp instrumentor adds a trace configuration to each new session; it is gated in there."""
@@ -170,13 +171,13 @@ class _Loaded:
         def gated(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             with _GATE:
                 for config in kwargs.get("trace_configs") or ():
-                    if self._open and hasattr(config, "_is_instrumented_by_opentelemetry"):
+                    if hasattr(config, "_is_instrumented_by_opentelemetry"):
                         self._gate_requests(config.on_request_start)
             return wrapped(*args, **kwargs)
 
-        gate = _FunctionWrapper(original, gated)
-        session.__init__ = gate
-        self._session = (session, gate, original)
+        session.__init__ = _FunctionWrapper(original, gated)
+        self._wrapped.append((session, "__init__"))
+        self._session = (session, gated, original)
 
     def _gate_requests(self, signal: Any) -> None:
         starts = list(signal)
@@ -191,13 +192,18 @@ class _Loaded:
         signal.clear()
         signal.append(start)
 
+    def remember(self) -> None:
+        """All wrappers are there: see who comes after us."""
+        self._on_top = [(owner, method, owner.__dict__[method]) for owner, method in self._wrapped]
+
     def undo(self) -> None:
         self._open = False
         # Somebody who has wrapped the method since then would lose their wrapper; the gate is shut anyway.
-        on_top = all(owner.__dict__[method] is gate for owner, method, gate in self._gates)
-        if on_top and self._instrumentor.is_instrumented_by_opentelemetry:
+        alone = all(owner.__dict__[method] is wrapper for owner, method, wrapper in self._on_top)
+        if alone and self._instrumentor.is_instrumented_by_opentelemetry:
             self._instrumentor.uninstrument()
         if self._session is not None:
-            session, gate, original = self._session
-            if session.__dict__["__init__"] is gate:
+            session, gated, original = self._session
+            # The instrumentor puts back what it got from the class: our wrapper, in another one around the same.
+            if getattr(session.__dict__["__init__"], "_self_wrapper", None) is gated:
                 session.__init__ = original

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import os
 import socket
 import sys
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     configure(log_level="CRITICAL")
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # It says each time that the collector is down.
     os.environ |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{TAKEN.getsockname()[1]}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
