@@ -40,6 +40,7 @@ class Consumed:
             {"bootstrap.servers": address, "group.id": "test", "auto.offset.reset": "earliest"}
         )
         self.messages: dict[str, list[Any]] = {topic: [] for topic in TOPICS}
+        self._read: set[tuple[str, int]] = set()
 
     def __enter__(self) -> Consumed:
         return self
@@ -48,16 +49,12 @@ class Consumed:
         self._consumer.close()
 
     def poll(self) -> Consumed:
+        """Read on, in what was there before and in what has come."""
         known = self._consumer.list_topics(timeout=10).topics
-        self._consumer.assign(
-            [
-                kafka.TopicPartition(topic, partition, kafka.OFFSET_BEGINNING)
-                for topic in TOPICS
-                if topic in known
-                for partition in known[topic].partitions
-            ]
-        )
-        self.messages = {topic: [] for topic in TOPICS}
+        there = {(topic, partition) for topic in TOPICS if topic in known for partition in known[topic].partitions}
+        if new := there - self._read:
+            self._consumer.incremental_assign([kafka.TopicPartition(*each, kafka.OFFSET_BEGINNING) for each in new])
+            self._read |= new
         while message := self._consumer.poll(1):
             if not message.error():
                 self.messages[message.topic()].append(message)
