@@ -41,6 +41,8 @@ async def measure_once(flow: Flow) -> dict[str, float]:
     """``seconds`` of a run, ``whole`` until nothing is left to do on the event loop, ``cpu`` of the process."""
     graphs = [flow.make() for _ in range(flow.at_once)]
     gc.collect()
+    for _ in range(flow.warm_up):
+        await run(flow.make())
     before, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*map(run, graphs)) if flow.at_once > 1 else await run(graphs[0])
     done = time.perf_counter()

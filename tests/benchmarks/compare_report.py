@@ -31,7 +31,7 @@ def text(result: dict[str, Any]) -> str:
             _table(["", *flows], rows(lambda found: _spread(found["added_cpu"], 1e3))),
             "Runs per second, as a share of those without telemetry",
             _table(["", *flows], rows(lambda found: f"{found['throughput'][0]:.2f}")),
-            f"Milliseconds that the event loop is late, with {OURS} and a collector that is",
+            f"Milliseconds that the event loop is late, without and with {OURS} and a collector that is so",
             _table(["", "P99", "longest", "runs per second"], late),
             f"Bytes sent for a run of {PLOTTED}",
             _table(["", "bytes"], [[name, f"{result['bytes'][name]:,.0f}"] for name in arms]),
