@@ -12,6 +12,7 @@ from langflow_otel.insights.trace import SpanEvent, TraceSpan
 
 FLOW = "invoke_workflow "
 _INTERNAL = 1
+_PARENT_IS_KNOWN, _PARENT_IS_REMOTE = 0x100, 0x200
 _CHATTY = ("opentelemetry.instrumentation.asgi", "opentelemetry.instrumentation.fastapi")
 
 
@@ -23,12 +24,14 @@ class ReceivedSpan(TraceSpan):
         resource: Of the process that sent it.
         kind: As in the protocol: 1 internal, 2 server, 3 client.
         links: Trace ids and span ids of the linked spans.
+        parent_is_here: True if its parent is a span of the same process.
     """
 
     resource: dict[str, Any] = field(default_factory=dict)
     kind: int = 0
     links: list[tuple[str, str]] = field(default_factory=list)
     trace_state: str = ""
+    parent_is_here: bool = False
 
 
 def received_spans(receiver: Receiver) -> list[ReceivedSpan]:
@@ -59,6 +62,7 @@ def _received(span: Any, scope: str, resource: dict[str, Any]) -> ReceivedSpan:
         kind=span.kind,
         links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
         trace_state=span.trace_state,
+        parent_is_here=span.flags & (_PARENT_IS_KNOWN | _PARENT_IS_REMOTE) == _PARENT_IS_KNOWN,
     )
 
 
@@ -97,6 +101,11 @@ def runs_below(span: TraceSpan) -> list[TraceSpan]:
     if span.name.startswith(FLOW):
         return [span]
     return [run for child in span.children for run in runs_below(child)]
+
+
+def misses_parent(root: TraceSpan) -> bool:
+    """Its parent, of the same process, has not come in."""
+    return isinstance(root, ReceivedSpan) and root.parent_id is not None and root.parent_is_here
 
 
 def render(roots: Sequence[TraceSpan], *attributes: str) -> list[str]:
