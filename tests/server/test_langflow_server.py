@@ -367,7 +367,7 @@ class TestWorkers:
     @pytest.mark.skipif(VERSION < (1, 10), reason="LangFlow 1.10 and later can load before it forks")
     def test_two_workers_that_are_forked_after_loading(self) -> None:
         # LangFlow makes its own metric reader before it forks. Where that is sending just then, its lock stays shut in
-        # the workers for good, and each waits 30 s for it at its end, with this library and without.
+        # the workers for good, and LangFlow waits 30 s for it at the end.
         seldom = {"OTEL_METRIC_EXPORT_INTERVAL": "600000"}
         self.runs_on_two_workers({"LANGFLOW_GUNICORN_PRELOAD": "true", **seldom})
 
