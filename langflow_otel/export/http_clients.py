@@ -120,9 +120,10 @@ class HttpClients:
             loaded.undo()
             return
         _fitting.add(client.name)
+        if client.library == "aiohttp":
+            loaded.remember(module.ClientSession, "__init__")
         for owner, method in client.methods:
             loaded.gate(getattr(module, owner), method)
-        loaded.remember()
         self._loaded.append(loaded)
 
 
@@ -148,7 +149,6 @@ class _Loaded:
 
     def __init__(self, instrumentor: Any) -> None:
         self._instrumentor = instrumentor
-        self._wrapped: list[tuple[Any, str]] = []
         self._on_top: list[tuple[Any, str, Any]] = []
         self._session: tuple[Any, Any, Any] | None = None
         self._open = True
@@ -162,7 +162,7 @@ class _Loaded:
             return wrapped(*args, **kwargs)
 
         setattr(owner, method, _Gate(instrumented.__wrapped__, gated))
-        self._wrapped.append((owner, method))
+        self.remember(owner, method)
 
     def gate_sessions(self, session: Any) -> None:
         """The aiohttp instrumentor adds a trace configuration to each new session; it is gated in there."""
@@ -176,7 +176,6 @@ class _Loaded:
             return wrapped(*args, **kwargs)
 
         session.__init__ = _FunctionWrapper(original, gated)
-        self._wrapped.append((session, "__init__"))
         self._session = (session, gated, original)
 
     def _gate_requests(self, signal: Any) -> None:
@@ -192,9 +191,9 @@ class _Loaded:
         signal.clear()
         signal.append(start)
 
-    def remember(self) -> None:
-        """All wrappers are there: see who comes after us."""
-        self._on_top = [(owner, method, owner.__dict__[method]) for owner, method in self._wrapped]
+    def remember(self, owner: Any, method: str) -> None:
+        """All our wrappers of this method are there: what is found on top of them later is somebody else's."""
+        self._on_top.append((owner, method, owner.__dict__[method]))
 
     def undo(self) -> None:
         self._open = False

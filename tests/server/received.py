@@ -24,7 +24,7 @@ class ReceivedSpan(TraceSpan):
         resource: Of the process that sent it.
         kind: As in the protocol: 1 internal, 2 server, 3 client.
         links: Trace ids and span ids of the linked spans.
-        parent_is_here: True if its parent is a span of the same process.
+        parent_is_here: True if it has a parent, and that is a span of the same process.
     """
 
     resource: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +62,8 @@ def _received(span: Any, scope: str, resource: dict[str, Any]) -> ReceivedSpan:
         kind=span.kind,
         links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
         trace_state=span.trace_state,
-        parent_is_here=span.flags & (_PARENT_IS_KNOWN | _PARENT_IS_REMOTE) == _PARENT_IS_KNOWN,
+        parent_is_here=bool(span.parent_span_id)
+        and span.flags & (_PARENT_IS_KNOWN | _PARENT_IS_REMOTE) == _PARENT_IS_KNOWN,
     )
 
 
@@ -105,7 +106,7 @@ def runs_below(span: TraceSpan) -> list[TraceSpan]:
 
 def misses_parent(root: TraceSpan) -> bool:
     """Its parent, of the same process, has not come in."""
-    return isinstance(root, ReceivedSpan) and root.parent_id is not None and root.parent_is_here
+    return isinstance(root, ReceivedSpan) and root.parent_is_here
 
 
 def render(roots: Sequence[TraceSpan], *attributes: str) -> list[str]:
