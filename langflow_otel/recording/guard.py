@@ -45,6 +45,14 @@ class Guard:
     ) -> bool:
         if exc is None or not isinstance(exc, Exception) or strict:
             return False
+        self.contain(exc)
+        return True
+
+    def contain(self, exc: Exception) -> None:
+        """What ``with`` does with an error, for an ``except Exception`` where chunks pass: a ``try`` in which nothing
+        is raised costs nothing, entering and leaving three guards a fifth of a chunk's time."""
+        if strict:
+            raise exc
         faults[self.step] += 1
         try:
             if faults[self.step] == 1:
@@ -53,7 +61,6 @@ class Guard:
                 on_fault(self.step)
         except Exception:  # noqa: BLE001 - what describes our errors is code of ours, too
             logger.warning("An error inside langflow-otel was contained at %s.", self.step)
-        return True
 
 
 def _log(step: str, exc: Exception) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
 
-StepTokens = tuple[Token["Run | None"], Token[Context]]
+StepTokens = tuple[Token["Run | None"], Token[Context] | None]
 
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 """Runs whose spans have not ended, for the end of the process."""
@@ -70,11 +70,8 @@ def end_open_runs(reason: str) -> None:
 
 
 def step_out(tokens: StepTokens) -> None:
-    """Leave a step that :meth:`Run.step_in` entered."""
-    _put_back(*tokens)
-
-
-def _put_back(run_token: Token[Run | None], context_token: Token[Context] | None) -> None:
+    """Make current again what was so before :meth:`Run.step_in` or :meth:`Run.enter`."""
+    run_token, context_token = tokens
     try:
         _current_run.reset(run_token)
     except ValueError:
@@ -140,9 +137,9 @@ class Run:
     def leave(self) -> None:
         """Make the run current that was so before :meth:`enter`; same task or thread."""
         if self._run_token is not None:
-            run_token, context_token = self._run_token, self._context_token
+            tokens = self._run_token, self._context_token
             self._run_token = self._context_token = None
-            _put_back(run_token, context_token)
+            step_out(tokens)
 
     def step_in(self) -> StepTokens:
         """Like :meth:`enter`, for one step of a generator. The tokens are the step's own, since another

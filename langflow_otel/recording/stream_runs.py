@@ -72,9 +72,9 @@ class StreamRun(Run):
         """Call before each step; returns what :meth:`leave_step` needs after it."""
         if self._ended:
             return None
-        if self.span is None:
+        if not self._count.started:
             self._start()
-        self._count.pull()
+            self._count.pull()
         return self.step_in() if self._traced else None
 
     def leave_step(self, tokens: StepTokens | None) -> None:

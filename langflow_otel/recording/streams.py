@@ -86,19 +86,6 @@ class _Proxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # not generic at run
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__wrapped__.__reduce_ex__(protocol)
 
-    def _pull(self) -> Any:
-        with _PULL:
-            return self._self_watcher.pull()
-        return None
-
-    def _leave(self, tokens: Any) -> None:
-        with _LEAVE:
-            self._self_watcher.leave_step(tokens)
-
-    def _chunk(self) -> None:
-        with _CHUNK:
-            self._self_watcher.chunk()
-
     def _close(self, how: str, outcome: Outcome = OK) -> None:
         with _CLOSE:
             self._self_watcher.close(how, outcome)
@@ -120,42 +107,86 @@ class _Proxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # not generic at run
             self._self_watcher.give_up()
 
 
+# Functions, for an attribute of a proxy takes longer to find than they take.
+
+
+def _pull(watcher: Watcher) -> Any:
+    try:
+        return watcher.pull()
+    except Exception as exc:  # noqa: BLE001 - see contain()
+        _PULL.contain(exc)
+        return None
+
+
+def _leave(watcher: Watcher, tokens: Any) -> None:
+    try:
+        watcher.leave_step(tokens)
+    except Exception as exc:  # noqa: BLE001 - see contain()
+        _LEAVE.contain(exc)
+
+
+def _chunk(watcher: Watcher) -> None:
+    try:
+        watcher.chunk()
+    except Exception as exc:  # noqa: BLE001 - see contain()
+        _CHUNK.contain(exc)
+
+
+async def _async_step(stream: _Proxy, step: Any, *args: Any) -> Any:
+    watcher = stream._self_watcher
+    tokens = _pull(watcher)
+    try:
+        chunk = await step(*args)
+    except StopAsyncIteration:
+        stream._close("exhausted")
+        raise
+    except BaseException as exc:
+        stream._failed(exc)
+        raise
+    finally:
+        _leave(watcher, tokens)
+    _chunk(watcher)
+    return chunk
+
+
+def _step(stream: _Proxy, step: Any, *args: Any) -> Any:
+    watcher = stream._self_watcher
+    tokens = _pull(watcher)
+    try:
+        chunk = step(*args)
+    except StopIteration:
+        stream._close("exhausted")
+        raise
+    except BaseException as exc:
+        stream._failed(exc)
+        raise
+    finally:
+        _leave(watcher, tokens)
+    _chunk(watcher)
+    return chunk
+
+
 class _AsyncIterator(_Proxy):
     def __aiter__(self) -> Any:
         return self
 
-    async def __anext__(self) -> Any:
-        return await self._step(self.__wrapped__.__anext__)
-
-    async def _step(self, step: Any, *args: Any) -> Any:
-        tokens = self._pull()
-        try:
-            chunk = await step(*args)
-        except StopAsyncIteration:
-            self._close("exhausted")
-            raise
-        except BaseException as exc:
-            self._failed(exc)
-            raise
-        finally:
-            self._leave(tokens)
-        self._chunk()
-        return chunk
+    def __anext__(self) -> Any:
+        return _async_step(self, self.__wrapped__.__anext__)
 
 
 class _AsyncGenerator(_AsyncIterator):
-    async def asend(self, value: Any) -> Any:
-        return await self._step(self.__wrapped__.asend, value)
+    def asend(self, value: Any) -> Any:
+        return _async_step(self, self.__wrapped__.asend, value)
 
-    async def athrow(self, *exc: Any) -> Any:
-        return await self._step(self.__wrapped__.athrow, *exc)
+    def athrow(self, *exc: Any) -> Any:
+        return _async_step(self, self.__wrapped__.athrow, *exc)
 
     async def aclose(self) -> None:
-        tokens = self._pull()
+        tokens = _pull(self._self_watcher)
         try:
             await self.__wrapped__.aclose()
         finally:
-            self._leave(tokens)
+            _leave(self._self_watcher, tokens)
             self._close("closed", CANCELLED)
 
 
@@ -164,35 +195,20 @@ class _Iterator(_Proxy):
         return self
 
     def __next__(self) -> Any:
-        return self._step(self.__wrapped__.__next__)
-
-    def _step(self, step: Any, *args: Any) -> Any:
-        tokens = self._pull()
-        try:
-            chunk = step(*args)
-        except StopIteration:
-            self._close("exhausted")
-            raise
-        except BaseException as exc:
-            self._failed(exc)
-            raise
-        finally:
-            self._leave(tokens)
-        self._chunk()
-        return chunk
+        return _step(self, self.__wrapped__.__next__)
 
 
 class _Generator(_Iterator):
     def send(self, value: Any) -> Any:
-        return self._step(self.__wrapped__.send, value)
+        return _step(self, self.__wrapped__.send, value)
 
     def throw(self, *exc: Any) -> Any:
-        return self._step(self.__wrapped__.throw, *exc)
+        return _step(self, self.__wrapped__.throw, *exc)
 
     def close(self) -> None:
-        tokens = self._pull()
+        tokens = _pull(self._self_watcher)
         try:
             self.__wrapped__.close()
         finally:
-            self._leave(tokens)
+            _leave(self._self_watcher, tokens)
             self._close("closed", CANCELLED)

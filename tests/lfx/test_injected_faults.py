@@ -80,6 +80,10 @@ HELD_SPAN = (
     *("get_span_context", "is_recording", "set_attribute", "set_attributes", "add_event", "add_link", "update_name"),
     *("set_status", "record_exception", "end"),
 )
+STREAM_STEPS = (
+    *("_step", "_Iterator.__iter__", "_Iterator.__next__"),
+    *("_AsyncIterator.__anext__", "_AsyncGenerator.asend", "_AsyncGenerator.athrow"),
+)
 TRIVIAL = "it hands on what it gets or has, and does nothing that could fail"
 GUARDED = "its own body is the guard"
 HOST = "it holds the host's own call or step"
@@ -90,7 +94,7 @@ WEAK = "Python itself contains what fails in the callback of a weak reference, o
 COUNTS = "it is what counts what an exporter loses; the SDK contains what fails in an exporter"
 NO_STEPS = {
     **dict.fromkeys(["recording.guard.Guard.__enter__", "recording.guard.Guard.__exit__"], GUARDED),
-    **dict.fromkeys([f"recording.streams._Proxy.{name}" for name in ("_pull", "_leave", "_chunk", "_close")], GUARDED),
+    **dict.fromkeys([f"recording.streams.{name}" for name in ("_pull", "_leave", "_chunk", "_Proxy._close")], GUARDED),
     **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),
     **dict.fromkeys([f"metrics.{name}" for name in ("Counter.add", "Gauge.set", "Histogram.record")], GUARDED),
     **dict.fromkeys(["custom._start", "custom._watched", "custom.record_retry", "custom.set_attributes"], GUARDED),
@@ -98,13 +102,13 @@ NO_STEPS = {
     **dict.fromkeys(["custom._CustomSpan.__init__", "custom._CustomSpan.__enter__", "custom.span"], TRIVIAL),
     **dict.fromkeys(["recording.runs.ComponentRun.observed", "hooks.patching._Switch.__call__"], TRIVIAL),
     **dict.fromkeys(["hooks.server.ServerMiddleware.__init__", "export.below_runs.TracerBelowRuns.__init__"], TRIVIAL),
-    **dict.fromkeys([f"recording.streams._Iterator.{name}" for name in ("__iter__", "__next__", "_step")], HOST),
+    **dict.fromkeys([f"recording.streams.{name}" for name in STREAM_STEPS], HOST),
     **dict.fromkeys(["hooks.flow._with_caller_context"], HOST),
     **dict.fromkeys(["export.below_runs.TracerBelowRuns.start_as_current_span"], HOST),
     **dict.fromkeys(
         [f"export.below_runs.{name}" for name in ("TracersBelowRuns.get_tracer", "TracerBelowRuns.start_span")], GUARDED
     ),
-    **dict.fromkeys(["recording.runs.Run.leave", "recording.runs._put_back"], RESTORES),
+    **dict.fromkeys(["recording.runs.Run.leave", "recording.runs.step_out"], RESTORES),
     **dict.fromkeys(["recording.requests.RequestRun.finish", "hooks.server._finish"], RESTORES),
     **dict.fromkeys(
         [f"custom.{name}" for name in ("traced", "_decorate", "_wrapper_for", "_traced_coroutine")], DEFINES

@@ -90,6 +90,21 @@ def test_strict_mode_raises_the_very_error(caplog):
     assert caplog.records == []
 
 
+def test_an_error_can_be_handed_to_it(log):
+    error = OurError()
+    Guard("step").contain(error)
+    assert guard.faults == {"step": 1}
+    assert len(log.records) == 1
+
+
+def test_strict_mode_raises_the_error_that_is_handed_to_it():
+    error = OurError()
+    with pytest.raises(OurError) as caught:
+        Guard("step").contain(error)
+    assert caught.value is error
+    assert guard.faults == {}
+
+
 def test_a_guard_may_be_entered_again_inside_of_itself(log):
     step = Guard("step")
     with step:
