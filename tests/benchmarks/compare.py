@@ -34,7 +34,7 @@ sys.path.insert(0, str(HERE))
 
 import compare_report  # noqa: E402
 from compare_flows import FLOWS  # noqa: E402
-from compare_report import BY_HAND, NONE, OURS  # noqa: E402
+from compare_report import BY_HAND, NONE, OURS, PLOTTED  # noqa: E402
 
 ALL_SIGNALS = {
     "BENCHMARK_INSTRUMENT": "1",
@@ -77,10 +77,8 @@ ARMS: dict[str, Callable[[str], dict[str, str]]] = {
 }
 COLLECTORS = ("fast", "slow", "hanging", "refusing", "down")
 DELAY_S = 5.0
-DELAY_FLOW = "5 x 10 ms"
 DELAY_AT_ONCE = 2
-BYTES_RUNS = 50
-WARM_UP_RUNS = 5
+BYTES_RUNS = 20
 
 
 @dataclass
@@ -149,8 +147,7 @@ def measured_flows(rounds: int, folder: str) -> dict[str, Any]:
         arms = {name: stack.enter_context(arm(name, url, folder)) for name in ARMS}
         for flow in FLOWS:
             for each in arms.values():
-                for _ in range(min(WARM_UP_RUNS, flow.times)):
-                    each.ask(do="run", flow=flow.name)
+                each.ask(do="run", flow=flow.name)  # The first run of a flow in a process is like no other.
         names = list(ARMS)
         for turn in range(rounds):
             for flow in FLOWS:
@@ -192,7 +189,7 @@ def measured_delays(rounds: int, folder: str) -> dict[str, Any]:
             arms[behaviour] = stack.enter_context(arm(OURS, stack.enter_context(sink(behaviour)), folder))
         for turn in range(rounds + 1):
             for name, process in arms.items():
-                measured = process.ask(do="delays", flow=DELAY_FLOW, seconds=DELAY_S, at_once=DELAY_AT_ONCE)
+                measured = process.ask(do="delays", flow=PLOTTED, seconds=DELAY_S, at_once=DELAY_AT_ONCE)
                 progress(f"event loop, round {turn} of {rounds}: {name}")
                 if turn:  # The first one warms up.
                     delays = measured["delays"]
@@ -212,13 +209,15 @@ def measured_delays(rounds: int, folder: str) -> dict[str, Any]:
 def measured_bytes(folder: str) -> dict[str, float]:
     """Bytes sent for one run of 5 x 10 ms, as they go over the wire."""
     sent: dict[str, float] = {}
+    flow = next(each for each in FLOWS if each.name == PLOTTED)
+    runs = BYTES_RUNS * (1 + flow.warm_up)
     for name in ARMS:
         with sink("fast") as url:
             with arm(name, url, folder) as process:
                 for _ in range(BYTES_RUNS):
-                    process.ask(do="run", flow="5 x 10 ms")
+                    process.ask(do="run", flow=flow.name)
             with urllib.request.urlopen(f"{url}/taken") as answer:
-                sent[name] = json.load(answer)["bytes"] / BYTES_RUNS
+                sent[name] = json.load(answer)["bytes"] / runs
         progress(f"bytes: {name}")
     return sent
 

@@ -50,23 +50,28 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Bars, on a scale of powers of ten."""
+    """Bars of medians, and lines from the first to the third quartile."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
     figures = {name: found for name, found in result["flows"][PLOTTED].items() if name != NONE}
-    added = [max(found["added"][0] * 1e3, 0.01) for found in figures.values()]
+    added = [[value * 1e3 for value in found["added"]] for found in figures.values()]
+    quartiles = [[middle - low for middle, low, _ in added], [high - middle for middle, _, high in added]]
     figure, axes = pyplot.subplots(figsize=(8, 3.2), layout="constrained")
-    bars = axes.barh(
-        list(figures), added, color=["#2f6f4f" if name.startswith(OURS) else "#b4b4b4" for name in figures]
+    axes.barh(
+        list(figures),
+        [middle for middle, _, _ in added],
+        xerr=quartiles,
+        ecolor="#555555",
+        color=["#2f6f4f" if name.startswith(OURS) else "#b4b4b4" for name in figures],
     )
-    axes.bar_label(bars, [f"{value:.2f} ms" for value in added], padding=4)
-    axes.set_xscale("log")
-    axes.set_xlim(0.01, max(added) * 4)
+    for row, (middle, _, high) in enumerate(added):
+        axes.text(high + 0.6, row, f"{middle:.1f} ms", va="center")
+    axes.set_xlim(min(low for _, low, _ in added) - 1, max(high for _, _, high in added) * 1.15)
     axes.invert_yaxis()
-    axes.set_xlabel("added to a run of five components of 10 ms (log scale)")
+    axes.set_xlabel("milliseconds added to a run of five components of 10 ms: median and quartiles")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,21 @@ from lfx.graph import Graph
 from lfx.io import MessageTextInput, Output
 from lfx.log.logger import configure
 from lfx.schema.message import Message
+from opentelemetry import trace
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Tracer
 
 from langflow_otel import instrument, uninstrument
 from langflow_otel.export.store_histograms import READ_FROM_STORE
 from langflow_otel.hooks import component as hooks
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
+from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
@@ -50,27 +54,27 @@ LOOP = 300
 LOOPS = 12
 WARM_UP_RUNS = 5
 TIMED_RUNS = 15
+IN_FLOWS = ("on", "all", "unsampled")
 
-bare: dict[str, Any] = {}
+bare: dict[str, Any] = {"by hand": False}
 
 
 class Nothing(Component):
-    """Does nothing. (LangFlow's own cost depends on a component's source: all variants share this module.)"""
+    """Does nothing, inside one bare SDK span while ``bare`` says so. (LangFlow's own cost depends on a component's
+    class and source: all variants share this one.)"""
 
     display_name = "Nothing"
     inputs = [MessageTextInput(name="value", display_name="Value")]
     outputs = [Output(display_name="Out", name="out", method="run_out")]
 
     async def run_out(self) -> Message:
-        return Message(text=self.value)
-
-
-class NothingByHand(Nothing):
-    """Does nothing inside one bare SDK span."""
-
-    async def run_out(self) -> Message:
-        with bare["tracer"].start_as_current_span("component Nothing", attributes=bare["attributes"]):
+        with bare_span() if bare["by hand"] else nullcontext():
             return Message(text=self.value)
+
+
+def bare_span() -> AbstractContextManager[object]:
+    tracer: Tracer = bare["tracer"]
+    return tracer.start_as_current_span("component Nothing", attributes=bare["attributes"])
 
 
 class Discard(SpanExporter):
@@ -105,11 +109,13 @@ async def time_run(graph: Graph) -> float:
 
 def time_bare_span() -> float:
     """Seconds for one span with the attributes of a component's, started as the current one and ended."""
-    start = time.perf_counter()
-    for _ in range(LOOP):
-        with bare["tracer"].start_as_current_span("component Nothing", attributes=bare["attributes"]):
-            pass
-    return (time.perf_counter() - start) / LOOP
+    # Below a recording span, whatever the variant in turn does: below one that is not, it would be none itself.
+    with trace.use_span(bare["parent"]):
+        start = time.perf_counter()
+        for _ in range(LOOP):
+            with bare_span():
+                pass
+        return (time.perf_counter() - start) / LOOP
 
 
 class Stub:
@@ -155,18 +161,32 @@ def quiet(used: Sequence[TracerProvider]) -> None:
     gc.disable()
 
 
+def pushed_metrics() -> Meter:
+    return MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("benchmark")
+
+
+def all_metrics() -> Instruments:
+    """To scrape and to push, as the library makes them itself."""
+    return Instruments(MemoryStore(), pushed_metrics(), READ_FROM_STORE)
+
+
+def use_all_metrics() -> None:
+    recorder = active_recorder()
+    assert recorder is not None
+    recorder.use_metrics(RunMetrics(all_metrics(), Settings()), None)
+
+
 async def measure_hooks(rounds: int, providers: dict[str, TracerProvider]) -> dict[str, tuple[float, float]]:
     """Of each variant: seconds of a component, and the same in bare spans. The best loop of all rounds, as timeit has
     it, of the hooks, of the bare span and of neither: a machine's speed changes from one second to the next, and in so
     short a loop all else is noise."""
     stub = Stub()
     await time_run(stub.graph)
-    pushed = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("benchmark")
     variants = {
         "on": (providers["on"], None),
         "scraped": (providers["on"], Instruments(MemoryStore(), None)),
-        "all": (providers["on"], Instruments(MemoryStore(), pushed, READ_FROM_STORE)),
-        "all_by_sdk": (providers["on"], Instruments(MemoryStore(), pushed)),
+        "all": (providers["on"], all_metrics()),
+        "all_by_sdk": (providers["on"], Instruments(MemoryStore(), pushed_metrics())),
         "unsampled": (providers["unsampled"], None),
         "unsampled_scraped": (providers["unsampled"], Instruments(MemoryStore(), None)),
         "held": (providers["on"], None),
@@ -208,37 +228,40 @@ async def component_attributes(graph: Graph) -> dict[str, Any]:
 
 
 async def measure(components: int, rounds: int) -> dict[str, float]:
-    classes = {"off": Nothing, "on": Nothing, "unsampled": Nothing, "by hand": NothingByHand}
     providers = {"on": provider(Discard()), "unsampled": provider(Discard(), sampler=ALWAYS_OFF)}
+    providers["all"] = providers["on"]
     attributes = await component_attributes(line(Nothing))
     providers["bare"] = provider(Discard())
-    bare.update(attributes=attributes, tracer=providers["bare"].get_tracer("bare"))
-    seen: dict[str, list[float]] = {name: [] for name in classes}
-    names = list(classes)
+    tracer = providers["bare"].get_tracer("bare")
+    bare.update(attributes=attributes, tracer=tracer, parent=tracer.start_span("invoke_workflow benchmark"))
+    names = ["off", "by hand", *IN_FLOWS]
+    seen: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            if name in providers:
+            bare["by hand"] = name == "by hand"
+            if name in IN_FLOWS:
                 instrument(tracer_provider=providers[name], settings=Settings())
+            if name == "all":
+                use_all_metrics()
             # A fresh graph: one gets slower with its runs. Warm-up: patching empties the interpreter's caches.
-            graph = line(*[classes[name]] * components)
+            graph = line(*[Nothing] * components)
             times = [await time_run(graph) for _ in range(WARM_UP_RUNS + TIMED_RUNS)]
             seen[name].append(statistics.median(times[WARM_UP_RUNS:]))
-            if name in providers:
+            if name in IN_FLOWS:
                 uninstrument()
+    bare["by hand"] = False
     median = {name: statistics.median(times) * 1e6 for name, times in seen.items()}
     alone = await measure_hooks(rounds, providers)
     # Chat input and chat output are components, too; the hand-made span is in the others alone.
-    added = {name: (median[name] - median["off"]) / (components + 2) for name in ("on", "unsampled")}
+    added = {name: (median[name] - median["off"]) / (components + 2) for name in IN_FLOWS}
     bare_us = (median["by hand"] - median["off"]) / components
     return {
         "host_us": median["off"] / (components + 2),
         **{f"{name}_alone_us": seconds * 1e6 for name, (seconds, _) in alone.items()},
         **{f"{name}_alone_ratio": ratio for name, (_, ratio) in alone.items()},
         "bare_us": bare_us,
-        "on_us": added["on"],
-        "unsampled_us": added["unsampled"],
-        "on_ratio": added["on"] / bare_us,
-        "unsampled_ratio": added["unsampled"] / bare_us,
+        **{f"{name}_us": microseconds for name, microseconds in added.items()},
+        **{f"{name}_ratio": microseconds / bare_us for name, microseconds in added.items()},
     }
 
 
@@ -273,6 +296,7 @@ def main() -> None:
         ("In running flows, as added wall time (noisier):", None, None),
         ("  one bare SDK span, by hand in the component", "bare_us", None),
         ("  one component", "on_us", "on_ratio"),
+        ("  one component, metrics to scrape and to push", "all_us", "all_ratio"),
         ("  one component, not sampled", "unsampled_us", "unsampled_ratio"),
     ):
         if figure is None:
