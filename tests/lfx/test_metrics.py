@@ -20,6 +20,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from lfx.events.event_manager import create_default_event_manager
 from lfx.graph import Graph
+from lfx.log.logger import logger
 from lfx.schema.message import Message
 from lfx.template.field.base import UNDEFINED
 from nodes import basic, models, streams
@@ -233,8 +234,21 @@ async def test_the_moving_average_follows_the_runs(telemetry):
     assert telemetry.metrics()[average] == pytest.approx(0.3 * second + 0.7 * first)
 
 
+class RendersForHalfASecond:
+    """LangFlow's logger, slow to render tracebacks: it takes up to two seconds for a real one."""
+
+    async def aexception(self, *args: object, **values: object) -> None:
+        await asyncio.sleep(0.5)
+        await logger.aexception(*args, **values)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(logger, name)
+
+
 @pytest.mark.parametrize("broken", [basic.Broken, basic.BrokenInThread, basic.BrokenSetUp])
-async def test_a_run_that_fails(telemetry, broken):
+async def test_a_run_that_fails(telemetry, monkeypatch, broken):
+    for module in ("vertex", "graph"):
+        monkeypatch.setattr(f"lfx.graph.{module}.base.logger", RendersForHalfASecond())
     await fails(line(basic.Echo, broken))
 
     assert counts(telemetry) == {
@@ -255,9 +269,9 @@ async def test_a_run_that_fails(telemetry, broken):
         f'langflow_component_failure_ratio{{component_type="{broken.name}"}}': 1,
         "langflow_cpu_saturation_ratio": 0,
     }
-    # LangFlow renders the traceback for up to two seconds; that is the run's time and not the component's.
-    assert 0 < sum_of(telemetry, component(broken.name, "error")) < 0.2
-    assert sum_of(telemetry, flow(status="error")) > sum_of(telemetry, component(broken.name, "error"))
+    # What LangFlow takes to render the traceback is the run's time and not the component's.
+    component_s = sum_of(telemetry, component(broken.name, "error"))
+    assert 0 < component_s < sum_of(telemetry, flow(status="error")) - 0.5
 
 
 async def test_a_run_that_is_cancelled_has_the_duration_that_it_had(telemetry):
@@ -269,7 +283,7 @@ async def test_a_run_that_is_cancelled_has_the_duration_that_it_had(telemetry):
         component("ChatInput"): 1,
         component("Waits", "cancelled"): 1,
     }
-    assert 0.05 <= sum_of(telemetry, component("Waits", "cancelled")) <= sum_of(telemetry, flow(status="cancelled")) < 1
+    assert 0.05 <= sum_of(telemetry, component("Waits", "cancelled")) <= sum_of(telemetry, flow(status="cancelled")) < 9
     # It finished, and it neither failed nor succeeded.
     assert gauges(telemetry) == {
         "langflow_throughput": 1,
@@ -299,7 +313,7 @@ async def test_a_run_that_is_timed_out_is_cancelled(telemetry):
         component("ChatInput"): 1,
         component("Waits", "cancelled"): 1,
     }
-    assert 0.05 <= sum_of(telemetry, flow(status="cancelled")) < 1
+    assert 0.05 <= sum_of(telemetry, flow(status="cancelled")) < 9
 
 
 @pytest.mark.usefixtures("chat_cache")
@@ -664,7 +678,8 @@ async def test_a_stream_that_fails_in_the_middle_is_the_readers_error(telemetry)
 # Many at once.
 
 
-async def test_parallel_branches(telemetry):
+async def test_parallel_branches(telemetry, monkeypatch):
+    monkeypatch.setattr(basic.Blocking, "seconds", 1)
     start = chat_input()
     left = basic.Blocking(_id="Left-l").set(value=start.message_response)
     right = basic.Blocking(_id="Right-r").set(value=start.message_response)
@@ -679,7 +694,7 @@ async def test_parallel_branches(telemetry):
         component("Join"): 1,
         component("ChatOutput"): 1,
     }
-    assert sum_of(telemetry, component("Blocking")) >= 0.4
+    assert sum_of(telemetry, component("Blocking")) >= 2
     assert sum_of(telemetry, flow()) < sum_of(telemetry, component("Blocking"))
 
 

@@ -45,10 +45,11 @@ class Blocking(Echo):
 
     display_name = "Blocking"
     name = "Blocking"
+    seconds = 0.2
 
     def run_out(self) -> Message:
         with span("in thread"):
-            time.sleep(0.2)
+            time.sleep(self.seconds)
         return Message(text=str(self.value))
 
 
