@@ -168,14 +168,14 @@ def quantiles(arm: Arm) -> dict[str, float]:
     return {"p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "requests": len(seconds)}
 
 
-def measure(seconds: float, clients: int, workers: int) -> dict[str, Any]:
+def measure(seconds: float, clients: int, workers: int, *, compare: bool = True) -> dict[str, Any]:
+    """With this library and, to compare, without, in turns."""
     scrape_port = str(free_port())
     common = {"LANGFLOW_OTEL_DB_SPANS": "false"}
     with ExitStack() as stack:
-        start = {
-            "with": {"OTEL_METRICS_EXPORTER": "otlp,prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": scrape_port},
-            "without": {"LANGFLOW_OTEL_ENABLED": "false"},
-        }
+        start = {"with": {"OTEL_METRICS_EXPORTER": "otlp,prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": scrape_port}}
+        if compare:
+            start["without"] = {"LANGFLOW_OTEL_ENABLED": "false"}
         arms = {
             name: Arm(stack.enter_context(langflow_server(workers=workers, environment=common | environment)))
             for name, environment in start.items()
@@ -187,10 +187,10 @@ def measure(seconds: float, clients: int, workers: int) -> dict[str, Any]:
             arm.weigh()
         # The warm-up counts for the traces, not for the latency.
         warm = {name: len(arm.requests) for name, arm in arms.items()}
-        for turn in range(max(round(seconds / TURN_S), 2) * 2):
-            arm = arms["with" if turn % 2 == 0 else "without"]
-            asyncio.run(load(arm, clients, min(TURN_S, seconds), rng))
-            arm.weigh()
+        for _ in range(max(round(seconds / TURN_S), 2)):
+            for arm in arms.values():
+                asyncio.run(load(arm, clients, min(TURN_S, seconds), rng))
+                arm.weigh()
         time.sleep(8)  # The longest delay of an export, and of a run that nobody waits for.
         runs = scraped(f"http://localhost:{scrape_port}/metrics")
         result: dict[str, Any] = {"workers": workers, "clients": clients}

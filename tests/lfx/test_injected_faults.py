@@ -40,7 +40,7 @@ from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 LONG = "LONG_TESTS" in os.environ
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if LONG else 120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if LONG else 300)]
 
 SETTINGS = {
     "everything": replace(

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 OURS = "from langflow_otel.cli.main import main; main()"
 TRACE_ID, CALLER_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 KEY = "sk-test"
-START_S = 60.0
+START_S = 150.0
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ class Server:
         written = self.folder / TRACE_FILE
         return without_chatter([*received_spans(self.receiver), *(from_file(written) if written.exists() else [])])
 
-    def traces(self, runs: int, timeout_s: float = 40.0) -> list[TraceSpan]:
+    def traces(self, runs: int, timeout_s: float = 90.0) -> list[TraceSpan]:
         """The trees that have flow runs in them, once so many are there and no more spans come.
 
         Raises:

@@ -135,7 +135,7 @@ def playground_gone(
         return Answer(response.status_code, job=job)
 
 
-def _poll_events(server: Server, url: str, timeout_s: float = 30.0) -> Answer:
+def _poll_events(server: Server, url: str, timeout_s: float = 60.0) -> Answer:
     deadline_s = time.monotonic() + timeout_s
     whole = Answer(200)
     while "end" not in whole.events:
@@ -239,7 +239,7 @@ def workflow(
     return answer
 
 
-def _wait_for_job(server: Server, answer: Answer, timeout_s: float = 30.0) -> None:
+def _wait_for_job(server: Server, answer: Answer, timeout_s: float = 60.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while True:
         found = server.client.get("/api/v2/workflows", params={"job_id": answer.job})
@@ -268,7 +268,7 @@ def _event_names(text: str) -> list[str]:
     return names
 
 
-def wait_until_waiting(server: Server, text: str, timeout_s: float = 20.0) -> None:
+def wait_until_waiting(server: Server, text: str, timeout_s: float = 60.0) -> None:
     """Until the slow component says that it waits; ``text`` is what it was given."""
     deadline_s = time.monotonic() + timeout_s
     while not (server.folder / f"waits-{text}").exists():

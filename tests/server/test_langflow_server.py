@@ -29,7 +29,7 @@ from received import ReceivedSpan, render, runs_below
 
 from langflow_otel.insights.trace import TraceSpan
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 VERSION = langflow_version()
 NATIVE = VERSION >= (1, 12)

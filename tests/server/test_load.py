@@ -15,12 +15,12 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from load import measure
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_ten_clients_for_some_seconds() -> None:
     for _ in range(3):
-        result = measure(seconds=6, clients=10, workers=1)
+        result = measure(seconds=6, clients=10, workers=1, compare=False)
         # LangFlow over SQLite may leave all clients waiting for a lock, with us and without.
         if result["with"]["requests"] > 10:
             break

@@ -21,7 +21,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 from paths import Answer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 VERSION = langflow_version()
 ZERO_CODE = () if VERSION >= (1, 8) else ("langflow-otel", "exec", "--")

@@ -65,7 +65,7 @@ def get(port: int, path: str, timeout_s: float = 20.0) -> str:
 BROKEN_CONNECTION = (OSError, http.client.HTTPException)
 
 
-def wait_until(claim: Callable[[], bool], what: str, timeout_s: float = 40.0) -> None:
+def wait_until(claim: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not claim():
         assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
@@ -480,7 +480,6 @@ def test_a_sum_does_not_fall_when_a_dead_workers_share_is_folded(tmp_path):
     assert not fallen
 
 
-@pytest.mark.timeout(150)
 def test_twenty_kills_lose_nothing(tmp_path):
     with server(tmp_path, (*GUNICORN, "--preload")) as found:
         came_of_it = kill_and_count(found, 20, under_load=lambda number: number % 4 >= 2)
