@@ -19,6 +19,7 @@ from langflow_otel.hooks.logs import say
 from langflow_otel.hooks.native import already_pushed
 from langflow_otel.hooks.queues import queue_readings
 from langflow_otel.hooks.versions import INSTALL_HINT, OLDEST_LFX, lfx_is_installed, unknown_version_warning
+from langflow_otel.masking import one_line
 from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
@@ -147,7 +148,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         try:
             process = ProcessTelemetry(recorder.settings, self._given, queue_readings, already_pushed)
         except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
-            logger.error(REFUSED, type(exc).__name__, exc)
+            logger.error(REFUSED, type(exc).__name__, one_line(exc))
             return False
         if not process.wanted:
             process.close()

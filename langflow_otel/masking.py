@@ -1,4 +1,4 @@
-"""What of a setting may be shown: never a credential, nor a part of one."""
+"""What of a setting, and of what others say of it, may be shown: never a credential, nor a part of one."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ def shown_problem(problem: str, env: Mapping[str, str]) -> str:
         return problem
     shown = shown_value(found[1], env[found[1]])
     return problem if shown == env[found[1]] else f"{found[1]}={shown!r} is not accepted;{problem[found.end() :]}"
+
+
+def one_line(told: object) -> str:
+    """So much of what others say, such as the SDK of a value of 100 kB, as fits on a line or two."""
+    return " ".join(str(told).split())[:300]
 
 
 class Secrets:

@@ -20,7 +20,7 @@ from langflow_otel.cli.doctor_hooks import hooks_section
 from langflow_otel.cli.doctor_installed import installed_section
 from langflow_otel.cli.doctor_local import local_section
 from langflow_otel.cli.doctor_report import Finding, Section, as_object, is_well, show, summary
-from langflow_otel.masking import Secrets
+from langflow_otel.masking import Secrets, one_line
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 
@@ -137,7 +137,7 @@ def _provider(name: str, choose: Callable[[Settings, None], Any], settings: Sett
     try:
         choice = choose(settings, None)
     except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
-        text = f"the OpenTelemetry SDK does not accept its settings: {type(exc).__name__}: {exc}"
+        text = f"the OpenTelemetry SDK does not accept its settings: {type(exc).__name__}: {one_line(exc)}"
         return Finding(name, "problem", text, "check the OTEL_* variables: langflow-otel config --check")
     if choice is None:
         return Finding(name, "info", "none: there is no destination")

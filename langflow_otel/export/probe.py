@@ -16,8 +16,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from langflow_otel.export.otlp import Signal, otlp_exporter
-from langflow_otel.export.probe_answers import Answer, Answered, one_line, watch_grpc, watch_http
+from langflow_otel.export.probe_answers import Answer, Answered, watch_grpc, watch_http
 from langflow_otel.export.resources import langflow_resource
+from langflow_otel.masking import one_line
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
 

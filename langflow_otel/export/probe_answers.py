@@ -7,6 +7,8 @@ import ssl
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from langflow_otel.masking import one_line
+
 Outcome = Literal[
     "accepted",
     "partial",
@@ -51,11 +53,6 @@ class Answered(BaseException):
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.outcome)
         self.answer = answer
-
-
-def one_line(told: object) -> str:
-    """So much of a message as fits on a line or two."""
-    return " ".join(str(told).split())[:300]
 
 
 # What came back by HTTP

@@ -326,6 +326,17 @@ def test_what_the_sdk_refuses_is_one_line_that_says_so(host, caplog, monkeypatch
     assert is_off(host)
 
 
+@pytest.mark.parametrize("text", ["x" * 100_000, "two\nlines"])
+def test_what_the_sdk_refuses_is_shown_on_a_line_or_two(host, caplog, monkeypatch, text: str):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_ATTRIBUTE_COUNT_LIMIT", text)
+    langflow_otel.instrument()
+
+    [(_, line)] = lines(caplog)
+    assert len(line) < 600
+    assert "\n" not in line
+
+
 def test_strict_mode_is_loud(host, provider, monkeypatch):
     monkeypatch.setattr(instrumentor, "Recorder", broken)
     with pytest.raises(ValueError, match="canary"):
