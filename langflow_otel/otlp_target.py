@@ -36,15 +36,15 @@ class OtlpTarget:
 def otlp_target(
     env: Mapping[str, str], signal: str, problems: list[str], headers_file: Path | None = None
 ) -> OtlpTarget | None:
-    """Where a signal (TRACES, METRICS) goes by OTLP, or None when nothing asks for OTLP.
+    """Where a signal (TRACES, METRICS) goes by OTLP, or None when nothing asks for OTLP. ``problems`` holds what is
+    wrong with the environment so far; what is found here is added.
 
     The signal's own variable wins over the general one and, for HTTP, is used as it stands; the
     general one gets ``/v1/traces`` (``/v1/metrics``) appended (OpenTelemetry protocol exporter specification).
     """
     own = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
     name, given = _first_set(env, own, "OTEL_EXPORTER_OTLP_ENDPOINT")
-    asked_for = "otlp" in [part.strip().lower() for part in env.get(f"OTEL_{signal}_EXPORTER", "").split(",")]
-    if not given and not asked_for:
+    if not given and not _asked_for(env, f"OTEL_{signal}_EXPORTER", problems):
         return None
     protocol = _protocol(env, signal, given, problems)
     endpoint = given or (DEFAULT_GRPC_ENDPOINT if protocol == "grpc" else DEFAULT_HTTP_ENDPOINT)
@@ -58,6 +58,12 @@ def otlp_target(
         parts = urlsplit(endpoint)
         endpoint = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal.lower()}"))
     return OtlpTarget(protocol, endpoint, insecure, headers_file)
+
+
+def _asked_for(env: Mapping[str, str], exporter: str, problems: list[str]) -> bool:
+    # A list that is not accepted, for another word in it, asks for nothing: its default is used.
+    accepted = not any(each.startswith(f"{exporter}=") for each in problems)
+    return accepted and "otlp" in [part.strip().lower() for part in env.get(exporter, "").split(",")]
 
 
 def spelled_out(env: Mapping[str, str]) -> dict[str, str]:

@@ -97,7 +97,9 @@ def listening_address(settings: ScrapeSettings) -> tuple[socket.AddressFamily, A
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = _MAX_CONNECTIONS
+    # Who is let in is answered or turned away at once. Beyond a full queue the kernel drops what is sent, and a client
+    # that goes on sending waits for a minute.
+    request_queue_size = 1024
 
     def __init__(self, settings: ScrapeSettings, scrape: Scrape) -> None:
         self.address_family, address = listening_address(settings)

@@ -26,9 +26,10 @@ from langflow_otel.hooks import catalogue
 from langflow_otel.recording import guard
 from langflow_otel.variables import VARIABLES
 
-pytestmark = pytest.mark.slow
-
 LONG = bool(os.environ.get("LONG_TESTS"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if LONG else 300)]
+
 SIGNALS = ("", "TRACES_", "METRICS_", "LOGS_")
 FORMS = ("PROTOCOL", "HEADERS", "COMPRESSION", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY", "INSECURE", "TIMEOUT")
 STANDARD = [

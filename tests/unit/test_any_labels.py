@@ -32,6 +32,9 @@ from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import ScrapeSettings, Settings
 
 LONG = bool(os.environ.get("LONG_TESTS"))
+
+pytestmark = pytest.mark.timeout(3600 if LONG else 300)
+
 LABELS = ("flow", "component_type", "flow_id", "flow_version")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 LONGEST = 256

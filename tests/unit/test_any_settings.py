@@ -25,6 +25,9 @@ from langflow_otel.settings import Settings
 from langflow_otel.variables import CAPTURE, VARIABLES
 
 LONG = bool(os.environ.get("LONG_TESTS"))
+
+pytestmark = pytest.mark.timeout(3600 if LONG else 300)
+
 OTLP = [
     f"OTEL_EXPORTER_OTLP_{signal}{form}"
     for signal in ("", "TRACES_", "METRICS_", "LOGS_")
@@ -36,7 +39,21 @@ HEADERS_FILE = "LANGFLOW_OTEL_OTLP_HEADERS_FILE"
 KEEP = "LANGFLOW_OTEL_KEEP"
 
 WRONG_TYPES = ["1", "-1", "0", "1.5", "1e999", "nan", "-inf", "0x10", "1_000", "١٢", "true", "null", "[]", '{"a": 1}']
-MALFORMED = [",", ",,=,", "=", "*=", "=1", "*=1=2", ":", "://", "http://", "~", "~nobody-has-this-name/x", "%s %d {}"]
+MALFORMED = [
+    ",",
+    ",,=,",
+    "otlp,0",
+    "=",
+    "*=",
+    "=1",
+    "*=1=2",
+    ":",
+    "://",
+    "http://",
+    "~",
+    "~nobody-has-this-name/x",
+    "%s %d {}",
+]
 ODD = ["\t", " \n ", "two\nlines", "\r\n", "\x1b[31mred", "\x7f", "\u2028", "\u202eevil", "日本", "🎈" * 40, "\ufeff"]
 ODD_BYTES = [os.fsdecode(each) for each in (b"\xff", b"caf\xe9", b"\xc3", b"a\x80b", b"\xed\xa0\x80")]
 HUGE = ["x" * 100_000, "9" * 100_000, "é" * 50_000, "a," * 50_000, "*=1," * 20_000, "/" * 100_000, "(" * 100_000]
