@@ -11,7 +11,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from langflow_otel.export.store_histograms import StoreHistograms
+from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import count_dropped
+
+_COUNT = Guard("traces.count")
 
 
 class CountingSpanExporter(SpanExporter):
@@ -45,8 +48,10 @@ class CountingBatchSpanProcessor(BatchSpanProcessor):
         self._waiting = queue_of(self)
 
     def on_end(self, span: ReadableSpan) -> None:
-        if span.context is not None and span.context.trace_flags.sampled and is_full(self._waiting):
-            count_dropped("traces", "queue_full")
+        # The SDK would hand an error on to whoever ends the span.
+        with _COUNT:
+            if span.context is not None and span.context.trace_flags.sampled and is_full(self._waiting):
+                count_dropped("traces", "queue_full")
         super().on_end(span)
 
     def shutdown(self) -> None:

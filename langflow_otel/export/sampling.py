@@ -16,7 +16,10 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
+from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import DECIDED, preset_ids
+
+_DECIDE = Guard("trace.decide")
 
 
 def follows_recorder(provider: object) -> bool:
@@ -57,12 +60,14 @@ class DecidedSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        parent = trace.get_current_span(parent_context).get_span_context()
-        if parent_context is not None and parent_context.get(DECIDED):
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
-        if self._follows_parent and parent.is_valid and not parent.is_remote:
-            decision = Decision.RECORD_AND_SAMPLE if parent.trace_flags.sampled else Decision.DROP
-            return SamplingResult(decision, attributes, parent.trace_state)
+        # The SDK would hand an error on to whoever starts the span.
+        with _DECIDE:
+            parent = trace.get_current_span(parent_context).get_span_context()
+            if parent_context is not None and parent_context.get(DECIDED):
+                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
+            if self._follows_parent and parent.is_valid and not parent.is_remote:
+                decision = Decision.RECORD_AND_SAMPLE if parent.trace_flags.sampled else Decision.DROP
+                return SamplingResult(decision, attributes, parent.trace_state)
         return self._otherwise.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:

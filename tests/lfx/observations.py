@@ -152,7 +152,7 @@ async def left_after_one_step(graph: Graph) -> Any:
 
 
 async def by_start(graph: Graph) -> Any:
-    return [_step_of(item) for item in await asyncio.to_thread(lambda: list(graph.start(INPUT)))]
+    return [_step_of(item) for item in await asyncio.to_thread(lambda: list(graph.start(INPUT, max_iterations=20)))]
 
 
 async def by_astep(graph: Graph) -> Any:

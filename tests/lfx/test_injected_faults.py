@@ -2,8 +2,8 @@
 that it gives without the library, and the fault is counted.
 
 The functions are found by running the flows and looking which of ours are called, so that a new one is covered by
-itself. Each fails in one flow that calls it; with ``LONG_TESTS=1`` in all of them, at once and when it is
-done.
+itself. Each fails in one flow that calls it, and in the one with spans of other instrumentors; with ``LONG_TESTS=1`` in
+all of them, at once and when it is done.
 """
 
 from __future__ import annotations
@@ -94,7 +94,16 @@ WEAK = "Python itself contains what fails in the callback of a weak reference, o
 COUNTS = "it is what counts what an exporter loses; the SDK contains what fails in an exporter"
 NO_STEPS = {
     **dict.fromkeys(["recording.guard.Guard.__enter__", "recording.guard.Guard.__exit__"], GUARDED),
-    **dict.fromkeys([f"recording.streams.{name}" for name in ("_pull", "_leave", "_chunk", "_Proxy._close")], GUARDED),
+    **dict.fromkeys([f"recording.streams.{name}" for name in ("_pull", "_leave", "_chunk")], GUARDED),
+    **dict.fromkeys(["recording.streams._Proxy._close", "recording.streams._Proxy._failed"], GUARDED),
+    **dict.fromkeys(["export.nested.NestedModelSpans.on_start", "export.nested.NestedModelSpans.on_end"], GUARDED),
+    **dict.fromkeys(
+        ["export.counting.CountingBatchSpanProcessor.on_end", "export.sampling.DecidedSampler.should_sample"], GUARDED
+    ),
+    **dict.fromkeys(
+        [f"export.sampling.PresetIds.{name}" for name in ("generate_span_id", "generate_trace_id")], TRIVIAL
+    ),
+    "recording.held.preset_ids": TRIVIAL,
     **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),
     **dict.fromkeys([f"metrics.{name}" for name in ("Counter.add", "Gauge.set", "Histogram.record")], GUARDED),
     **dict.fromkeys(["custom._start", "custom._watched", "custom.record_retry", "custom.set_attributes"], GUARDED),
@@ -116,6 +125,7 @@ NO_STEPS = {
     **dict.fromkeys([f"metrics.{name}" for name in ("_names_of", "counter", "gauge", "histogram")], DEFINES),
     **dict.fromkeys(["metrics._define", "metrics._check", "recording.metrics.Metric.prometheus_name"], DEFINES),
     **dict.fromkeys([f"recording.held.HeldSpan.{name}" for name in HELD_SPAN], SPAN),
+    "recording.held.new_span_context": SPAN,
     "recording.sampling.UnsampledFlowSpan.is_recording": SPAN,
     **dict.fromkeys(["recording.recorder.active_recorder", "recording.runs.Run.recording"], TRIVIAL),
     **dict.fromkeys(["recording.streams._Proxy.__del__", "hooks.identity._forget"], WEAK),
@@ -194,7 +204,10 @@ class Reached:
                     self.by_run[(name, *run)] = called
 
     def runs_of(self, step: Step) -> list[tuple[str, str, str]]:
-        return [run for run, called in self.by_run.items() if step.name in called]
+        found = [run for run, called in self.by_run.items() if step.name in called]
+        # Spans that other instrumentors make call ours without any guard of ours around.
+        others = [run for run in found[1:] if run[1] == "other instrumentors"]
+        return found if LONG else [*found[:1], *others[:1]]
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +248,7 @@ def test_a_fault_in_any_function_changes_nothing(module: str, reached: Reached, 
         (step, run, when)
         for step in steps
         if step.name.removeprefix("langflow_otel.") not in NO_STEPS
-        for run in reached.runs_of(step)[: None if LONG else 1]
+        for run in reached.runs_of(step)
         for when in (("at once", "when done") if LONG and not step.name.endswith(ENTERS) else ("at once",))
     ]
     harm = {}
@@ -249,7 +262,7 @@ def test_a_fault_in_any_function_changes_nothing(module: str, reached: Reached, 
                     if found is not None:
                         harm[(step.name, name, *run, when)] = found
 
-    assert harm == {}
+    assert sorted(harm) == [], next(iter(harm.values()))
 
 
 def test_the_flows_reach_most_of_what_runs_in_them(reached: Reached):

@@ -128,7 +128,8 @@ async def test_on_and_off_many_times(monkeypatch, tmp_path):
     assert all(now is originals[name] for name, now in functions().items())
     # The SDK registers functions for forks, and cannot take them back.
     assert after.pop("others") - before.pop("others") < 40 * TIMES
-    assert after == before
+    # Less is what tests before this one had left.
+    assert after - before == Counter()
     assert open_files() <= files
     assert threads_there_are() <= threads
     assert not guard.faults
