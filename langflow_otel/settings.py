@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from langflow_otel.masking import masked_headers
 from langflow_otel.otlp_target import OtlpTarget, otlp_target
+from langflow_otel.secret_files import is_readable
 from langflow_otel.variables import CAPTURE, VARIABLES, Variable, problem_with
 
 logger = logging.getLogger("langflow_otel")
@@ -201,7 +202,7 @@ def _one_for_each_variable(problems: list[str]) -> tuple[str, ...]:
 
 
 def _readable(path: Path | None, problems: list[str]) -> Path | None:
-    if path is not None and not os.access(path, os.R_OK):
+    if path is not None and not is_readable(path):
         name = "LANGFLOW_OTEL_OTLP_HEADERS_FILE"
         # Some put the headers themselves here.
         shown = masked_headers(str(path)) if "=" in str(path) else str(path)

@@ -18,6 +18,7 @@ from langflow_otel.export import workers
 from langflow_otel.export.prometheus import METRICS_PATH, listening_address
 from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES
 from langflow_otel.recording import metrics
+from langflow_otel.secret_files import read_secret
 from langflow_otel.settings import ScrapeSettings, Settings
 
 _FILE: Final = "LANGFLOW_OTEL_TRACE_FILE"
@@ -93,13 +94,15 @@ def _files(scrape: ScrapeSettings) -> Iterator[Finding]:
 
 def _why_no_token(path: Path) -> str:
     try:
-        return "" if path.read_bytes().strip() else "it is empty"
+        return "" if read_secret(path).strip() else "it is empty"
     except OSError as exc:
         return f"cannot be read: {exc.strerror}"
 
 
 def _why_no_certificate(chain: Path, key: Path | None) -> str:
     try:
+        for path in (chain, *([key] if key else [])):
+            read_secret(path)
         # Without a password, OpenSSL would ask for one at the terminal, and wait.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, lambda: "")
     except ssl.SSLError as exc:

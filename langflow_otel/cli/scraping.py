@@ -14,6 +14,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from langflow_otel.export.prometheus import listening_address
+from langflow_otel.secret_files import read_secret
 from langflow_otel.settings import ScrapeSettings
 
 _PATIENCE_S = 5.0
@@ -109,7 +110,7 @@ class Scraper:
 
     def _headers(self) -> dict[str, str]:
         token = self._settings.token_file
-        return {} if token is None else {"Authorization": f"Bearer {token.read_text('latin-1').strip()}"}
+        return {} if token is None else {"Authorization": f"Bearer {read_secret(token).decode('latin-1').strip()}"}
 
 
 def with_free_port(settings: ScrapeSettings) -> ScrapeSettings:

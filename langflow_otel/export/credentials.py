@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from langflow_otel.secret_files import read_secret
+
 logger = logging.getLogger("langflow_otel")
 
 
@@ -76,7 +78,7 @@ def bearer_token(path: Path) -> BearerToken:
 
 
 def _token_in(path: Path) -> bytes:
-    token = path.read_bytes().strip()
+    token = read_secret(path).strip()
     if not token:
         raise ValueError("it is empty")
     return token
@@ -89,10 +91,14 @@ def certificate(chain: Path, key: Path | None) -> WatchedFile:
         # Without this, OpenSSL would ask for one at the terminal, and wait.
         raise ValueError("the private key is encrypted")
 
+    paths = (chain,) if key is None else (chain, key)
+
     def load() -> ssl.SSLContext:
+        for path in paths:
+            read_secret(path)  # OpenSSL would read a device or a pipe without an end.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(chain, key, no_password)
         return context
 
-    return WatchedFile((chain,) if key is None else (chain, key), load)
+    return WatchedFile(paths, load)

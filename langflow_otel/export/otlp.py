@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from opentelemetry.util.re import parse_env_headers
 
 from langflow_otel.otlp_target import OtlpTarget
+from langflow_otel.secret_files import read_secret
 
 logger = logging.getLogger("langflow_otel")
 
@@ -61,7 +62,7 @@ def headers_in(path: Path) -> dict[str, str]:
     A file that cannot be read has none; the settings have said so already.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_secret(path).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
     wanted = (line for line in lines if not line.strip().startswith("#"))

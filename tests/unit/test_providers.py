@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,6 +183,23 @@ def test_a_file_that_cannot_be_read_is_said_once_and_has_no_headers(tmp_path):
     settings = Settings.from_env(
         {"LANGFLOW_OTEL_OTLP_HEADERS_FILE": str(path), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     )
+
+    assert settings.problems == (
+        f"LANGFLOW_OTEL_OTLP_HEADERS_FILE={str(path)!r} cannot be read. Using no further headers instead.",
+    )
+    assert headers_in(path) == {}
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "huge"])
+def test_what_has_no_end_is_no_file_of_headers(tmp_path, kind: str):
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "headers"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "huge":
+        path.write_bytes(b"a=b," * 2**19)
+    settings = Settings.from_env({"LANGFLOW_OTEL_OTLP_HEADERS_FILE": str(path)})
 
     assert settings.problems == (
         f"LANGFLOW_OTEL_OTLP_HEADERS_FILE={str(path)!r} cannot be read. Using no further headers instead.",

@@ -366,6 +366,15 @@ def test_without_a_token_in_its_file_nobody_is_let_in(serve, tmp_path, caplog, c
     assert status(endpoint, Authorization="Bearer now") == 200
 
 
+def test_a_token_from_what_has_no_end_lets_nobody_in(serve, caplog):
+    endpoint = serve(token_file=Path("/dev/zero"))
+
+    assert warnings(caplog) == [
+        "/dev/zero cannot be used for the scrape endpoint: [Errno 22] it is no regular file",
+    ]
+    assert status(endpoint, Authorization="Bearer ") == 401
+
+
 def test_a_token_file_that_is_emptied_or_removed_does_not_open_the_door(serve, token, caplog):
     endpoint = serve(token_file=token)
     for change in (lambda: token.write_text(""), token.unlink):
@@ -382,7 +391,7 @@ def test_a_token_file_that_is_emptied_or_removed_does_not_open_the_door(serve, t
 def test_an_error_that_passes_does_not_shut_the_door_for_ever(serve, token, monkeypatch, caplog):
     """Out of file descriptors, say: the file itself does not change afterwards."""
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda _: os.open("/", os.O_WRONLY))
+        patch.setattr(Path, "open", lambda *_: os.open("/", os.O_WRONLY))
         endpoint = serve(token_file=token)
         assert status(endpoint, Authorization="Bearer s3cret-token") == 401
 
