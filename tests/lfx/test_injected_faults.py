@@ -173,7 +173,7 @@ def _lines() -> Iterator[None]:
         vars(logger).pop("bind", None)
     configure(log_level="INFO", log_env="container_json", output_file=io.StringIO(), cache=False)
     yield
-    configure(log_level="CRITICAL")
+    configure(log_level="CRITICAL", cache=False)
 
 
 async def seen_of(flow: str, drive: str) -> Any:
