@@ -33,6 +33,7 @@ class Row:
         values: Its cells; see :attr:`Metric.cells`.
         worker: Adds the label ``worker``.
         exemplars: One place for each bucket.
+        created_s: Unix time at which all of it was 0, for counters and histograms; shown in OpenMetrics.
     """
 
     metric: Metric
@@ -40,6 +41,7 @@ class Row:
     values: Sequence[float]
     worker: int | None = None
     exemplars: Sequence[Exemplar | None] | None = None
+    created_s: float | None = None
 
 
 @dataclass
@@ -82,17 +84,19 @@ class Renderer:
 
 
 def _render(row: Row, prefixes: Sequence[str], lines: list[str], openmetrics: bool) -> None:
+    # The last of the prefixes is that of the creation.
+    created = f"{prefixes[-1]}{row.created_s:.3f}\n" if openmetrics and row.created_s is not None else ""
     if row.metric.kind != "histogram":
-        lines.append(f"{prefixes[0]}{_number(row.values[0])}\n")
+        lines.append(f"{prefixes[0]}{_number(row.values[0])}\n{created}")
         return
     total = 0.0
     exemplars = row.exemplars if openmetrics else None
-    # The last of the values is the sum; the two last prefixes are those of sum and count.
+    # The last of the values is the sum; the two prefixes before the last are those of sum and count.
     for index in range(len(row.values) - 1):
         total += row.values[index]
         found = None if exemplars is None else exemplars[index]
         lines.append(f"{prefixes[index]}{total!r}{'' if found is None else _exemplar(found)}\n")
-    lines.append(f"{prefixes[-2]}{_number(row.values[-1])}\n{prefixes[-1]}{total!r}\n")
+    lines.append(f"{prefixes[-3]}{_number(row.values[-1])}\n{prefixes[-2]}{total!r}\n{created}")
 
 
 def _prefixes(row: Row) -> list[str]:
@@ -100,11 +104,12 @@ def _prefixes(row: Row) -> list[str]:
     pairs = [f'{label}="{_escaped(value)}"' for label, value in zip(metric.prometheus_labels, row.labels, strict=True)]
     if row.worker is not None:
         pairs.append(f'worker="{row.worker}"')
+    created = f"{name.removesuffix('_total')}_created{_braces(pairs)} "
     if metric.kind != "histogram":
-        return [f"{name}{_braces(pairs)} "]
+        return [f"{name}{_braces(pairs)} ", created]
     bounds = [*map(_number, metric.buckets), "+Inf"]
     buckets = [f"{name}_bucket{_braces([*pairs, f'le={chr(34)}{bound}{chr(34)}'])} " for bound in bounds]
-    return [*buckets, f"{name}_sum{_braces(pairs)} ", f"{name}_count{_braces(pairs)} "]
+    return [*buckets, f"{name}_sum{_braces(pairs)} ", f"{name}_count{_braces(pairs)} ", created]
 
 
 def _braces(pairs: Sequence[str]) -> str:

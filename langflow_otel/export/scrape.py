@@ -15,13 +15,15 @@ from langflow_otel.export.exposition import OPENMETRICS, TEXT, Family, Renderer,
 from langflow_otel.export.values_file import exact_sum
 from langflow_otel.export.workers import WorkerGroup, WorkerSeries
 from langflow_otel.recording.derived import derived_readings
-from langflow_otel.recording.metrics import Metric, Reading
-from langflow_otel.recording.store import Exemplar, MemoryStore
+from langflow_otel.recording.metrics import START_TIME, Metric, Reading
+from langflow_otel.recording.store import Exemplar, MemoryStore, earliest
 
 logger = logging.getLogger("langflow_otel")
 
 _SERIES_IN_A_SLICE = 100
 """Then the event loop's thread, which waits for the interpreter, has its turn."""
+
+_COUNT_UP = frozenset({"counter", "histogram"})
 
 _NOT_AT_ALL = re.compile(r"q\s*=\s*0(\.0*)?")
 
@@ -100,16 +102,24 @@ class Scrape:
         pids = [worker.pid for worker in workers if worker.pid is not None]
         merged = _Merged(self._exemplars(), tell_workers_apart=self.group is not None)
         values = []
+        beginnings: list[float | None] = []
         for worker in workers:
             for number, series in enumerate(worker.series):
                 if not number % _SERIES_IN_A_SLICE:
                     time.sleep(0)
                 cells = self._store.read(series)
                 values.append((series.metric, series.labels, cells))
-                merged.add(series.metric, series.labels, cells, worker.pid)
+                created_s = None
+                if series.metric.kind in _COUNT_UP:
+                    created_s = series.created_s
+                    beginnings.append(created_s)
+                merged.add(series.metric, series.labels, cells, worker.pid, created_s)
         readings = derived_readings(values, time.monotonic(), self._window_s, self._cores)
         for reading in [*readings, *self._read(pids)]:
             merged.add(reading.metric, reading.labels, [reading.value], reading.worker)
+        started_s = earliest(beginnings)
+        if started_s is not None:
+            merged.add(START_TIME, (), [started_s])
         return [self._info, *merged.families.values()]
 
     def _workers(self) -> list[WorkerSeries]:
@@ -150,7 +160,14 @@ class _Merged:
         self._rows: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Row] = {}
         self._addends: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[float]] = {}
 
-    def add(self, metric: Metric, labels: tuple[str, ...], cells: Sequence[float], worker: int | None) -> None:
+    def add(
+        self,
+        metric: Metric,
+        labels: tuple[str, ...],
+        cells: Sequence[float],
+        worker: int | None = None,
+        created_s: float | None = None,
+    ) -> None:
         if metric.kind == "window":
             return
         family = self.families.get(metric.name)
@@ -165,9 +182,11 @@ class _Merged:
         key = (metric.name, metric.labels, labels)
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = Row(metric, labels, cells, exemplars=self._exemplars.get((metric.name, labels)))
+            exemplars = self._exemplars.get((metric.name, labels))
+            row = self._rows[key] = Row(metric, labels, cells, exemplars=exemplars, created_s=created_s)
             family.rows.append(row)
         else:
+            row.created_s = earliest((row.created_s, created_s))
             # The last cell is no count but a sum of any numbers: added up the same way whoever comes first, for a
             # total that falls by a rounding error looks like a restart.
             addends = self._addends.setdefault(key, [row.values[-1]])

@@ -102,7 +102,8 @@ class StoreHistograms:
         counts = [int(count) for count in buckets]
         return HistogramDataPoint(
             attributes=dict(zip(series.metric.labels, series.labels, strict=True)),
-            start_time_unix_nano=self._started_ns,
+            # From its birth, as the SDK's own: who adds up over restarts takes it for the moment when it was 0.
+            start_time_unix_nano=self._started_ns if series.created_s is None else int(series.created_s * 1e9),
             time_unix_nano=int(now_s * 1e9),
             count=sum(counts),
             sum=total,

@@ -5,7 +5,7 @@ it survives the worker's death by any signal, since the page belongs to the file
 endian as the machine is: 8 bytes magic, 8 bytes "used" (how much of the file is valid), then entries: key
 length and number of cells (4 bytes each), the key as JSON, padding to 8 bytes, the cells (8 bytes each).
 An entry counts once "used" is past it, so a reader never sees half of one. A series names its metric by the
-place of that metric's entry.
+place of that metric's entry, its labels, and the Unix time at which it began.
 
 ``prometheus_client`` has such files, too: one key for each bucket of each histogram, its own environment
 variable, and a reader that parses every key at every scrape (246 ms for 10,000 series of 4 workers).
@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 from langflow_otel.recording import window
 from langflow_otel.recording.metrics import OTHER, Cells, Metric
-from langflow_otel.recording.store import MemoryStore, Series
+from langflow_otel.recording.store import MemoryStore, Series, earliest
 
 logger = logging.getLogger("langflow_otel")
 
@@ -66,12 +66,12 @@ class ValuesFile:
         self._map[:8] = _MAGIC
         self._header[_USED] = self._used
 
-    def add_series(self, metric: Metric, labels: tuple[str, ...]) -> Cells:
-        """One more series, with all cells 0."""
+    def add_series(self, metric: Metric, labels: tuple[str, ...], created_s: float | None = None) -> Cells:
+        """One more series, with all cells 0; ``created_s`` as in :class:`Series`."""
         place = self._places.get(metric)
         if place is None:
             place = self._places[metric] = self._append(["metric", *astuple(metric)], 0)[0]
-        return self._append(["series", place, labels], metric.cells)[1]
+        return self._append(["series", place, labels, created_s], metric.cells)[1]
 
     def add_note(self, value: Any) -> None:
         """Something else than a series; read back as :attr:`ValuesReader.notes`."""
@@ -142,16 +142,16 @@ class FileStore(MemoryStore):
         if self.held is not None:
             self.held.close()
 
-    def _allocate(self, metric: Metric, labels: tuple[str, ...]) -> Cells:
+    def _allocate(self, metric: Metric, labels: tuple[str, ...], created_s: float) -> Cells:
         try:
-            return self.file.add_series(metric, labels)
+            return self.file.add_series(metric, labels, created_s)
         except (OSError, ValueError) as exc:
             if not self._told:
                 self._told = True
                 logger.warning(
                     "%s cannot grow (%s): some series of this worker are missing in the scrape.", self.file.path, exc
                 )
-            return super()._allocate(metric, labels)
+            return super()._allocate(metric, labels, created_s)
 
 
 class ValuesReader:
@@ -205,7 +205,9 @@ class ValuesReader:
             self._metrics[place] = Metric(name, metric_kind, unit, description, tuple(labels), tuple(buckets), *more)
         elif kind == "series":
             values = memoryview(self._map)[start:end].cast("d")
-            self._series.append(Series(self._metrics[rest[0]], tuple(rest[1]), values))
+            # Files of an earlier version of this library do not say when a series began.
+            created_s = rest[2] if len(rest) > 2 else None
+            self._series.append(Series(self._metrics[rest[0]], tuple(rest[1]), values, created_s=created_s))
         else:
             self.notes += rest
         self._read_until = end
@@ -232,10 +234,7 @@ def add_up(path: Path, series: Iterable[Series], max_values: int, notes: Iterabl
     """
     file = ValuesFile(path)
     known: dict[str, set[str]] = {}
-    sums: dict[tuple[object, ...], Cells] = {}
-    # The last cell is no count but a sum of any numbers. What rounding would lose of it has a series of its own, so
-    # that a total does not depend on who was added up when: one that falls, however little, looks like a restart.
-    addends: dict[tuple[object, ...], tuple[Metric, tuple[str, ...], list[float]]] = {}
+    groups: dict[tuple[object, ...], tuple[tuple[str, ...], list[Series]]] = {}
 
     def bounded(label: str, value: str) -> str:
         values = known.setdefault(label, set())
@@ -245,25 +244,35 @@ def add_up(path: Path, series: Iterable[Series], max_values: int, notes: Iterabl
         return value
 
     try:
-        for more in series:
-            metric = more.metric
-            labels = tuple(map(bounded, metric.labels, more.labels))
+        for each in series:
+            metric, labels = each.metric, tuple(map(bounded, each.metric.labels, each.labels))
             # By what it consists of: workers of different code may define one name differently.
             key = (metric.name, metric.kind, metric.labels, metric.buckets, labels)
-            if key not in sums:
-                sums[key] = file.add_series(metric, labels)
-            if metric.kind == "window":
-                window.merge(sums[key], more.cells)
-            else:
-                for index, value in enumerate(more.cells[:-1]):
-                    sums[key][index] += value
-                addends.setdefault(key, (metric, labels, []))[2].append(more.cells[-1])
-        for whole, (metric, labels, values) in addends.items():
-            sums[whole][-1] = exact_sum(values)
-            rest = exact_sum([*values, -sums[whole][-1]])
-            if 0 != rest < math.inf:
-                file.add_series(metric, labels)[-1] = rest
+            groups.setdefault(key, (labels, []))[1].append(each)
+        for labels, found in groups.values():
+            _add_sum(file, labels, found)
         for note in notes:
             file.add_note(note)
     finally:
         file.close()
+
+
+def _add_sum(file: ValuesFile, labels: tuple[str, ...], found: Sequence[Series]) -> None:
+    """One series: the sum of these."""
+    metric, created_s = found[0].metric, earliest(each.created_s for each in found)
+    whole = file.add_series(metric, labels, created_s)
+    for each in found:
+        if metric.kind == "window":
+            window.merge(whole, each.cells)
+        else:
+            for index, value in enumerate(each.cells[:-1]):
+                whole[index] += value
+    if metric.kind == "window":
+        return
+    # The last cell is no count but a sum of any numbers. What rounding would lose of it has a series of its own, so
+    # that a total does not depend on who was added up when: one that falls, however little, looks like a restart.
+    values = [each.cells[-1] for each in found]
+    whole[-1] = exact_sum(values)
+    rest = exact_sum([*values, -whole[-1]])
+    if 0 != rest < math.inf:
+        file.add_series(metric, labels, created_s)[-1] = rest

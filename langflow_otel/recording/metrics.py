@@ -239,6 +239,13 @@ CPU_SATURATION: Final = Metric(
     "Flow runs going on, divided by the CPU cores that this process may use (affinity and container limit).",
 )
 
+START_TIME: Final = Metric(
+    "langflow_otel.start_time",
+    "gauge",
+    "s",
+    "Unix time at which all counters and histograms of this scrape were 0; of several workers the first one's.",
+)
+
 DERIVED: Final = (
     THROUGHPUT,
     ERROR_RATE,
@@ -379,7 +386,7 @@ READ: Final = (
     GPU_MEMORY_UTILIZATION,
 )
 
-CATALOGUE: Final = RECORDED + DERIVED + READ
+CATALOGUE: Final = (*RECORDED, *DERIVED, *READ, START_TIME)
 
 
 @dataclass(frozen=True)

@@ -56,21 +56,32 @@ class FlowMetrics:
         self._has_succeeded = False
         self._failing_since_s: float | None = None
 
+    def expect_outcomes(self, entry_point: str) -> None:
+        """Make the series of the outcomes ``ok`` and ``error`` together, at 0, before the first run ends.
+
+        ``increase()`` sees a first failure only in a series that was there before it.
+        """
+        for status in _WINDOW_FIELDS:
+            self._duration(status, entry_point)
+
     def active(self, entry_point: str) -> Recording:
         return self._owner.recording(metrics.FLOW_ACTIVE, {**self._labels, "entry_point": entry_point})
 
     def ended(self, finished: Finished, entry_point: str) -> None:
         """One more run of this flow is over."""
         status = finished.outcome.status
-        recording = self._durations.get((status, entry_point))
-        if recording is None:
-            labels = {**self._labels, "status": status, "entry_point": entry_point}
-            recording = self._durations[status, entry_point] = self._owner.recording(metrics.FLOW_DURATION, labels)
-        recording.record(finished.duration_s, finished.context)
+        self._duration(status, entry_point).record(finished.duration_s, finished.context)
         if entry_point != NESTED:
             self._owner.count(self._cells(metrics.FLOW_WINDOW), status)
         if status in _WINDOW_FIELDS:
             self._follow(finished)
+
+    def _duration(self, status: str, entry_point: str) -> Recording:
+        recording = self._durations.get((status, entry_point))
+        if recording is None:
+            labels = {**self._labels, "status": status, "entry_point": entry_point}
+            recording = self._durations[status, entry_point] = self._owner.recording(metrics.FLOW_DURATION, labels)
+        return recording
 
     def _follow(self, finished: Finished) -> None:
         """The moving average, and the time to recovery: both depend on the order of the runs."""

@@ -280,6 +280,9 @@ class FlowRun(Run):
                 self._active.add(-1)
             self._active = self.measures.active(info.entry_point)
             self._active.add(1)
+            # Not of a name that may change yet: its series would stay.
+            if self.bound:
+                self.measures.expect_outcomes(info.entry_point)
 
     def complete(self, run_id: object, session_id: object) -> None:
         """The ids that LangFlow assigns while the flow runs; falsy ones are not known."""

@@ -7,6 +7,8 @@ process, and a scrape of 10,000 series must not hold the interpreter for a tenth
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,12 +35,14 @@ class Series:
         labels: Values of the metric's labels, in their order.
         cells: Writable float64 numbers; see :attr:`Metric.cells`.
         exemplars: One place for each bucket of a histogram; None where exemplars are not kept.
+        created_s: Unix time at which all cells were 0; None where it is not known.
     """
 
     metric: Metric
     labels: tuple[str, ...]
     cells: Cells
     exemplars: list[Exemplar | None] | None = None
+    created_s: float | None = None
 
 
 class MemoryStore:
@@ -67,7 +71,9 @@ class MemoryStore:
                 exemplars: list[Exemplar | None] | None = None
                 if metric.buckets and self.keeps_exemplars:
                     exemplars = [None] * (len(metric.buckets) + 1)
-                found = Series(metric, labels, self._allocate(metric, labels), exemplars)
+                created_s = time.time()
+                cells = self._allocate(metric, labels, created_s)
+                found = Series(metric, labels, cells, exemplars, created_s)
                 self._series[metric.name, labels] = found
         return found
 
@@ -81,11 +87,21 @@ class MemoryStore:
         with self.lock:
             return list(series.cells)
 
-    def _allocate(self, metric: Metric, labels: tuple[str, ...]) -> Cells:
+    def _allocate(self, metric: Metric, labels: tuple[str, ...], created_s: float) -> Cells:
         return memoryview(bytearray(8 * metric.cells)).cast("d")
 
     def close(self) -> None:
         """Nothing more is written. The cells stay usable."""
+
+
+def earliest(times_s: Iterable[float | None]) -> float | None:
+    """When a sum of series began: with the first of them; None where one of them does not say."""
+    known: list[float] = []
+    for each in times_s:
+        if each is None:
+            return None
+        known.append(each)
+    return min(known, default=None)
 
 
 def _label(text: str) -> str:

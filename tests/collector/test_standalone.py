@@ -37,5 +37,7 @@ def test_flows_are_in_the_file_and_on_the_port(tmp_path):
     }
     assert samples == {
         ("langflow_flow_duration_seconds_count", "ok", "ok"): 3,
+        ("langflow_flow_duration_seconds_count", "ok", "error"): 0,
+        ("langflow_flow_duration_seconds_count", "failing", "ok"): 0,
         ("langflow_flow_duration_seconds_count", "failing", "error"): 1,
     }

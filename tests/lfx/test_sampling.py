@@ -65,7 +65,8 @@ async def test_of_a_run_that_is_as_it_should_be_nothing_is_left():
 
     assert telemetry.tree() == []
     assert telemetry.metrics("langflow_flow_duration_seconds_count") == {
-        'langflow_flow_duration_seconds_count{flow="demo",status="ok",entry_point="sdk"}': 1.0
+        'langflow_flow_duration_seconds_count{flow="demo",status="ok",entry_point="sdk"}': 1.0,
+        'langflow_flow_duration_seconds_count{flow="demo",status="error",entry_point="sdk"}': 0.0,
     }
 
 

@@ -182,6 +182,49 @@ def test_exemplars_are_in_openmetrics_only():
     assert (exemplar.value, float(exemplar.timestamp)) == (0.7, 1_700_000_000.124)
 
 
+def test_openmetrics_says_when_counts_began_and_text_does_not():
+    families = (
+        family(COUNTER, [1.0], created_s=1_700_000_000.1239),
+        family(HISTOGRAM, [1.0, 0.0, 0.0, 0.0, 0.1], created_s=1_700_000_001.0),
+    )
+
+    assert "_created" not in text(*families)
+    created = {
+        sample.name: (sample.labels, sample.value)
+        for each in parsed(*families, openmetrics=True)
+        for sample in each.samples
+        if sample.name.endswith("_created")
+    }
+    assert created == {
+        "orders_scored_created": ({"region": "x"}, 1_700_000_000.124),
+        "wait_seconds_created": ({"queue": "x"}, 1_700_000_001.0),
+    }
+
+
+def test_a_count_of_unknown_beginning_does_not_say_one():
+    assert "_created" not in text(family(COUNTER, [1.0]), family(HISTOGRAM, [1.0] * 5), openmetrics=True)
+
+
+def test_a_page_says_when_its_counts_began(monkeypatch):
+    now_s = iter([100.0, 50.0, 300.0])
+    monkeypatch.setattr("langflow_otel.recording.store.time.time", lambda: next(now_s))
+    store = MemoryStore()
+    store.series(COUNTER, ("eu",))
+    store.series(GAUGE, ("of no count",))
+    store.series(HISTOGRAM, ("q",))
+    # What the system counts has another beginning, or none that is known.
+    disk = [Reading(Metric("system.disk.io", "counter", "By", "Disk."), 7.0)]
+    scrape = Scrape(store, own_pid=7, window_s=60, cores=1.0, read=lambda pids: disk, info={})
+    page = scrape.page("application/openmetrics-text", "").body.decode()
+
+    lines = page.splitlines()
+    assert "langflow_otel_start_time_seconds 100.0" in lines
+    assert [line for line in lines if "_created" in line] == [
+        'orders_scored_created{region="eu"} 100.000',
+        'wait_seconds_created{queue="q"} 300.000',
+    ]
+
+
 def test_openmetrics_ends_with_eof_and_text_does_not():
     assert text(openmetrics=True) == "# EOF\n"
     assert text(family(GAUGE, [1.0]), openmetrics=True).endswith(" 1.0\n# EOF\n")

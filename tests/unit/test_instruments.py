@@ -271,9 +271,9 @@ def test_eight_threads_lose_nothing(sinks, impatient):
 class SlowStore(MemoryStore):
     """Making a series takes so long that other threads come along."""
 
-    def _allocate(self, metric: Metric, labels: tuple[str, ...]) -> Cells:
+    def _allocate(self, metric: Metric, labels: tuple[str, ...], created_s: float) -> Cells:
         time.sleep(0.002)
-        return super()._allocate(metric, labels)
+        return super()._allocate(metric, labels, created_s)
 
 
 def test_threads_that_make_a_series_at_once_make_one():

@@ -139,6 +139,40 @@ def test_a_flow_run_is_measured_by_its_status(telemetry, clock, outcome: Outcome
     }
 
 
+class Graph:
+    """Only its identity counts."""
+
+
+def outcomes(telemetry: Telemetry) -> dict[tuple[str, str], float]:
+    """Counts by flow and status."""
+    return {
+        (name.split('"')[1], name.split('"')[3]): value
+        for name, value in telemetry.metrics("langflow_flow_duration_seconds_count").items()
+    }
+
+
+def test_the_outcomes_of_a_flow_begin_at_0_before_its_first_run_ends(telemetry):
+    graph = Graph()
+    run = recorder().start_flow(API, graph)
+    assert run is not None
+    assert outcomes(telemetry) == {("shop", "ok"): 0, ("shop", "error"): 0}
+    run.finish(FAILED)
+
+    assert outcomes(telemetry) == {("shop", "ok"): 0, ("shop", "error"): 1}
+
+
+def test_a_flow_whose_name_is_not_known_yet_has_no_outcomes(telemetry):
+    run = start_flow(FlowInfo("unnamed", "playground"))
+    assert outcomes(telemetry) == {}
+    run.bind(graph := Graph())
+    run.describe(FlowInfo("shop", "playground"))
+    assert outcomes(telemetry) == {("shop", "ok"): 0, ("shop", "error"): 0}
+    run.finish(CANCELLED)
+    del graph
+
+    assert outcomes(telemetry) == {("shop", "ok"): 0, ("shop", "error"): 0, ("shop", "cancelled"): 1}
+
+
 def test_a_run_that_ends_twice_is_measured_once(telemetry):
     run = start_flow()
     part = recorder().start_component(component("Agent"), run)
@@ -790,8 +824,8 @@ def measured_when(clock: Clock, how: str) -> dict[str, float]:
         "langflow.flow.active",
         "http.server.request.duration",
     }
-    # The recovery is on a clock that does not stand still.
-    return {name: value for name, value in found.items() if "recovery" not in name}
+    # These are of a clock that does not stand still.
+    return {name: value for name, value in found.items() if "recovery" not in name and "start_time" not in name}
 
 
 @pytest.mark.parametrize("how", ["output", "flow", "unsampled", "no tracer"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -109,6 +110,26 @@ def test_each_push_has_all_that_was_recorded_since_the_start(receiver):
     assert first.start_time_unix_nano == second.start_time_unix_nano < first.time_unix_nano < second.time_unix_nano
     assert not first.HasField("min")
     assert not first.HasField("max")
+
+
+def test_each_series_starts_at_its_own_birth(receiver):
+    with Pushing() as pushing:
+        pushing.record()
+        between_ns = time.time_ns()
+        pushing.record("error")
+        pushing.push()
+        failed, ok = points(receiver)
+
+    assert ok.start_time_unix_nano <= between_ns <= failed.start_time_unix_nano < failed.time_unix_nano
+
+
+def test_a_series_of_zeros_is_pushed(receiver):
+    with Pushing() as pushing:
+        pushing.instruments.recording(DURATION, "flow", "Prompt", "ok")
+        pushing.push()
+        (found,) = points(receiver)
+
+    assert (found.count, found.sum, set(found.bucket_counts)) == (0, 0, {0})
 
 
 def test_they_stand_in_the_scope_of_the_other_metrics(receiver):

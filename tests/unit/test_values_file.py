@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -79,6 +79,43 @@ def test_what_is_read_is_what_was_written(path):
         (COUNTER, ("us",), [0.25]),
     ]
     store.close()
+
+
+def test_a_series_keeps_the_time_of_its_birth(path, monkeypatch):
+    times_s = iter([1_700_000_000.25, 1_700_000_001.5])
+    monkeypatch.setattr("langflow_otel.recording.store.time.time", lambda: next(times_s))
+    store = FileStore(path)
+    store.series(COUNTER, ("eu",))
+    store.series(HISTOGRAM, ("", "a"))
+    store.series(COUNTER, ("eu",))
+
+    expected = [1_700_000_000.25, 1_700_000_001.5]
+    assert [each.created_s for each in store.all_series()] == expected
+    assert [each.created_s for each in ValuesReader(path).all_series()] == expected
+    store.close()
+
+
+def test_a_file_of_a_version_without_births_is_read(path):
+    file = ValuesFile(path)
+    place = file._append(["metric", *astuple(COUNTER)], 0)[0]
+    file._append(["series", place, ("eu",)], 1)[1][0] = 3.0
+
+    (found,) = ValuesReader(path).all_series()
+    assert (found.labels, list(found.cells), found.created_s) == (("eu",), [3.0], None)
+
+
+def test_a_sum_began_with_the_first_of_its_series(path, tmp_path):
+    file = ValuesFile(path)
+    for created_s in (300.0, 100.0, 200.0):
+        file.add_series(COUNTER, ("eu",), created_s)[0] = 0.1
+    file.add_series(COUNTER, ("us",), 50.0)
+    file.add_series(COUNTER, ("us",), None)
+    add_up(tmp_path / "sums", ValuesReader(path).all_series(), 10, [])
+
+    sums = ValuesReader(tmp_path / "sums").all_series()
+    assert {(each.labels, each.created_s) for each in sums} == {(("eu",), 100.0), (("us",), None)}
+    # Of the first a second series has what rounding would lose.
+    assert [each.labels for each in sums] == [("eu",), ("eu",), ("us",)]
 
 
 def test_a_reader_that_opened_early_sees_what_comes_later(path):

@@ -185,6 +185,39 @@ def test_a_page_adds_up_the_workers_and_tells_their_gauges_apart(group, root, st
     }
 
 
+def created(group: WorkerGroup) -> dict[str, float]:
+    """What a page says of beginnings."""
+    scrape = Scrape(MemoryStore(), own_pid=os.getpid(), window_s=60, cores=1, read=lambda pids: [], info={})
+    scrape.group = group
+    lines = scrape.page("application/openmetrics-text", "").body.decode().splitlines()
+    return {
+        name: float(value)
+        for name, _, value in (line.rpartition(" ") for line in lines)
+        if "_created" in name or name == "langflow_otel_start_time_seconds"
+    }
+
+
+def test_counts_begin_with_the_first_worker_also_when_it_is_long_dead(group, monkeypatch):
+    times_s = iter([200.0, 100.0, 150.0, 300.0])
+    monkeypatch.setattr("langflow_otel.recording.store.time.time", lambda: next(times_s))
+    stores = [group.join() for _ in range(3)]
+    stores[0].series(COUNTER, ("eu",)).cells[0] = 1.0
+    stores[1].series(COUNTER, ("eu",)).cells[0] = 1.0
+    stores[2].series(HISTOGRAM, ()).cells[0] = 1.0
+    stores[2].series(COUNTER, ("us",)).cells[0] = 1.0
+    expected = {
+        'orders_created{region="eu"}': 100.0,
+        'orders_created{region="us"}': 300.0,
+        "wait_seconds_created": 150.0,
+        "langflow_otel_start_time_seconds": 100.0,
+    }
+    assert created(group) == expected
+    for store in stores:
+        store.close()
+        group.fold()
+        assert created(group) == expected
+
+
 def test_a_page_reads_the_living_workers(group, root, start):
     living, dead = start(working, root), start(working, root)
     dead.kill()
