@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,11 +44,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 @dataclass
 class Request:
-    """One request as it came in. Header names are in lower case; gRPC has no path."""
+    """One request as it came in. Header names are in lower case; gRPC has no path; the time is ``time.monotonic()``."""
 
     message: Any
     headers: dict[str, str]
     path: str = ""
+    received_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass

@@ -13,6 +13,7 @@ races. So one worker makes the folder with database, API key and flows once; eac
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import functools
 import json
 import os
@@ -118,8 +119,10 @@ class Server:
         return _log_of(self.folder).read_text(encoding="utf-8", errors="replace")
 
     def forget(self) -> None:
-        """What came in so far."""
-        self.wait_until_quiet()
+        """What came in so far. Waits only for what may still be coming in."""
+        received = self.receiver.requests
+        if not received or time.monotonic() - received[-1].received_s < QUIET_S:
+            self.wait_until_quiet()
         self.receiver.requests.clear()
         self.receiver.log_requests.clear()
 
@@ -219,7 +222,18 @@ def lfx_server(flow: str, *, prefix: Sequence[str], endpoint: bool = True) -> It
 
 @functools.cache
 def prepared_home() -> Path:
-    """Made by one worker with nothing of ours: LangFlow's folder with its database, an API key and the flows."""
+    """LangFlow's folder with its database, an API key and the flows; one for all processes of a test run."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir(), f"langflow-home-{run}")
+    with open(f"{folder}.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _make_home().rename(folder)
+    return folder
+
+
+def _make_home() -> Path:
+    """Made by one worker of a server without instrumentation."""
     from server_flows import make_flows
 
     folder = Path(tempfile.mkdtemp(prefix="langflow-home-"))
