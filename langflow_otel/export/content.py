@@ -19,8 +19,8 @@ from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.known_secrets import recent_secrets
-from langflow_otel.recording.plain import is_secret_name, without
+from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
+from langflow_otel.recording.plain import is_secret_name
 from langflow_otel.recording.privacy import redactor
 from langflow_otel.settings import Settings
 
@@ -111,7 +111,7 @@ class ContentFilter(SpanExporter):
             return None
         if self._settings.error_messages == "full" or text is None:
             return text
-        return redactor(self._settings).redact(without(recent_secrets(), str(text)))
+        return redactor(self._settings).redact(without_secrets(str(text)))
 
 
 class _HarmlessSpan(ReadableSpan):

@@ -159,7 +159,7 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     recorder = active_recorder()
     if recorder is None:
         return None
-    if recorder.redacts and not was_entered:
+    if not was_entered:
         with _CONTENT:
             _take_content(recorder, run, component)
     return recorder.start_output(output.name, run)

@@ -104,8 +104,9 @@ def secrets_of(component: Any) -> Iterator[str]:
             continue
         if any(cls.__name__ == "SecretStr" for cls in type(value).__mro__):
             value = value.get_secret_value()
-        if type(value) is str and _SHORTEST_SECRET <= len(value) <= _LONGEST_SECRET:
-            yield value
+        # Space around a value is taken off where it is used.
+        if type(value) is str and _SHORTEST_SECRET <= len(secret := value.strip()) <= _LONGEST_SECRET:
+            yield secret
 
 
 def tool_content(

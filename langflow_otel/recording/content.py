@@ -8,13 +8,13 @@ secrets, as the author's hook leaves it, cut to size. The hooks hand it nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
-from langflow_otel.recording.plain import plain
-from langflow_otel.recording.privacy import MARGIN, redacted
+from langflow_otel.recording.plain import MARGIN, plain
+from langflow_otel.recording.privacy import redacted
 from langflow_otel.settings import Settings
 
 PER_SPAN: Final = 4
@@ -45,7 +45,7 @@ class ContentGate:
         value: Any,
         room: int,
         open_object: Callable[[Any], Any] = lambda _: None,
-        withheld: Iterable[str] = (),
+        withheld: Collection[str] = (),
     ) -> str | None:
         """What may leave of a value; None for nothing.
 
@@ -57,7 +57,10 @@ class ContentGate:
         """
         room = min(room, self.longest)
         read = room + 2 * MARGIN
-        whole = _without_named_secrets(value, read) if type(value) is str else _json(plain(value, read, open_object))
+        if type(value) is str:
+            whole = _without_named_secrets(value, read)
+        else:
+            whole = _json(plain(value, read, open_object, withheld))
         return redacted(whole, room, self._settings, withheld)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from langflow_otel.recording import semconv
-from langflow_otel.recording.known_secrets import recent_secrets
-from langflow_otel.recording.plain import sendable, without
+from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
+from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redactor
 from langflow_otel.settings import Settings
 
@@ -99,7 +99,7 @@ def log_line(
         root: Class of the error below LangFlow's wrappers.
         settings: Says whether texts and messages may leave.
     """
-    secrets = recent_secrets() if settings.redacts else ()
+    secrets = recent_secrets()
     if settings.log_bodies or event.get(EXPORT_BODY) is True:
         body = _redacted(sendable(str(event.get("event", ""))), settings, secrets)
         attributes = {key: _redacted(value, settings, secrets) for key, value in _all(event).items()}
@@ -135,9 +135,11 @@ def _sendable(value: Value) -> Value:
 
 
 def _redacted(value: Any, settings: Settings, secrets: Collection[str]) -> Any:
-    if not settings.redacts or not isinstance(value, str):
+    if not isinstance(value, str):
         return value
-    safe = redactor(settings).redact(without(secrets, value))
+    safe: str | None = without_secrets(value, secrets)
+    if safe is not None and settings.redacts:
+        safe = redactor(settings).redact(safe)
     return WITHHELD if safe is None else safe
 
 

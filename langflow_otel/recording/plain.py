@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Final, cast
 
+from langflow_otel.recording.known_secrets import HIDDEN, without_secrets
+
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
+
+MARGIN: Final = 4096
+"""Characters that are read beyond what may leave: half a key is not known as one."""
 
 MAX_DEPTH: Final = 8
 MAX_ITEMS: Final = 200
@@ -45,8 +50,6 @@ _NUMBERS: Final = frozenset({type(None), bool, int, float})
 _MOST_BITS: Final = 1024
 _BIG: Final = "<big number>"
 
-HIDDEN: Final = "[redacted:secret]"
-
 
 def is_secret_name(name: str) -> bool:
     """True if what has this name is most likely a secret, such as ``x-api-key`` or ``accessToken``."""
@@ -63,14 +66,14 @@ def sendable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def without(secrets: Iterable[str], text: str) -> str:
-    """The text without secrets that are known by their value."""
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
+def cut_mark(length: int) -> str:
+    """What stands at the end of a text that was cut, with how long it was."""
+    return f"... [cut, {length} characters]"
 
 
-def plain(value: Any, longest: int, open_object: Callable[[Any], Any] = lambda _: None) -> Plain:
+def plain(
+    value: Any, longest: int, open_object: Callable[[Any], Any] = lambda _: None, secrets: Collection[str] = ()
+) -> Plain:
     """The value as texts, numbers, lists and dictionaries.
 
     Numbers and truth values pass under any name; texts and all else under a secret's name become :data:`HIDDEN`. An
@@ -80,13 +83,15 @@ def plain(value: Any, longest: int, open_object: Callable[[Any], Any] = lambda _
         value: Anything, circular and endless things too.
         longest: Characters that are kept of one text.
         open_object: Gives plain data for an object that it knows, else None.
+        secrets: Known by their value, and taken out of each text before an encoding spells it otherwise.
     """
-    return _Copy(longest, open_object).of(value, 0)
+    return _Copy(longest, open_object, secrets).of(value, 0)
 
 
 class _Copy:
-    def __init__(self, longest: int, open_object: Callable[[Any], Any]) -> None:
+    def __init__(self, longest: int, open_object: Callable[[Any], Any], secrets: Collection[str]) -> None:
         self._longest = longest
+        self._secrets = secrets
         self._open_object = open_object
         self._left = MAX_VALUES
 
@@ -94,9 +99,9 @@ class _Copy:
         self._left -= 1
         kind = type(value)
         if kind in _NUMBERS:
-            return cast("Plain", value) if kind is not int or value.bit_length() <= _MOST_BITS else _BIG
+            return self._number(value)
         if kind is str:
-            return str(value[: self._longest])
+            return self._text(value)
         if kind in (bytes, bytearray, memoryview):
             return f"<{len(value)} bytes>"
         if depth >= MAX_DEPTH or self._left <= 0:
@@ -107,6 +112,18 @@ class _Copy:
             return self._list(value, depth)
         opened = self._open_object(value)
         return f"<{kind.__name__}>" if opened is None else self.of(opened, depth + 1)
+
+    def _number(self, value: Any) -> Plain:
+        if type(value) is int and value.bit_length() > _MOST_BITS:
+            return _BIG
+        return HIDDEN if self._secrets and str(value) in self._secrets else cast("Plain", value)
+
+    def _text(self, value: str) -> str:
+        if not self._secrets:
+            return value[: self._longest]
+        safe = without_secrets(value[: self._longest], self._secrets)
+        # What was cut off at the end may be half a secret.
+        return safe if len(value) <= self._longest else safe[: max(len(safe) - MARGIN, 0)] + cut_mark(len(value))
 
     def _list(self, values: Any, depth: int) -> list[Any]:
         if type(values) in (list, tuple) and len(values) == 2 and _names_a_secret(values[0]):
@@ -128,11 +145,11 @@ class _Copy:
                 break
             name = _key_text(key)
             if type(value) in _NUMBERS or (in_pairs and name in _NAME_KEYS):
-                found[name[: self._longest]] = self.of(value, depth + 1)
+                found[self._text(name)] = self.of(value, depth + 1)
             elif in_pairs or name.startswith("<") or is_secret_name(name):
-                found[name[: self._longest]] = HIDDEN
+                found[self._text(name)] = HIDDEN
             else:
-                found[name[: self._longest]] = self.of(value, depth + 1)
+                found[self._text(name)] = self.of(value, depth + 1)
         return found
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
-from langflow_otel.recording.plain import sendable, without
+from langflow_otel.recording.known_secrets import without_secrets
+from langflow_otel.recording.plain import MARGIN, cut_mark, sendable
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
     from langflow_otel.redaction.redactor import Redactor
-
-MARGIN: Final = 4096
-"""Characters that are read beyond what may leave: half a key is not known as one."""
 
 _MAX_CAUSES = 5
 _MAX_FRAMES = 50
@@ -64,13 +62,14 @@ def message_of(exc: BaseException, settings: Settings, withheld: Collection[str]
     except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
         return None
     if settings.error_messages == "full":
+        longest, length = settings.content_length, len(message)
+        safe = without_secrets(message[: longest + MARGIN], withheld)
         # The exporter drops a text with a lone surrogate, and complains about it in the log.
-        longest = settings.content_length
-        return sendable(message if len(message) <= longest else _cut(message, longest, len(message)))
+        return sendable(safe if length <= longest else _cut(safe, longest, length))
     return redacted(message, settings.content_length, settings, withheld)
 
 
-def redacted(whole: str, room: int, settings: Settings, withheld: Iterable[str] = ()) -> str | None:
+def redacted(whole: str, room: int, settings: Settings, withheld: Collection[str] = ()) -> str | None:
     """What may leave of a text that no gate has seen yet; None for nothing.
 
     Of what is read, however long the text is: what is cut of a secret at its end falls into the margin.
@@ -82,7 +81,7 @@ def redacted(whole: str, room: int, settings: Settings, withheld: Iterable[str] 
         withheld: Secrets that are known by their value.
     """
     read = room + 2 * MARGIN
-    safe = redactor(settings).redact(without(withheld, whole[:read]))
+    safe = redactor(settings).redact(without_secrets(whole[:read], withheld))
     if safe is None:
         return None
     if len(whole) > read:
@@ -93,7 +92,7 @@ def redacted(whole: str, room: int, settings: Settings, withheld: Iterable[str] 
 
 
 def _cut(text: str, room: int, length: int) -> str:
-    mark = f"... [cut, {length} characters]"
+    mark = cut_mark(length)
     return text[: max(room - len(mark), 0)] + mark
 
 

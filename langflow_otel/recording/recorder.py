@@ -55,7 +55,6 @@ class Recorder:
         memory: Watches the process's memory during runs.
 
     Attributes:
-        redacts: True if secrets are taken out of whatever text may leave.
         content: Decides what content may leave; None if none may.
         on_stop: Called when the server stops, with the seconds that there are to send the rest.
         on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
@@ -78,7 +77,6 @@ class Recorder:
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
         self._outputs_on = settings.detail == "output"
-        self.redacts = settings.redacts
         self.content = ContentGate(settings) if settings.captures_content else None
         self.use_tracer_provider(provider)
 
