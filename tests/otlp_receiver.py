@@ -62,6 +62,7 @@ class Receiver:
         metric_requests: Those with metrics; over HTTP, those with "metrics" in the path.
         log_requests: Those with log records; over HTTP, those with "logs" in the path.
         status: What HTTP requests are answered with.
+        refused: How many HTTP requests were refused for their size; gRPC does not say.
     """
 
     address: str
@@ -69,6 +70,7 @@ class Receiver:
     metric_requests: list[Request] = field(default_factory=list)
     log_requests: list[Request] = field(default_factory=list)
     status: int = 200
+    refused: int = 0
 
     @property
     def spans(self) -> dict[str, Span]:
@@ -102,14 +104,15 @@ class Receiver:
 
 
 @contextmanager
-def otlp_receiver(protocol: Literal["grpc", "http/protobuf"]) -> Iterator[Receiver]:
-    with _grpc_receiver() if protocol == "grpc" else _http_receiver() as receiver:
+def otlp_receiver(protocol: Literal["grpc", "http/protobuf"], max_bytes: int = 2**30) -> Iterator[Receiver]:
+    """A receiver that refuses requests of more bytes, as gRPC and as web servers do."""
+    with _grpc_receiver(max_bytes) if protocol == "grpc" else _http_receiver(max_bytes) as receiver:
         yield receiver
 
 
 @contextmanager
-def _grpc_receiver() -> Iterator[Receiver]:
-    server = grpc.server(ThreadPoolExecutor(1))
+def _grpc_receiver(max_bytes: int) -> Iterator[Receiver]:
+    server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.max_receive_message_length", max_bytes)])
     receiver = Receiver(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
 
     class Service(TraceServiceServicer):  # type: ignore[misc]
@@ -141,10 +144,15 @@ def _grpc_receiver() -> Iterator[Receiver]:
 
 
 @contextmanager
-def _http_receiver() -> Iterator[Receiver]:
+def _http_receiver(max_bytes: int) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if len(body) > max_bytes:
+                receiver.refused += 1
+                self.send_response(413)
+                self.end_headers()
+                return
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             headers = {key.lower(): value for key, value in self.headers.items()}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from langflow_otel.export.refusals import export_in_parts
 from langflow_otel.export.store_histograms import StoreHistograms
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import count_dropped
@@ -18,19 +21,13 @@ _COUNT = Guard("traces.count")
 
 
 class CountingSpanExporter(SpanExporter):
-    """The same exporter; spans that it could not export are counted."""
+    """The same exporter; spans that it could not export are counted, a batch that is too large is sent in parts."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = None
-        try:
-            result = self._exporter.export(spans)
-        finally:
-            if result is not SpanExportResult.SUCCESS:
-                count_dropped("traces", "export_failed", len(spans))
-        return result
+        return export_in_parts(self._exporter.export, spans, "traces", SpanExportResult.SUCCESS)
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -78,9 +75,18 @@ def count_left(signal: str, queue: Any) -> None:
         count_dropped(signal, "export_failed", left)
 
 
+class _Point(NamedTuple):
+    """One data point, and what it is part of."""
+
+    resource: Any
+    scope: Any
+    metric: Any
+    point: Any
+
+
 class CountingMetricExporter(MetricExporter):
     """The same exporter; data points that it could not export are counted (cumulative ones are not lost: the
-    next export has them again).
+    next export has them again). What is too large for one request is sent in parts.
 
     Bound to its process: a forked child inherits its parent's reader, and must not send the parent's numbers.
 
@@ -103,13 +109,11 @@ class CountingMetricExporter(MetricExporter):
             return MetricExportResult.SUCCESS
         if self._histograms is not None:
             metrics_data = self._histograms.added_to(metrics_data)
-        result = None
-        try:
-            result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
-        finally:
-            if result is not MetricExportResult.SUCCESS:
-                count_dropped("metrics", "export_failed", _points_in(metrics_data))
-        return result
+
+        def export(points: Sequence[_Point]) -> MetricExportResult:
+            return self._exporter.export(_with_points(metrics_data, points), timeout_millis, **kwargs)
+
+        return export_in_parts(export, list(_points_of(metrics_data)), "metrics", MetricExportResult.SUCCESS)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         if os.getpid() == self._pid:
@@ -119,10 +123,32 @@ class CountingMetricExporter(MetricExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-def _points_in(data: MetricsData) -> int:
-    return sum(
-        len(metric.data.data_points)
-        for resource in data.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-    )
+def _points_of(data: MetricsData) -> Iterator[_Point]:
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    yield _Point(resource, scope, metric, point)
+
+
+def _with_points(data: MetricsData, points: Sequence[_Point]) -> MetricsData:
+    """The metrics with these of their points, which are in the order of the metrics."""
+    if len(points) == sum(1 for _ in _points_of(data)):
+        return data
+    resources = []
+    for resource, of_resource in _grouped(points, "resource"):
+        scopes = []
+        for scope, of_scope in _grouped(of_resource, "scope"):
+            metrics = [
+                replace(metric, data=replace(metric.data, data_points=[each.point for each in of_metric]))
+                for metric, of_metric in _grouped(of_scope, "metric")
+            ]
+            scopes.append(replace(scope, metrics=metrics))
+        resources.append(replace(resource, scope_metrics=scopes))
+    return MetricsData(resource_metrics=resources)
+
+
+def _grouped(points: Sequence[_Point], field: str) -> Iterator[tuple[Any, list[_Point]]]:
+    for _, group in groupby(points, key=lambda each: id(getattr(each, field))):
+        found = list(group)
+        yield getattr(found[0], field), found

@@ -18,6 +18,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRec
 from langflow_otel.export.counting import count_left, is_full, queue_of
 from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.export.otlp import otlp_exporter
+from langflow_otel.export.refusals import export_in_parts, raise_too_large
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording.log_lines import LogLine
@@ -27,7 +28,8 @@ from langflow_otel.settings import Settings
 
 def otlp_logger_provider(settings: Settings, target: OtlpTarget) -> sdk.LoggerProvider:
     """A provider that sends by OTLP. Batch sizes and delays come from the standard OTEL_BLRP_* variables."""
-    return _provider(settings, CountingBatchLogRecordProcessor(CountingLogExporter(otlp_exporter(target, "logs"))))
+    exporter = raise_too_large(otlp_exporter(target, "logs"))
+    return _provider(settings, CountingBatchLogRecordProcessor(CountingLogExporter(exporter)))
 
 
 def console_logger_provider(settings: Settings) -> sdk.LoggerProvider:
@@ -86,20 +88,19 @@ def _fields(line: LogLine) -> dict[str, Any]:
 
 
 class CountingLogExporter:
-    """The same exporter; records that it could not export are counted."""
+    """The same exporter; records that it could not export are counted, a batch that is too large is sent in parts."""
 
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
 
     def export(self, batch: Sequence[Any]) -> Any:
-        result = None
-        try:
-            result = self._exporter.export(GivingWay(batch))
-        finally:
-            # The class of the result has had more than one name.
-            if getattr(result, "name", None) != "SUCCESS":
-                count_dropped("logs", "export_failed", len(batch))
-        return result
+        # The class of the result has had more than one name.
+        results: Any = getattr(export, "LogRecordExportResult", None) or export.LogExportResult
+
+        def export_part(records: Sequence[Any]) -> Any:
+            return self._exporter.export(GivingWay(records))
+
+        return export_in_parts(export_part, batch, "logs", results.SUCCESS)
 
     def shutdown(self) -> None:
         self._exporter.shutdown()

@@ -7,6 +7,7 @@ import ssl
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from langflow_otel.export.refusals import session_of
 from langflow_otel.masking import one_line
 
 Outcome = Literal[
@@ -60,9 +61,7 @@ class Answered(BaseException):
 
 def watch_http(exporter: Any) -> None:
     """Let the first answer to this exporter's next request leave as :class:`Answered`."""
-    client = getattr(exporter, "_client", None)
-    # In 1.45 it is two levels further down; in 1.41 it was not.
-    session = getattr(exporter, "_session", None) or getattr(getattr(client, "_transport", None), "_session", None)
+    session = session_of(exporter)
     if session is not None:
         for prefix, adapter in list(session.adapters.items()):
             session.mount(prefix, _WatchedAdapter(adapter))

@@ -23,6 +23,7 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
 from langflow_otel.export.otlp import otlp_exporter
+from langflow_otel.export.refusals import raise_too_large
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.export.store_histograms import READ_FROM_STORE, StoreHistograms, store_has_what_is_wanted
@@ -77,7 +78,7 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
     if settings.samples:
         let_recorder_decide(provider, per_flow=bool(settings.sampling))
     if settings.otlp is not None:
-        provider.add_span_processor(_batches(otlp_exporter(settings.otlp, "traces"), settings))
+        provider.add_span_processor(_batches(raise_too_large(otlp_exporter(settings.otlp, "traces")), settings))
     if settings.trace_file is not None:
         from langflow_otel.export.trace_file import TraceFileExporter
 
@@ -120,7 +121,7 @@ def build_meter_provider(settings: Settings, store: MemoryStore | None = None) -
     """
     exporters: list[MetricExporter] = []
     if settings.metrics_otlp is not None:
-        exporters.append(otlp_exporter(settings.metrics_otlp, "metrics"))
+        exporters.append(raise_too_large(otlp_exporter(settings.metrics_otlp, "metrics")))
     if settings.metrics_console:
         exporters.append(ConsoleMetricExporter())
     readers = [_reader(exporter, None if store is None else StoreHistograms(store)) for exporter in exporters]
