@@ -324,7 +324,8 @@ VARIABLES: Final = (
         "LANGFLOW_OTEL_TRACE_FILE",
         "none",
         "a path, none",
-        "append spans to this file as OTLP JSON lines, rotated at 64 MiB, three old files kept",
+        "append spans to this regular file as OTLP JSON lines, rotated at 64 MiB, three old files kept; processes may "
+        "share it; a new one is for its owner alone, and what follows one that is there has the same permissions",
         _path,
     ),
     Variable(

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from langflow_otel.cli.console import FAILED, Warnings, give_up, heading, make_console
 from langflow_otel.cli.metrics_view import Figures
 from langflow_otel.cli.scraping import ScrapedPage, Scraper, with_free_port
+from langflow_otel.export.rotating_file import why_not_regular
 from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed, lfx_version
 from langflow_otel.recording import metrics
 from langflow_otel.settings import ScrapeSettings, Settings
@@ -75,9 +76,12 @@ def _demo_settings(settings: Settings) -> Settings:
     if settings.sdk_disabled:
         give_up("OTEL_SDK_DISABLED=true switches every span off, so the demo has nothing to show")
     path = settings.trace_file or Path(tempfile.mkdtemp(prefix="langflow-otel-demo-"), "traces.jsonl")
+    problem = why_not_regular(path)
+    if problem:
+        give_up(f"LANGFLOW_OTEL_TRACE_FILE={path} cannot be written: {problem}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("a").close()
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError as exc:
         give_up(f"LANGFLOW_OTEL_TRACE_FILE={path} cannot be written: {exc.strerror}")
     return replace(settings, enabled="true", trace_file=path, scrape=_scrape_settings())

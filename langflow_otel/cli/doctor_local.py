@@ -16,6 +16,7 @@ from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
 from langflow_otel.export import workers
 from langflow_otel.export.prometheus import METRICS_PATH, listening_address
+from langflow_otel.export.rotating_file import why_not_regular
 from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES
 from langflow_otel.recording import metrics
 from langflow_otel.secret_files import read_secret
@@ -58,8 +59,9 @@ def _trace_file(path: Path) -> Finding:
 
 
 def _why_not_writable(path: Path) -> str:
-    if path.is_dir():
-        return "it is a folder"
+    problem = why_not_regular(path)
+    if problem:
+        return problem
     if path.exists():
         return "" if os.access(path, os.W_OK) else "it may not be written"
     above = _existing(path)

@@ -12,8 +12,6 @@ import base64
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,8 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from langflow_otel.export.rotating_file import RotatingFile
 
 MAX_BYTES = 64 * 1024 * 1024
 KEPT_FILES = 3
@@ -31,48 +31,34 @@ logger = logging.getLogger("langflow_otel")
 
 
 class TraceFileExporter(SpanExporter):
-    """Appends spans to a file; at 64 MiB it is renamed to ``.1`` and so on, three old ones are kept.
+    """Appends spans to a regular file; at 64 MiB it is renamed to ``.1`` and so on, three old ones are kept.
+
+    Several processes may write to the same file. A batch that cannot be written whole is not written at all.
 
     Args:
-        path: The file; its folder is made if need be.
+        path: The file; its folder is made if need be. It may hold prompts: if it is made here, only its owner may
+            read it.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
-        self._handler = _Lines(path, maxBytes=max_bytes, backupCount=KEPT_FILES, encoding="utf-8", delay=True)
+        self._file = RotatingFile(path, max_bytes=max_bytes, kept_files=KEPT_FILES)
         self._failed = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
-            self._handler.write_line(otlp_json(spans))
+            self._file.append(otlp_json(spans).encode() + b"\n")
         except OSError as exc:
             if not self._failed:
-                logger.warning("LANGFLOW_OTEL_TRACE_FILE: cannot write %s: %s", self._handler.baseFilename, exc)
+                logger.warning("LANGFLOW_OTEL_TRACE_FILE: cannot write %s: %s", self._file.path, exc)
             self._failed = True
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        # A full disk refuses once more what it refused before, and what is counted already.
-        with suppress(OSError):
-            self._handler.close()
+        self._file.close()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return True
-
-
-class _Lines(RotatingFileHandler):
-    """The standard library's rotating file, without its logging: a failed write raises."""
-
-    def write_line(self, line: str) -> None:
-        record = logging.makeLogRecord({"msg": line})
-        with self.lock:  # type: ignore[union-attr]  # always set on a handler
-            if self.stream is not None and self.shouldRollover(record):
-                self.doRollover()
-            if self.stream is None:
-                Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
-                self.stream = self._open()
-            self.stream.write(line + "\n")
-            self.stream.flush()
 
 
 def otlp_json(spans: Sequence[ReadableSpan]) -> str:

@@ -687,6 +687,11 @@ def test_the_trace_file(monkeypatch, tmp_path):
     result = run("--json")
     assert (result.code, result.check("trace file")["text"]) == (1, f"{tmp_path}: it is a folder")
 
+    (tmp_path / "device").symlink_to(os.devnull)
+    monkeypatch.setenv("LANGFLOW_OTEL_TRACE_FILE", str(tmp_path / "device"))
+    result = run("--json")
+    assert (result.code, result.check("trace file")["text"]) == (1, f"{tmp_path / 'device'}: it is a device")
+
     (tmp_path / "file").touch()
     monkeypatch.setenv("LANGFLOW_OTEL_TRACE_FILE", str(tmp_path / "file" / "spans.jsonl"))
     assert run("--json").check("trace file")["advice"].startswith("LANGFLOW_OTEL_TRACE_FILE: ")

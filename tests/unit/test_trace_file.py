@@ -9,6 +9,7 @@ import logging
 import logging.config
 import math
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,34 @@ def test_an_unwritable_file_is_one_warning(spans, unwritable, caplog):
 def test_a_folder_in_place_of_the_file(spans, tmp_path, caplog):
     assert write(tmp_path, [spans]) == [SpanExportResult.FAILURE]
     assert len(caplog.records) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
+def test_a_pipe_that_nobody_reads_is_refused_at_once(tmp_path, caplog):
+    """Opening it would last until somebody reads, and the end of the process as long."""
+    path = tmp_path / "spans.jsonl"
+    os.mkfifo(path)
+    with recording(strict=False) as telemetry:
+        provider = build_tracer_provider(Settings(trace_file=path))
+        provider.get_tracer("x").start_span("lost").end()
+        closing = threading.Thread(target=provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(60)
+        lost = telemetry.metrics("langflow_otel_dropped")
+
+    assert not closing.is_alive()
+    assert lost == {'langflow_otel_dropped_total{signal="traces",reason="export_failed"}': 1.0}
+    assert [record.getMessage() for record in caplog.records if record.name == "langflow_otel"] == [
+        f"LANGFLOW_OTEL_TRACE_FILE: cannot write {path}: it is a named pipe, and only regular files are written"
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_the_file_is_for_its_owner_alone(spans, tmp_path):
+    """It may hold prompts."""
+    write(tmp_path / "spans.jsonl", [spans])
+
+    assert (tmp_path / "spans.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 def test_once_the_file_can_be_written_it_is(spans, tmp_path):
