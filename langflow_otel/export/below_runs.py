@@ -16,7 +16,8 @@ from opentelemetry.util.types import AttributeValue
 from langflow_otel.export.content import treat_as_library
 from langflow_otel.export.nested import note_tokens
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.held import HeldSpan, HeldTrace
+from langflow_otel.recording.held import HeldSpan
+from langflow_otel.recording.keeper import HeldTrace
 from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.sampling import held_parent
 

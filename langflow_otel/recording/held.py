@@ -10,14 +10,17 @@ from __future__ import annotations
 import random
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Lock
-from typing import Any, Final
+from dataclasses import dataclass
+from sys import getsizeof
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     Link,
@@ -35,17 +38,20 @@ from opentelemetry.util.types import AttributeValue
 from langflow_otel.recording import semconv
 from langflow_otel.recording.guard import Guard
 
+if TYPE_CHECKING:
+    from langflow_otel.recording.keeper import HeldTrace
+
 DECIDED: Final = otel_context.create_key("langflow_otel.decided")
 """In the context of a span that is made whatever the sampler would say."""
-
-MAX_SPANS: Final = 50_000
-"""Held at once in this process, over all runs."""
-MAX_BYTES: Final = 64 * 2**20
-"""The texts of what is held, about."""
 
 _NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _BYTES_PER_SPAN: Final = 1000
+_BYTES_PER_EVENT: Final = 200
+"""Of a link as well."""
+_BYTES_PER_VALUE: Final = 32
+_NUMBERS: Final = frozenset({bool, int, float})
+_ONLY_TEXTS: Final = frozenset({str})
 _KEEP = Guard("trace.keep")
 _END = Guard("trace.end")
 
@@ -80,8 +86,35 @@ def new_span_context(parent: SpanContext) -> SpanContext:
     return SpanContext(trace_id, random.getrandbits(64) or 1, False, _NOT_SAMPLED, state)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a span holds at most; None for no limit. Those of the SDK have the same names."""
+
+    max_span_attributes: int | None = 128
+    max_events: int | None = 128
+    max_links: int | None = 128
+    max_event_attributes: int | None = 128
+    max_link_attributes: int | None = 128
+    max_span_attribute_length: int | None = None
+    max_attribute_length: int | None = None
+
+
+_DEFAULT_LIMITS: Final = Limits()
+
+
+class HeldEvent(NamedTuple):
+    """One event of a held span."""
+
+    name: str
+    attributes: Mapping[str, AttributeValue]
+    timestamp: int
+    size: int
+
+
 class HeldSpan(Span):
     """The facts of one span that is not sampled. Its context goes out with flag 0.
+
+    It holds no more than the span would that it may become, and each addition is weighed.
 
     It says that it records, for LangFlow 1.12 and later starts a new trace below a span that does not.
 
@@ -100,6 +133,9 @@ class HeldSpan(Span):
     __slots__ = (
         "_above",
         "_context",
+        "_discarded",
+        "_dropped",
+        "_limits",
         "_links",
         "_status",
         "_trace",
@@ -134,18 +170,28 @@ class HeldSpan(Span):
         self._trace = trace_
         # Made when somebody asks: it is the dearest part of a span, and few ask for a component's.
         self._context = own
-        self._links = links
+        self._limits: Any = getattr(tracer, "_span_limits", _DEFAULT_LIMITS)
+        self._discarded = False
+        self._dropped: dict[str, int] = {}
         self._status: Status | None = None
         self.name = name
         self.kind = kind
-        self.attributes: dict[str, AttributeValue] = {} if attributes is None else dict(attributes)
-        self.events: list[tuple[str, Mapping[str, AttributeValue] | None, int]] = []
+        self.attributes: dict[str, AttributeValue] = {}
+        self.events: deque[HeldEvent] | None = None
+        self._links: deque[tuple[Link, int]] | None = None
         self.start_time = time.time_ns() if start_time is None else start_time
         self.end_time: int | None = None
         self.claimed = False
         self.kept = False
         self.made = False
         self.on_end: Callable[[HeldSpan], None] | None = None
+        size = _BYTES_PER_SPAN + getsizeof(name)
+        if attributes:
+            size += self._set_all(attributes)
+        for link in links or ():
+            size += self._link(link.context, link.attributes)
+        if trace_ is not None:
+            trace_.weigh(1, size)
 
     def get_span_context(self) -> SpanContext:
         if self._context is None:
@@ -162,30 +208,45 @@ class HeldSpan(Span):
         return self.end_time is None
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        if self.end_time is None:
-            self.attributes[key] = value
+        if self._takes:
+            self._weigh(self._set(key, value))
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        if self.end_time is None:
-            self.attributes.update(attributes)
+        if self._takes:
+            self._weigh(self._set_all(attributes))
 
     def add_event(
         self, name: str, attributes: Mapping[str, AttributeValue] | None = None, timestamp: int | None = None
     ) -> None:
-        if self.end_time is None:
-            self.events.append((name, attributes, time.time_ns() if timestamp is None else timestamp))
+        if not self._takes:
+            return
+        limits = self._limits
+        if self.events is None:
+            self.events = deque(maxlen=limits.max_events)
+        kept = _bounded(attributes, limits.max_event_attributes, limits.max_attribute_length)
+        size = _BYTES_PER_EVENT + getsizeof(name) + _size_of(kept)
+        event = HeldEvent(name, kept, time.time_ns() if timestamp is None else timestamp, size)
+        pushed_out = self._pushed_out(self.events, "_events")
+        self.events.append(event)
+        if not self.events:
+            return
+        self._weigh(size if pushed_out is None else size - pushed_out.size)
 
     def add_link(self, context: SpanContext, attributes: Mapping[str, AttributeValue] | None = None) -> None:
-        if self.end_time is None:
-            self._links = [*(self._links or ()), Link(context, attributes)]
+        if self._takes:
+            self._weigh(self._link(context, attributes))
 
     def update_name(self, name: str) -> None:
-        if self.end_time is None:
+        if self._takes:
+            size = getsizeof(name) - getsizeof(self.name)
             self.name = name
+            self._weigh(size)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        if self.end_time is None:
-            self._status = Status(status, description) if isinstance(status, StatusCode) else status
+        if self._takes:
+            before = self._status
+            self._status = now = Status(status, description) if isinstance(status, StatusCode) else status
+            self._weigh(_size_of(now.description) - (0 if before is None else _size_of(before.description)))
 
     def record_exception(
         self,
@@ -225,10 +286,91 @@ class HeldSpan(Span):
                 self._above.keep()
         self._make()
 
-    def bytes(self) -> int:
-        """The size of its texts, about."""
-        found = _BYTES_PER_SPAN + _length(self.attributes)
-        return found + sum(100 + _length(attributes or {}) for _, attributes, _ in self.events)
+    def discard(self) -> None:
+        """It will not be kept: let go of what it holds, and take nothing more."""
+        self._discarded = True
+        self.attributes, self.events, self._links, self._status = {}, None, None, None
+
+    @property
+    def _takes(self) -> bool:
+        return self.end_time is None and not self._discarded
+
+    def _set_all(self, attributes: Mapping[str, AttributeValue]) -> int:
+        own, limits = self.attributes, self._limits
+        if limits.max_span_attribute_length is not None:
+            return sum(self._set(key, value) for key, value in attributes.items())
+        most = limits.max_span_attributes
+        size = 0
+        for key, value in attributes.items():
+            # The common case, without a call for each.
+            if type(value) is str and key not in own and (most is None or len(own) < most):
+                own[key] = value
+                size += _BYTES_PER_VALUE + len(key) + getsizeof(value)
+            else:
+                size += self._set(key, value)
+        return size
+
+    def _set(self, key: str, value: AttributeValue) -> int:
+        """Set an attribute as the SDK would; returns how many bytes more that are."""
+        limits = self._limits
+        longest = limits.max_span_attribute_length
+        kind = type(value)
+        if kind is tuple and longest is None and _ONLY_TEXTS.issuperset(map(type, value)):  # type: ignore[arg-type]
+            size = _size_of(value)
+        elif kind is not str and kind not in _NUMBERS:
+            cleaned = _bounded({key: value}, None, longest)
+            if key not in cleaned:
+                return 0
+            value = cleaned[key]
+            size = _size_of(value)
+        else:
+            if kind is str and longest is not None and len(value) > longest:  # type: ignore[arg-type]
+                value = value[:longest]  # type: ignore[index]
+            size = _size_of(value)
+        attributes = self.attributes
+        if key in attributes:
+            size -= _size_of(attributes.pop(key))
+        else:
+            size += _BYTES_PER_VALUE + len(key)
+            if len(attributes) == limits.max_span_attributes:
+                size -= self._push_out_attribute()
+                if not limits.max_span_attributes:
+                    return 0
+        attributes[key] = value
+        return size
+
+    def _push_out_attribute(self) -> int:
+        self._count_dropped("_attributes")
+        oldest = next(iter(self.attributes), None)
+        if oldest is None:
+            return 0
+        return _BYTES_PER_VALUE + len(oldest) + _size_of(self.attributes.pop(oldest))
+
+    def _link(self, context: SpanContext, attributes: Mapping[str, AttributeValue] | None) -> int:
+        limits = self._limits
+        if self._links is None:
+            self._links = deque(maxlen=limits.max_links)
+        kept = _bounded(attributes, limits.max_link_attributes, limits.max_attribute_length)
+        size = _BYTES_PER_EVENT + _size_of(kept)
+        pushed_out = self._pushed_out(self._links, "_links")
+        self._links.append((Link(context, kept), size))
+        if not self._links:
+            return 0
+        return size if pushed_out is None else size - int(pushed_out[1])
+
+    def _pushed_out(self, items: deque[Any], name: str) -> Any:
+        """What the next item pushes out; None for nothing."""
+        if len(items) != items.maxlen:
+            return None
+        self._count_dropped(name)
+        return items[0] if items else None
+
+    def _count_dropped(self, name: str) -> None:
+        self._dropped[name] = self._dropped.get(name, 0) + 1
+
+    def _weigh(self, size: int) -> None:
+        if self._trace is not None:
+            self._trace.weigh(0, size)
 
     def _make(self) -> None:
         if self.made or self.end_time is None:
@@ -246,173 +388,50 @@ class HeldSpan(Span):
                 links=links,
                 start_time=self.start_time,
             )
-            for name, attributes, timestamp in self.events:
-                span.add_event(name, attributes, timestamp)
+            for event in self.events or ():
+                span.add_event(event.name, event.attributes, event.timestamp)
             if self._status is not None:
                 span.set_status(self._status)
+            for name, count in self._dropped.items():
+                # The SDK counts only what it drops itself.
+                bounded: Any = getattr(span, name, None)
+                if hasattr(bounded, "dropped"):
+                    bounded.dropped += count
             span.end(self.end_time)
 
-    def _place(self) -> tuple[Context, Sequence[Link] | None]:
+    def _place(self) -> tuple[Context, Sequence[Link]]:
         """The context to make it in, and its links: one to the caller, if nobody sends the caller's span, which
         cannot be the parent then."""
         above = self.parent
+        links = [link for link, _ in self._links or ()]
         if above is None:
-            return Context(), self._links
+            return Context(), links
         if not above.trace_flags.sampled and not isinstance(self._above, HeldSpan):
-            return Context(), [*(self._links or ()), Link(above)]
+            return Context(), [*links, Link(above)]
         sent = SpanContext(above.trace_id, above.span_id, above.is_remote, _SAMPLED, above.trace_state)
-        return trace.set_span_in_context(NonRecordingSpan(sent), Context()), self._links
+        return trace.set_span_in_context(NonRecordingSpan(sent), Context()), links
 
 
-class HeldTrace:
-    """What one run of a flow that is not sampled has done so far.
-
-    Attributes:
-        root: Of the run's spans.
-        reason: Why the run was kept; None while that is open, and for a run that was not.
-        lost: How many spans were let go to make room for other runs.
-    """
-
-    __slots__ = ("_bytes", "_ended", "_holds", "_keeper", "_noted", "_spans", "lost", "reason", "root")
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-        self._spans: list[HeldSpan] = []
-        self._ended = 0
-        self._bytes = 0
-        self._holds = True
-        self._noted: str | None = None
-        self.root: HeldSpan | None = None
-        self.lost = 0
-        self.reason: str | None = None
-
-    def start_span(self, tracer: Tracer, name: str, above: Span, **kwargs: Any) -> HeldSpan:
-        """A span of this run; the arguments are those of :class:`HeldSpan`."""
-        span = HeldSpan(tracer, name, above, trace_=self, **kwargs)
-        if self.root is None:
-            self.root = span
-        if self._holds:
-            self._spans.append(span)
-        return span
-
-    def ended(self, span: HeldSpan) -> None:
-        if self.reason is not None:  # it began after the run was kept
-            span.kept = True
-        elif self._holds:
-            size = span.bytes()
-            self._ended += 1
-            self._bytes += size
-            self._keeper.weigh(1, size)
-
-    def reason_to_keep(self, span: object, status: str, duration_s: float) -> str | None:
-        """Why the flow run with this span is worth keeping: ``error`` or ``slow``; None if it is not. A run is kept
-        for the sake of a flow that it runs, too."""
-        reason = self._keeper.reason_to_keep(status, duration_s)
-        self._noted = self._noted or reason
-        return reason or (self._noted if span is self.root else None)
-
-    def finish(self, span: object) -> None:
-        """The flow run with this span is over; what becomes of it all shows when the outermost is."""
-        if span is self.root:
-            self._keeper.finish(self, self._noted)
-
-    def keep(self, reason: str) -> None:
-        """The run is worth its trace: make its spans, those that still go on at their end."""
-        self.reason = reason
-        for span in self._let_go():
-            span.keep()
-
-    def forget(self) -> None:
-        """The run was as it should be."""
-        self._let_go()
-
-    def give_up(self) -> None:
-        """Make room for other runs."""
-        self.lost = len(self._let_go())
-
-    def _let_go(self) -> list[HeldSpan]:
-        self._holds = False
-        spans, self._spans = self._spans, []
-        self._keeper.weigh(-self._ended, -self._bytes)
-        self._ended = self._bytes = 0
-        return spans
+def _bounded(
+    attributes: Mapping[str, AttributeValue] | None, most: int | None, longest: int | None
+) -> Mapping[str, AttributeValue]:
+    """The attributes as a span of the SDK takes them: those that are valid, and copies of what may change."""
+    found = dict(BoundedAttributes(most, attributes, max_value_len=longest)) if attributes else {}
+    return {key: value for key, value in found.items() if value is not None}
 
 
-class Keeper:
-    """Decides which runs are kept, and holds no more than it may: the oldest run is given up first.
-
-    Args:
-        errors: Keep runs that fail.
-        slow_s: Keep runs that take so long, in seconds; None for no such limit.
-        dropped: Told how many spans of a run that would have been kept were given up.
-        max_spans: Held at once, over all runs.
-        max_bytes: The texts of what is held at once, about.
-
-    Attributes:
-        spans: Held now, of those that have ended.
-        bytes: The texts of what is held now, about.
-    """
-
-    def __init__(
-        self,
-        *,
-        errors: bool = True,
-        slow_s: float | None = None,
-        dropped: Callable[[int], None] | None = None,
-        max_spans: int = MAX_SPANS,
-        max_bytes: int = MAX_BYTES,
-    ) -> None:
-        self._errors = errors
-        self._slow_s = slow_s
-        self._dropped = dropped
-        self._max_spans = max_spans
-        self._max_bytes = max_bytes
-        self._runs: dict[HeldTrace, None] = {}  # the oldest first
-        self._lock = Lock()
-        self.spans = 0
-        self.bytes = 0
-
-    def hold(self) -> HeldTrace:
-        """A run starts that is not sampled."""
-        held = HeldTrace(self)
-        with self._lock:
-            self._runs[held] = None
-        return held
-
-    def reason_to_keep(self, status: str, duration_s: float) -> str | None:
-        """``error``, ``slow`` or None."""
-        if self._errors and status == "error":
-            return "error"
-        return "slow" if self._slow_s is not None and duration_s >= self._slow_s else None
-
-    def finish(self, held: HeldTrace, reason: str | None) -> None:
-        """The run is over.
-
-        Args:
-            held: The run.
-            reason: Why it is kept; None if it is not.
-        """
-        with self._lock:
-            self._runs.pop(held, None)
-        if reason is None:
-            held.forget()
-        elif not held.lost:
-            held.keep(reason)
-        elif self._dropped is not None:
-            self._dropped(held.lost)
-
-    def weigh(self, spans: int, size: int) -> None:
-        """So much more, or less, is held."""
-        with self._lock:
-            self.spans += spans
-            self.bytes += size
-            full = self.spans > self._max_spans or self.bytes > self._max_bytes
-            oldest = next(iter(self._runs), None) if full else None
-            if oldest is not None:
-                del self._runs[oldest]
-        if oldest is not None:
-            oldest.give_up()
-
-
-def _length(attributes: Mapping[str, AttributeValue]) -> int:
-    return sum(len(value) for value in attributes.values() if isinstance(value, str))
+def _size_of(value: Any) -> int:
+    """Bytes, about."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return getsizeof(value)
+    if kind in _NUMBERS:
+        return _BYTES_PER_VALUE
+    if kind is tuple:
+        size = _BYTES_PER_VALUE
+        for each in value:
+            size += 8 + _size_of(each)
+        return size
+    if isinstance(value, Mapping):
+        return _BYTES_PER_VALUE + sum(_BYTES_PER_VALUE + len(key) + _size_of(each) for key, each in value.items())
+    return 0 if value is None else getsizeof(value)

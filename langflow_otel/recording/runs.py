@@ -27,8 +27,8 @@ from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
     from langflow_otel.recording.content import SpanContent
-    from langflow_otel.recording.held import HeldTrace
     from langflow_otel.recording.instruments import Recording
+    from langflow_otel.recording.keeper import HeldTrace
     from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
 
 _current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)

@@ -15,7 +15,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Trace
 
 from langflow_otel.recording import spans
 from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.held import HeldSpan, HeldTrace, Keeper, make_span, new_span_context
+from langflow_otel.recording.held import HeldSpan, make_span, new_span_context
+from langflow_otel.recording.keeper import HeldTrace, Keeper
 from langflow_otel.recording.parents import caller_of
 from langflow_otel.recording.ratios import FlowRatios
 from langflow_otel.recording.runs import FlowRun, current_run

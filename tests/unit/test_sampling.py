@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, ToolInfo
-from langflow_otel.recording.held import HeldSpan, Keeper
+from langflow_otel.recording.held import HeldSpan
+from langflow_otel.recording.keeper import HeldTrace, Keeper
 from langflow_otel.recording.ratios import FlowRatios
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo
@@ -476,7 +477,187 @@ class TestBounds:
             assert (keeper.spans, keeper.bytes, keeper._runs) == (0, 0, {})
 
 
+LARGE = "x" * 100_000
+
+
+class TestWeights:
+    """Whatever is added to a run that is held counts, when it is added."""
+
+    @pytest.fixture
+    def held(self) -> HeldTrace:
+        return Keeper().hold()
+
+    def span(self, held: HeldTrace) -> HeldSpan:
+        return held.start_span(trace.NoOpTracerProvider().get_tracer("x"), "x", trace.INVALID_SPAN)
+
+    @pytest.mark.parametrize(
+        "add",
+        [
+            lambda span: span.set_attribute("a", LARGE),
+            lambda span: span.set_attributes({"a": LARGE}),
+            lambda span: span.set_attribute("a", ["x", LARGE]),
+            lambda span: span.set_attribute("a", [str(number) for number in range(2000)]),
+            lambda span: span.set_attribute("a", [0.5] * 3000),
+            lambda span: span.set_attribute(LARGE, 1),
+            lambda span: span.add_event("x", {"a": LARGE}),
+            lambda span: span.add_event("x", {"a": (LARGE,)}),
+            lambda span: span.add_event(LARGE),
+            lambda span: span.record_exception(ValueError(LARGE)),
+            lambda span: span.add_link(SpanContext(1, 2, True), {"a": LARGE}),
+            lambda span: span.update_name(LARGE),
+            lambda span: span.set_status(trace.StatusCode.ERROR, LARGE),
+        ],
+    )
+    def test_each_kind_of_addition_counts_at_once(self, held: HeldTrace, add: Callable[[HeldSpan], None]):
+        add(self.span(held))
+
+        assert 100_000 <= held._keeper.bytes < 205_000
+
+    @pytest.mark.parametrize(
+        "kwargs",
+        [
+            {"attributes": {"a": LARGE}},
+            {"attributes": {"a": [LARGE]}},
+            {"links": [trace.Link(SpanContext(1, 2, True), {"a": LARGE})]},
+        ],
+    )
+    def test_what_a_span_starts_with_counts_at_once(self, held: HeldTrace, kwargs: dict[str, Any]):
+        held.start_span(trace.NoOpTracerProvider().get_tracer("x"), "x", trace.INVALID_SPAN, **kwargs)
+
+        assert 100_000 <= held._keeper.bytes < 105_000
+
+    def test_bytes_count_as_much_as_text(self, held: HeldTrace):
+        """An SDK that takes none turns them into text, or leaves them out."""
+        span = self.span(held)
+        span.set_attribute("a", LARGE.encode())  # type: ignore[arg-type]
+
+        assert ("a" not in span.attributes) or held._keeper.bytes >= 100_000
+
+    def test_characters_count_as_many_bytes_as_they_take(self, held: HeldTrace):
+        self.span(held).set_attribute("a", "\N{GRINNING FACE}" * 10_000)
+
+        assert 40_000 <= held._keeper.bytes < 45_000
+
+    @pytest.mark.parametrize(
+        "overwrite",
+        [
+            lambda span: span.set_attribute("a", LARGE),
+            lambda span: span.set_attributes({"a": [LARGE]}),
+            lambda span: span.update_name(LARGE),
+            lambda span: span.set_status(trace.StatusCode.ERROR, LARGE),
+        ],
+    )
+    def test_what_is_overwritten_counts_no_more(self, held: HeldTrace, overwrite: Callable[[HeldSpan], None]):
+        span = self.span(held)
+        for _ in range(10):
+            overwrite(span)
+        span.end()
+
+        assert 100_000 <= held._keeper.bytes < 105_000
+
+    @pytest.mark.parametrize(
+        ("add", "most"),
+        [
+            (lambda span, number: span.set_attribute(f"{number}", LARGE), 128),
+            (lambda span, number: span.add_event("x", {"a": LARGE}), 128),
+            (lambda span, number: span.add_link(SpanContext(1, 2, True), {"a": LARGE}), 128),
+            (lambda span, number: span.add_event("x", {str(each): "x" * 1000 for each in range(500)}), 128 * 128 / 100),
+        ],
+    )
+    def test_no_more_is_held_than_a_span_takes(
+        self, held: HeldTrace, add: Callable[[HeldSpan, int], None], most: float
+    ):
+        held._keeper._max_bytes = 2**30
+        span = self.span(held)
+        for number in range(300):
+            add(span, number)
+        span.end()
+
+        assert most * 100_000 <= held._keeper.bytes < most * 112_000
+
+    def test_it_is_all_let_go_with_the_run(self, held: HeldTrace):
+        keeper = held._keeper
+        span, open_span = self.span(held), self.span(held)
+        span.add_event("x", {"a": LARGE})
+        span.end()
+        open_span.set_attribute("a", LARGE)
+        keeper.finish(held, None)
+        open_span.set_attribute("b", LARGE)
+        open_span.end()
+
+        assert (keeper.spans, keeper.bytes) == (0, 0)
+
+    def test_a_run_that_is_given_up_holds_nothing_more(self):
+        """What still goes on in it goes on, and is no longer of interest."""
+        keeper = Keeper(max_bytes=250_000)
+        held = keeper.hold()
+        spans = [self.span(held) for _ in range(3)]
+        for span in spans:
+            span.set_attribute("a", LARGE)
+            span.add_event("x", {"a": LARGE})
+        late = self.span(held)
+        late.set_attribute("a", LARGE)
+
+        assert held.lost == 3
+        assert [(span.attributes, span.events) for span in (*spans, late)] == [({}, None)] * 4
+        assert all(span.is_recording() for span in spans)
+        assert (keeper.spans, keeper.bytes) == (0, 0)
+
+    def test_lists_and_events_of_many_components_are_bounded(self):
+        with capture_telemetry(settings=settings(*NEVER)):
+            flow = start()
+            assert flow.held is not None
+            keeper = flow.held._keeper
+            highest = 0
+            for _ in range(150):
+                component = recorder().start_component(PARSER, flow)
+                assert component.span is not None
+                component.span.set_attribute("rows", ["x" * 1_000_000])
+                highest = max(highest, keeper.bytes)
+                component.finish()
+            flow.finish()
+
+        assert 60 * 2**20 < highest <= 66 * 2**20
+        assert flow.held.lost > 60
+
+
 class TestSpan:
+    def test_what_is_changed_afterwards_is_not_what_was_recorded(self):
+        """A span of the SDK takes a copy, too."""
+        rows, facts = ["a"], {"b": ["c"]}
+        with capture_telemetry(settings=settings(*NEVER), sampler=ALWAYS_ON) as telemetry:
+            span = self.span(telemetry)
+            span.set_attribute("rows", rows)
+            span.add_event("x", facts)
+            rows.append("z")
+            facts["b"].append("z")
+            span.keep()
+            span.end()
+
+        (found,) = telemetry.sdk_spans
+        assert (found.attributes, found.events[0].attributes) == ({"rows": ("a",)}, {"b": ("c",)})
+
+    def test_what_did_not_fit_is_counted_on_the_span(self, monkeypatch: pytest.MonkeyPatch):
+        for name in ("ATTRIBUTE", "EVENT", "LINK"):
+            monkeypatch.setenv(f"OTEL_SPAN_{name}_COUNT_LIMIT", "2")
+        with capture_telemetry(settings=settings(*NEVER), sampler=ALWAYS_ON, strict=False) as telemetry:
+            held, made = self.span(telemetry), telemetry.provider.get_tracer("x").start_span("x")
+            for span in (held, made):
+                for number in range(5):
+                    span.set_attribute(str(number), number)
+                    span.add_event(str(number))
+                    span.add_link(SpanContext(1, number + 1, True))
+            held.keep()
+            for span in (held, made):
+                span.end()
+
+        kept, sampled = telemetry.sdk_spans
+        for found in (kept, sampled):
+            assert found.attributes == {"3": 3, "4": 4}
+            assert [event.name for event in found.events] == ["3", "4"]
+            assert [link.context.span_id for link in found.links] == [4, 5]
+            assert (found.dropped_attributes, found.dropped_events, found.dropped_links) == (3, 3, 3)
+
     def span(self, telemetry: Telemetry) -> HeldSpan:
         tracer = telemetry.provider.get_tracer("x")
         return HeldSpan(tracer, "x", trace.INVALID_SPAN)
