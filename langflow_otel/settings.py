@@ -41,6 +41,8 @@ class ScrapeSettings:
     token_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    hosts: tuple[str, ...] = ()
+    registry: bool = True
 
 
 @dataclass(frozen=True)
@@ -231,4 +233,6 @@ def _scrape(value: Mapping[str, Any]) -> ScrapeSettings:
         token_file=value["LANGFLOW_OTEL_SCRAPE_TOKEN_FILE"],
         cert_file=value["LANGFLOW_OTEL_SCRAPE_CERT_FILE"],
         key_file=value["LANGFLOW_OTEL_SCRAPE_KEY_FILE"],
+        hosts=value["LANGFLOW_OTEL_SCRAPE_HOSTS"],
+        registry=value["LANGFLOW_OTEL_SCRAPE_REGISTRY"],
     )

@@ -191,6 +191,11 @@ def _host(text: str) -> str:
     return host
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    """Names between commas, without ports; ``*`` for any; ``none`` for none."""
+    return tuple(name if name == "*" else _host(name).lower() for name in _names(text))
+
+
 VARIABLES: Final = (
     Variable("OTEL_SERVICE_NAME", "langflow", "any text", "`service.name` of everything that is sent", _service_name),
     Variable(
@@ -369,6 +374,20 @@ VARIABLES: Final = (
         "a path, none",
         "PEM private key, where the certificate's file does not hold it",
         _path,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_SCRAPE_HOSTS",
+        "none",
+        "none, *, or a list of host names without ports",
+        "without a token, the scrape endpoint answers only requests for a local host or for one of these; `*` for any",
+        _hosts,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_SCRAPE_REGISTRY",
+        "true",
+        "true, false",
+        "the scrape also shows what the process has in the default registry of `prometheus_client`",
+        _boolean,
     ),
     Variable(
         "LANGFLOW_OTEL_INSTRUMENTORS",

@@ -6,6 +6,7 @@ import functools
 import hmac
 import logging
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from langflow_otel.secret_files import read_secret
 
 logger = logging.getLogger("langflow_otel")
+
+_NOW_LASTS_NS = 2_000_000_000
 
 
 class WatchedFile:
@@ -29,12 +32,14 @@ class WatchedFile:
         self._paths = paths
         self._read = read
         self._known: tuple[object, Any] = (None, None)
+        self._settled = False
         self._told: object = None
 
     def get(self) -> Any:
         version = [self._version_of(path) for path in self._paths]
-        if version != self._known[0]:
+        if version != self._known[0] or not self._settled:
             try:
+                self._settled = all(found is None or _is_old(found[0]) for found in version)
                 self._known = (version, self._read())
             except (OSError, ValueError) as exc:
                 if version != self._told:
@@ -44,12 +49,18 @@ class WatchedFile:
         return self._known[1]
 
     @staticmethod
-    def _version_of(path: Path) -> object:
+    def _version_of(path: Path) -> tuple[int, ...] | None:
         try:
             found = path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # The time of the last change of all cannot be set: a file may be put in place with the times of another.
+        return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _is_old(changed_ns: int) -> bool:
+    """True if a change after this one has another time: what a file system calls now may last for some time."""
+    return time.time_ns() - changed_ns > _NOW_LASTS_NS
 
 
 class BearerToken:

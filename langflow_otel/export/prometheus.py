@@ -9,14 +9,15 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from langflow_otel.export.credentials import bearer_token, certificate
+from langflow_otel.export.places import Place, Places
 from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to
+from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to, refused_host
+from langflow_otel.export.scrape_request import AllowedHosts, framing_problem, has_body, target_of
 from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import ScrapeSettings
 
@@ -105,10 +106,10 @@ class _Server(ThreadingHTTPServer):
         self.address_family, address = listening_address(settings)
         self.scrape = scrape
         self.settings = settings
+        self.places = Places(_MAX_CONNECTIONS, _REQUEST_LASTS_S)
         self._tls = None if settings.cert_file is None else certificate(settings.cert_file, settings.key_file)
-        self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        self._connections: dict[int, tuple[socket.socket, float]] = {}
         super().__init__(address, _Handler)
+        self.hosts = AllowedHosts(settings, self.server_name)
         # Read now: what is wrong with the files is said at the start, and not with the first scrape.
         if settings.token_file is not None:
             bearer_token(settings.token_file).problem(None)
@@ -125,13 +126,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_close(self) -> None:
         super().server_close()
-        # Those who wait for a request are told that there will be none; an answer that is being sent gets through.
-        self._cut(socket.SHUT_RD, float("inf"))
-        free = 0
-        while free < _MAX_CONNECTIONS and self._places.acquire(timeout=1.0):
-            free += 1
-        for _ in range(free):
-            self._places.release()
+        self.places.close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
@@ -143,53 +138,54 @@ class _Server(ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._places.acquire(blocking=False):
+        place = self.places.take(request)
+        if place is None:
             self.shutdown_request(request)
             return
         try:
-            super().process_request(request, client_address)
+            super().process_request(place, client_address)  # type: ignore[arg-type]  # see process_request_thread
         except Exception:  # There is no room for another thread.
-            self._places.release()
+            self.places.give_back(place)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        place: Place = request
         try:
             # In the connection's own thread: a client that is slow to shake hands must not keep others waiting.
-            connection = request if self._tls is None else self._secured(request, self._tls.get())
-            self.wait_for(connection)
-            super().process_request_thread(connection, client_address)
+            if self._tls is not None:
+                _secure(place, self._tls.get())
+            try:
+                self.finish_request(place, client_address)  # type: ignore[arg-type]  # see _Handler.setup
+            except Exception:  # noqa: BLE001 - as the base class has it
+                self.handle_error(place, client_address)
         except (ConnectionError, ssl.SSLEOFError):
             logger.debug("%s went away before the TLS handshake", client_address[0])
         except (OSError, ValueError) as exc:
-            logger.warning("Scrape refused: no TLS from %s: %s", client_address[0], exc)
+            logger.log(
+                logging.DEBUG if place.is_cut else logging.WARNING,
+                "Scrape refused: no TLS from %s: %s",
+                client_address[0],
+                exc,
+            )
         finally:
-            self._connections.pop(threading.get_ident(), None)
-            self.shutdown_request(request)
-            self._places.release()
-
-    def _secured(self, request: socket.socket, context: ssl.SSLContext | None) -> ssl.SSLSocket:
-        if context is None:
-            raise OSError("no usable certificate")
-        request.settimeout(_PATIENCE_S)
-        return context.wrap_socket(request, server_side=True)
-
-    def wait_for(self, connection: socket.socket) -> None:
-        """Give the connection of this thread time for one request."""
-        self._connections[threading.get_ident()] = connection, time.monotonic() + _REQUEST_LASTS_S
+            self.shutdown_request(place.socket)
+            self.places.give_back(place)
 
     def service_actions(self) -> None:
-        self._cut(socket.SHUT_RDWR, time.monotonic())
-
-    def _cut(self, how: int, before_s: float) -> None:
-        for connection, deadline_s in tuple(self._connections.values()):
-            if deadline_s < before_s:
-                with suppress(OSError):
-                    # Not SSLSocket's: it would take away what the connection's thread works with.
-                    socket.socket.shutdown(connection, how)
+        self.places.cut_late()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that went away. socketserver would print a traceback.
         logger.debug("The scrape of %s broke off", client_address[0], exc_info=True)
+
+
+def _secure(place: Place, context: ssl.SSLContext | None) -> None:
+    if context is None:
+        raise OSError("no usable certificate")
+    place.socket.settimeout(_PATIENCE_S)
+    # Known before the handshake: a client may draw it out.
+    place.secure(context.wrap_socket(place.socket, server_side=True, do_handshake_on_connect=False))
+    place.socket.do_handshake()  # type: ignore[attr-defined]  # it is an SSLSocket now
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -200,18 +196,41 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE_S
     server: _Server
 
+    def setup(self) -> None:
+        self.place: Place = self.request
+        self.request = self.place.socket
+        super().setup()
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        problem = framing_problem(self.headers)
+        if problem:
+            self.send_error(HTTPStatus.BAD_REQUEST, problem)
+        return not problem
+
+    def handle_expect_100(self) -> bool:
+        # No body is read.
+        return True
+
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            # A body is not read; it must not be taken for the next request, of another client behind a proxy.
-            self.close_connection = True
+        self.place.begin_answer()
+        # A body is not read; it must not be taken for the next request, of another client behind a proxy.
+        self.close_connection = self.close_connection or has_body(self.headers)
+        path, host = target_of(self.path, self.headers.get("Host"))
         if path == HEALTH_PATH:
-            self._send(Answer(HTTPStatus.OK, b"OK\n"))
+            answer = Answer(HTTPStatus.OK, b"OK\n")
         elif path != METRICS_PATH:
-            self._send(Answer(HTTPStatus.NOT_FOUND, b"The metrics are at /metrics\n"))
+            answer = Answer(HTTPStatus.NOT_FOUND, b"The metrics are at /metrics\n")
         else:
             request = ScrapeRequest(self.command, path, self.client_address[0], self.headers.get)
-            self._send(answer_to(request, self.server.scrape, self.server.settings, _PAGE))
+            if self.server.hosts.allow(host):
+                answer = answer_to(request, self.server.scrape, self.server.settings, _PAGE)
+            else:
+                answer = refused_host(request, host)
+        self._send(answer)
+        asked_well = answer.status == HTTPStatus.OK
+        self.place.end_answer(trusted=asked_well and (path == METRICS_PATH or self.server.settings.token_file is None))
 
     do_HEAD = do_GET  # noqa: N815 - the base class's way to name them
 
@@ -226,7 +245,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body)
-        self.server.wait_for(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Scrapes that were answered are not worth a line."""

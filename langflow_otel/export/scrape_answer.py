@@ -15,6 +15,7 @@ from langflow_otel.settings import ScrapeSettings
 logger = logging.getLogger("langflow_otel")
 
 PLAIN = "text/plain; charset=utf-8"
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,16 @@ def answer_to(request: ScrapeRequest, scrape: Scrape, settings: ScrapeSettings, 
         page = scrape.page(request.header("accept") or "", request.header("accept-encoding") or "")
         return Answer(HTTPStatus.OK, page.body, page.headers, page.content_type)
     return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"See the log\n")
+
+
+def refused_host(request: ScrapeRequest, host: str) -> Answer:
+    """403 for a request that names a host which is not ours."""
+    shown = repr(host if len(host) <= _LONGEST_SHOWN else host[: _LONGEST_SHOWN - 3] + "...")
+    logger.warning(
+        "Scrape refused: 403 the host %s is neither local nor in LANGFLOW_OTEL_SCRAPE_HOSTS, %s %s from %s",
+        shown,
+        request.method,
+        request.path,
+        request.client,
+    )
+    return Answer(HTTPStatus.FORBIDDEN, b"This host is not in LANGFLOW_OTEL_SCRAPE_HOSTS\n")

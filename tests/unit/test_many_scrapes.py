@@ -75,7 +75,7 @@ def test_many_at_once_are_answered_or_turned_away(endpoint):
     def watch() -> None:
         nonlocal most
         while not stop.wait(0.005):
-            most = max(most, len(endpoint._server._connections))
+            most = max(most, len(endpoint._server.places))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -88,7 +88,7 @@ def test_many_at_once_are_answered_or_turned_away(endpoint):
     assert set(found) <= {"whole", "turned away"}
     assert found["whole"] > 0
     assert most <= prometheus._MAX_CONNECTIONS
-    until(lambda: not endpoint._server._connections)
+    until(lambda: not endpoint._server.places)
     assert kind(answer(endpoint.port, SCRAPE)) == "whole"
     until(lambda: set(threading.enumerate()) <= threads)
     until(lambda: open_files() <= files)

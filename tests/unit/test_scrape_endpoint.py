@@ -23,11 +23,13 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from langflow_otel.export import credentials, prometheus
+from langflow_otel.export import credentials, places, prometheus
 from langflow_otel.export.credentials import bearer_token
 from langflow_otel.export.pipeline import MetricsPipeline
+from langflow_otel.export.places import Place, Places
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
-from langflow_otel.export.scrape import Scrape
+from langflow_otel.export.scrape import Page, Scrape
+from langflow_otel.export.scrape_request import AllowedHosts
 from langflow_otel.recording import guard
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import COMPONENT_RETRIES, EVENT_LOOP_DELAY
@@ -224,6 +226,138 @@ def test_a_body_is_not_taken_for_the_next_request(endpoint, header: bytes):
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 0\r\nContent-Length: %d",
+        b"Content-Length: %d\r\nContent-Length: %d",
+        b"Content-Length : %d",
+        b"Content-Length\t: %d",
+        b" Content-Length: %d",
+        b"X: y\r\njunk\r\nContent-Length: %d",
+        b"junk\r\nContent-Length: %d",
+        b"From junk\r\nContent-Length: %d",
+        b"X: y\r\n Content-Length: %d",
+        b"X: y\0\r\nContent-Length: %d",
+        b": y\r\nContent-Length: %d",
+        b"X\xe9: y\r\nContent-Length: %d",
+        b"Content-Length: 0, %d",
+        b"Content-Length: +%d",
+        b"Content-Length: %d\r\nTransfer-Encoding: chunked",
+        b"Host: a\r\nHost: b\r\nContent-Length: %d",
+    ],
+)
+def test_a_request_without_a_certain_end_is_refused(endpoint, headers: bytes):
+    """A proxy that reads it in another way would take the second request, or the answer to it, for another's."""
+    hidden = b"GET /metrics HTTP/1.1\r\n\r\n"
+    headers = headers.replace(b"%d", str(len(hidden)).encode())
+    with connected(endpoint) as client:
+        client.sendall(b"GET /-/healthy HTTP/1.1\r\n" + headers + b"\r\n\r\n" + hidden)
+        answer = all_from(client)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b"langflow" not in answer.partition(b"\r\n\r\n")[2]
+
+
+def test_no_body_is_asked_for(endpoint):
+    with connected(endpoint) as client:
+        client.sendall(b"GET /-/healthy HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert all_from(client).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+# The target and its host
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://localhost/metrics", 200),
+        (b"HTTP://127.0.0.1:9464/metrics?x=1", 200),
+        (b"https://localhost/-/healthy", 200),
+        (b"http://localhost/", 404),
+        (b"http://localhost", 404),
+        (b"http://[/metrics", 404),
+        (b"http://attacker.example/metrics", 403),
+        (b"//metrics", 200),
+        (b"ftp://localhost/metrics", 404),
+    ],
+)
+def test_absolute_targets_are_answered(endpoint, target: bytes, status: int):
+    with connected(endpoint) as client:
+        client.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert all_from(client).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_strange_host_is_refused_with_one_line(endpoint, caplog):
+    assert ask(endpoint, Host="attacker.example:9464")[::2] == (
+        403,
+        b"This host is not in LANGFLOW_OTEL_SCRAPE_HOSTS\n",
+    )
+    assert status(endpoint, path="http://localhost/metrics", Host="attacker.example") == 200
+    assert status(endpoint, path="/-/healthy", Host="attacker.example") == 200
+    assert status(endpoint, Host="attacker.example" * 50) == 403
+
+    first, second = warnings(caplog)
+    assert first == (
+        "Scrape refused: 403 the host 'attacker.example:9464' is neither local nor in LANGFLOW_OTEL_SCRAPE_HOSTS, "
+        "GET /metrics from 127.0.0.1"
+    )
+    assert len(second) < 300
+
+
+@pytest.mark.parametrize("host", ["attacker.example", "localhost.attacker.example", "127.0.0.1.attacker.example"])
+def test_with_a_token_any_host_may_be_named(serve, token, host: str):
+    assert status(serve(token_file=token), Authorization="Bearer s3cret-token", Host=host) == 200
+    assert status(serve(hosts=("*",)), Host=host) == 200
+    assert status(serve(hosts=(host,)), Host=f"{host.upper()}:443") == 200
+    assert status(serve(hosts=("other.example",)), Host=host) == 403
+
+
+HERE = [
+    "localhost",
+    "localhost:9464",
+    "LOCALHOST.",
+    "metrics.localhost",
+    "127.0.0.1:9464",
+    "[::1]:9464",
+    "[::1]",
+    "",
+    " ",
+]
+ADDRESSES = ["10.1.2.3:9464", "[fd00::1]:9464", "192.0.2.1"]
+LOCAL_NAMES = ["langflow:9464", "langflow", "langflow.prod.svc:9464", "langflow.prod.svc.cluster.local:9464"]
+LOCAL_NAMES += ["machine.local", "metadata.google.internal"]
+FOREIGN = [
+    "attacker.example",
+    "attacker.example:9464",
+    "local.example",
+    "xlocalhost.com",
+    "1.2.3.4.5",
+    "a.b:c:localhost",
+]
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("127.0.0.1", HERE + ADDRESSES),
+        ("::1", HERE + ADDRESSES),
+        ("0.0.0.0", HERE + ADDRESSES + LOCAL_NAMES),
+        ("::", HERE + ADDRESSES + LOCAL_NAMES),
+        ("10.1.2.3", HERE + ADDRESSES + LOCAL_NAMES),
+    ],
+)
+def test_hosts_that_may_be_named(address: str, allowed: list[str]):
+    """As a Prometheus names them: the target's address."""
+    hosts = AllowedHosts(ScrapeSettings(), address)
+
+    assert [host for host in HERE + ADDRESSES + LOCAL_NAMES + FOREIGN if hosts.allow(host)] == allowed
+    assert hosts.allow(f"{socket.gethostname()}:9464")
+    assert AllowedHosts(ScrapeSettings("Metrics.Example.com"), address).allow("metrics.example.com:9464")
+
+
+@pytest.mark.parametrize(
     "nonsense",
     [
         b"\r\n\r\n",
@@ -330,6 +464,35 @@ def test_a_token_may_change_at_any_time(serve, token, how: str):
 
     assert status(endpoint, Authorization="Bearer s3cret-token") == 401
     assert status(endpoint, Authorization="Bearer another") == 200
+
+
+def test_a_token_of_the_same_size_and_time_is_noticed(serve, token):
+    endpoint = serve(token_file=token)
+    assert status(endpoint, Authorization="Bearer s3cret-token") == 200
+    before = token.stat()
+    token.write_text("  n3w001-token\n")
+    os.utime(token, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = token.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+
+    assert status(endpoint, Authorization="Bearer s3cret-token") == 401
+    assert status(endpoint, Authorization="Bearer n3w001-token") == 200
+
+
+def test_a_change_within_a_tick_of_the_file_system_is_noticed(tmp_path, monkeypatch):
+    """Its clock may stand still for milliseconds, and elsewhere for two seconds."""
+    path = tmp_path / "token"
+    path.write_text("one")
+    found = path.stat()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: found)
+    watched = credentials.WatchedFile((path,), path.read_text)
+    assert watched.get() == "one"
+    path.write_text("two")
+    assert watched.get() == "two"
+    monkeypatch.setattr(credentials.time, "time_ns", lambda: found.st_ctime_ns + 3_000_000_000)
+    assert watched.get() == "two"
+    path.write_text("six")
+    assert watched.get() == "two"  # Known for long: then nothing is read until the file's times change.
 
 
 def test_a_token_behind_links_that_are_turned_may_change(serve, tmp_path):
@@ -493,7 +656,7 @@ def test_who_only_looks_whether_the_port_is_open_is_not_worth_a_line(secure, cer
             pass
     assert status(secure, context=trusting(certificates / "a.crt")) == 200
 
-    until(lambda: not secure._server._connections)
+    until(lambda: not secure._server.places)
     assert warnings(caplog) == []
 
 
@@ -566,38 +729,162 @@ def test_who_says_a_little_now_and_then_is_dropped(request, certificates, monkey
 
 def test_who_uses_his_connection_is_not_dropped(endpoint, monkeypatch):
     """The time is for one request, and begins anew with each."""
-    deadlines = []
-    wait_for = prometheus._Server.wait_for
+    seen: list[tuple[Place, float]] = []
+    end_answer = Place.end_answer
 
-    def watched(self: Any, connection: socket.socket) -> None:
-        wait_for(self, connection)
-        deadlines.append(self._connections[threading.get_ident()])
+    def watched(self: Place, *, trusted: bool) -> None:
+        seen.append((self, self.deadline_s))
+        end_answer(self, trusted=trusted)
+        seen.append((self, self.deadline_s))
 
-    monkeypatch.setattr(prometheus._Server, "wait_for", watched)
+    monkeypatch.setattr(Place, "end_answer", watched)
     connection = http.client.HTTPConnection(HOST, endpoint.port, timeout=20)
     for _ in range(3):
         connection.request("GET", "/-/healthy")
         assert connection.getresponse().read() == b"OK\n"
-    until(lambda: len(deadlines) == 4)
+    until(lambda: len(seen) == 6)
     connection.close()
 
-    assert len({client for client, _ in deadlines}) == 1
-    assert [deadline_s for _, deadline_s in deadlines] == sorted({deadline_s for _, deadline_s in deadlines})
+    assert len({place for place, _ in seen}) == 1
+    assert [deadline_s for _, deadline_s in seen] == sorted({deadline_s for _, deadline_s in seen})
 
 
-def test_more_connections_than_there_are_places(endpoint):
-    places = prometheus._MAX_CONNECTIONS
-    waiting = [socket.create_connection((HOST, endpoint.port), timeout=20) for _ in range(places)]
-    until(lambda: len(endpoint._server._connections) == places)
-    with connected(endpoint) as one_more:
-        assert all_from(one_more) == b""
-    # Those who have a place are served, and a place that is free is given away.
-    waiting[0].sendall(b"GET /-/healthy HTTP/1.0\r\n\r\n")
-    assert all_from(waiting[0]).endswith(b"OK\n")
-    until(lambda: len(endpoint._server._connections) < places)
+@contextmanager
+def all_places(endpoint: ScrapeEndpoint, greeting: bytes = b"", answer: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Clients at each of the places, which have said this and got that as the end of an answer."""
+    clients = []
+    for number in range(prometheus._MAX_CONNECTIONS):
+        clients.append(socket.create_connection((HOST, endpoint.port), timeout=20))
+        clients[-1].sendall(greeting)
+        until(lambda number=number: len(endpoint._server.places) == number + 1)
+        found = b""
+        while not found.endswith(answer):
+            found += clients[-1].recv(65536)
+    if answer:
+        until(lambda: {place.state for place in endpoint._server.places._taken} == {"idle"})
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def is_closed(client: socket.socket) -> bool:
+    client.settimeout(0)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /metrics HTTP/1.1\r\nX: "], ids=["nothing", "half"])
+def test_the_oldest_unfinished_request_makes_room(endpoint, said: bytes):
+    with all_places(endpoint, said) as slow:
+        for number in range(3):
+            assert status(endpoint) == 200
+            # The place that the scrape has left goes to a client that is slow as well.
+            slow.append(socket.create_connection((HOST, endpoint.port), timeout=20))
+            until(lambda: len(endpoint._server.places) == prometheus._MAX_CONNECTIONS)
+            until(lambda number=number: is_closed(slow[number]))
+
+        assert [is_closed(client) for client in slow] == [True] * 3 + [False] * (len(slow) - 3)
+        # Who has a place is served.
+        slow[-1].settimeout(20)
+        slow[-1].sendall(b"GET /-/healthy HTTP/1.0\r\n\r\n")
+        assert all_from(slow[-1]).endswith(b"OK\n")
+
+
+def test_slow_handshakes_make_room(secure, certificates, caplog):
+    context = trusting(certificates / "a.crt")
+    with all_places(secure, b"\x16\x03\x01\x02") as slow:
+        for number in range(3):
+            assert status(secure, context=context) == 200
+            slow.append(socket.create_connection((HOST, secure.port), timeout=20))
+            until(lambda number=number: is_closed(slow[number]))
+
+    until(lambda: len(secure._server.places) == 0)
+    assert [line for line in warnings(caplog) if "place" in line] == []
+
+
+def test_a_slow_handshake_has_an_end(secure, monkeypatch):
+    monkeypatch.setattr(secure._server.places, "_lasts_s", 0.3)
+    with connected(secure) as slow:
+        slow.sendall(b"\x16\x03\x01\x02")
+        assert all_from(slow) == b""
+
+
+def test_without_the_token_a_place_is_lost_first(serve, token):
+    """Requests that are refused, and health checks, are as good as none."""
+    endpoint = serve(token_file=token)
+    good = http.client.HTTPConnection(HOST, endpoint.port, timeout=20)
+    good.request("GET", "/metrics", headers={"Authorization": "Bearer s3cret-token"})
+    assert good.getresponse().read()
+    others = []
+    for path in ("/metrics", "/-/healthy", "/nowhere") * 12:
+        others.append(http.client.HTTPConnection(HOST, endpoint.port, timeout=20))
+        others[-1].request("GET", path)
+        others[-1].getresponse().read()
+    first = good.sock
+    good.request("GET", "/metrics", headers={"Authorization": "Bearer s3cret-token"})
+    assert good.getresponse().status == 200
+    assert good.sock is first
+    for connection in (good, *others):
+        connection.close()
+
+
+def test_an_idle_connection_makes_room(endpoint):
+    with all_places(endpoint, b"GET /-/healthy HTTP/1.1\r\n\r\n", b"OK\n") as idle:
+        assert status(endpoint) == 200
+        until(lambda: is_closed(idle[0]))
+        assert [is_closed(client) for client in idle[1:]] == [False] * (len(idle) - 1)
+
+
+def test_who_is_being_answered_keeps_his_place(endpoint, scrape, monkeypatch):
+    answers = threading.Event()
+    page = scrape.page
+
+    def slow_page(*headers: str) -> Any:
+        assert answers.wait(20)
+        return page(*headers)
+
+    monkeypatch.setattr(scrape, "page", slow_page)
+    with all_places(endpoint, b"GET /metrics HTTP/1.0\r\n\r\n") as waiting:
+        until(lambda: {place.state for place in endpoint._server.places._taken} == {"answered"})
+        with connected(endpoint) as one_more:
+            assert all_from(one_more) == b""
+        answers.set()
+        for client in waiting:
+            assert b"langflow_component_retries_total" in all_from(client)
     assert status(endpoint) == 200
-    for client in waiting:
-        client.close()
+
+
+def test_who_reads_his_answer_slowly_makes_room(endpoint, scrape, monkeypatch):
+    monkeypatch.setattr(places, "_ANSWER_LASTS_S", 0.1)
+    large = Page("text/plain", bytes(20_000_000), ())
+    monkeypatch.setattr(scrape, "page", lambda *_: large)
+    with all_places(endpoint, b"GET /metrics HTTP/1.0\r\n\r\n"):
+        until(lambda: {place.state for place in endpoint._server.places._taken} == {"answered"})
+        until(lambda: _is_answered(endpoint))
+
+
+def _is_answered(endpoint: ScrapeEndpoint) -> bool:
+    try:
+        return ask(endpoint, "/-/healthy")[0] == 200
+    except (ConnectionError, http.client.HTTPException):
+        return False
+
+
+def test_a_request_that_lost_its_place_is_not_answered():
+    here, there = socket.socketpair()
+    place = Places(1, 30.0).take(here)
+    assert place is not None
+    place.cut()
+    with pytest.raises(ConnectionAbortedError):
+        place.begin_answer()
+    here.close()
+    there.close()
 
 
 def test_places_are_not_lost_when_no_thread_can_be_started(endpoint, monkeypatch):
@@ -721,7 +1008,7 @@ def test_close_frees_the_port_and_ends_all_connections(serve, endpoint, monkeypa
     idle = [socket.create_connection((HOST, other.port), timeout=20) for _ in range(3)]
     idle[0].sendall(b"GET /-/healthy HTTP/1.1\r\n\r\n")
     until(lambda: idle[0].recv(1000).endswith(b"OK\n"))
-    until(lambda: len(other._server._connections) == 3)
+    until(lambda: len(other._server.places) == 3)
     other.close()
 
     assert [all_from(client) for client in idle] == [b""] * 3
