@@ -24,7 +24,8 @@ from typing import BinaryIO
 
 import psutil
 
-from langflow_otel.export.values_file import FileStore, ValuesReader, add_up
+from langflow_otel.export.values_file import BrokenFileError, FileStore, OtherVersionError, ValuesReader, add_up
+from langflow_otel.recording.recorder import count_dropped
 from langflow_otel.recording.store import Series
 
 try:
@@ -36,6 +37,7 @@ logger = logging.getLogger("langflow_otel")
 
 _TOTAL = "total"
 _SUFFIX = ".values"
+_BROKEN = ".broken"
 _OUTLIVE_THEIR_WORKER = frozenset({"counter", "histogram", "window"})
 _MAX_VALUES = 1000
 """Of one label in the total. Each worker caps its own, but over the years many workers have many."""
@@ -138,7 +140,7 @@ class WorkerGroup:
             # First those that a leader before added, and then died: the next total does not name them any more.
             folded = self._folded()
             self._remove([reader for reader in dead if reader.path.name in folded])
-            fresh = [reader for reader in dead if reader.path.name not in folded]
+            fresh = [reader for reader in dead if reader.path.name not in folded and self._is_sound(reader)]
             if fresh:
                 self._write_total(fresh)
                 self._remove(fresh)
@@ -164,28 +166,30 @@ class WorkerGroup:
         self._refresh()
         folded = self._folded()
         found = []
-        for name, reader in self._readers.items():
-            if name in folded:
-                continue
+        for name, reader in tuple(self._readers.items()):
             alive = name != _TOTAL and _is_alive(reader.file)
-            series = [each for each in reader.all_series() if alive or each.metric.kind in _OUTLIVE_THEIR_WORKER]
+            if name in folded or not (alive or name == _TOTAL or self._is_sound(reader)):
+                continue
+            series = [each for each in reader.series if alive or each.metric.kind in _OUTLIVE_THEIR_WORKER]
             found.append(WorkerSeries(int(name.partition("-")[0]) if alive else None, series))
         return found
 
     def _folded(self) -> frozenset[str]:
-        if _TOTAL not in self._readers:
-            return frozenset()
-        self._readers[_TOTAL].all_series()
-        return frozenset(self._readers[_TOTAL].notes)
+        return frozenset(self._readers[_TOTAL].notes) if _TOTAL in self._readers else frozenset()
 
     def _refresh(self) -> None:
-        """Readers for exactly the files that are there; the total's for its latest version."""
+        """Readers for exactly the files that are there, and whole; the total's for its latest version."""
         names = {path.name for path in self.folder.iterdir() if path.suffix == _SUFFIX}
         for name in self._readers.keys() - names - {_TOTAL}:
             self._forget(name)
         self._refresh_total()
         for name in names - self._readers.keys():
             self._open(name)
+        for name, reader in tuple(self._readers.items()):
+            try:
+                reader.all_series()
+            except BrokenFileError as exc:
+                self._set_aside(name, exc)
 
     def _refresh_total(self) -> None:
         path = self.folder / _TOTAL
@@ -197,10 +201,35 @@ class WorkerGroup:
     def _open(self, name: str) -> None:
         try:
             self._readers[name] = ValuesReader(self.folder / name)
-        except ValueError as exc:  # of another version of this library
+        except FileNotFoundError:
+            pass  # Another worker has set it aside.
+        except OtherVersionError as exc:
             if name not in self._unreadable:
                 self._unreadable.add(name)
                 logger.warning("%s. Its numbers are missing in the scrape.", exc)
+        except (BrokenFileError, PermissionError) as exc:
+            self._set_aside(name, exc)
+
+    def _is_sound(self, dead: ValuesReader) -> bool:
+        """True if the last numbers of a dead worker can be trusted; else its file is set aside."""
+        try:
+            dead.all_series()
+            dead.check_values()
+        except BrokenFileError as exc:
+            self._set_aside(dead.path.name, exc)
+            return False
+        return True
+
+    def _set_aside(self, name: str, why: Exception) -> None:
+        """A damaged file must not keep the others from being read and added up."""
+        self._forget(name)
+        broken = self.folder / f"{name}{_BROKEN}"
+        try:
+            (self.folder / name).rename(broken)
+        except FileNotFoundError:
+            return  # Another worker was quicker.
+        logger.warning("%s. It is set aside as %s; its numbers are missing in the scrape.", why, broken.name)
+        count_dropped("metrics", "broken_file")
 
     def _forget(self, name: str) -> None:
         reader = self._readers.pop(name, None)
@@ -217,7 +246,7 @@ class WorkerGroup:
         series = [
             each
             for reader in [*([] if before is None else [before]), *dead]
-            for each in reader.all_series()
+            for each in reader.series
             if each.metric.kind in _OUTLIVE_THEIR_WORKER
         ]
         new = self.folder / ".total"

@@ -297,8 +297,8 @@ def count_dropped(signal: str, reason: str, items: int = 1) -> None:
 
     Args:
         signal: traces, metrics or logs.
-        reason: queue_full, export_failed, own_error, too_large: for one request to the receiver, or given_up: of a
-            run that was not sampled and would have been kept.
+        reason: queue_full, export_failed, own_error, broken_file (a worker's numbers), too_large: for one request to
+            the receiver, or given_up: of a run that was not sampled and would have been kept.
         items: How many spans, data points or errors.
     """
     recorder = active_recorder()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import math
 import mmap
 import multiprocessing
 import os
@@ -20,7 +21,14 @@ from typing import Any, BinaryIO
 import pytest
 
 from langflow_otel.export import values_file
-from langflow_otel.export.values_file import FileStore, ValuesFile, ValuesReader, add_up
+from langflow_otel.export.values_file import (
+    BrokenFileError,
+    FileStore,
+    OtherVersionError,
+    ValuesFile,
+    ValuesReader,
+    add_up,
+)
 from langflow_otel.recording import window
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import FLOW_WINDOW, Metric
@@ -142,8 +150,9 @@ def test_cells_go_on_working_while_the_file_grows(path):
     for number, series in enumerate(windows):
         window.count(series.cells, window.OK, float(number), 60)
 
-    assert list(seen_early.cells) == [3.0]
     again = numbers(reader)
+    assert list(reader.all_series()[0].cells) == [3.0]
+    assert reader.all_series()[0].labels == seen_early.labels
     assert again["orders", ("first",)] == [3.0]
     assert [again["langflow.flow.window", (f"flow {number}",)] for number in range(200)] == [
         list(series.cells) for series in windows
@@ -350,12 +359,171 @@ def test_who_looks_at_any_moment_sees_no_fewer_series_than_before(path):
 # Files that are none
 
 
-@pytest.mark.parametrize("content", [b"", b"short", bytes(100), b"LFOTEL00" + bytes(100), b"\x7fELF" * 100])
+@pytest.mark.parametrize("content", [b"", b"short", bytes(100), b"LFOTEL02", b"\x7fELF" * 100])
 def test_a_file_that_is_not_ours(path, content: bytes):
     path.write_bytes(content)
 
-    with pytest.raises(ValueError):
+    with pytest.raises(BrokenFileError):
         ValuesReader(path)
+
+
+@pytest.mark.parametrize("magic", [b"LFOTEL00", b"LFOTEL01", b"LFOTEL99"])
+def test_a_file_of_another_version(path, magic: bytes):
+    path.write_bytes(magic + bytes(100))
+
+    with pytest.raises(OtherVersionError):
+        ValuesReader(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_regular_file_is_not_waited_for(path, make: Any):
+    make(path)
+
+    with pytest.raises(BrokenFileError, match="no regular file"):
+        ValuesReader(path)
+
+
+# Files that are damaged
+
+
+@pytest.fixture
+def good(path) -> bytes:
+    """The valid part of a file."""
+    store = FileStore(path)
+    store.series(COUNTER, ("eu",)).cells[0] = 3.0
+    store.series(HISTOGRAM, ("a", "b")).cells[1] = 2.0
+    store.close()
+    return path.read_bytes()[: used(path)]
+
+
+def read_all(path: Path) -> ValuesReader:
+    reader = ValuesReader(path)
+    reader.all_series()
+    reader.check_values()
+    return reader
+
+
+def test_a_damaged_byte_is_noticed_wherever_it_is(path, good):
+    """Except in the numbers themselves, as long as they can be some, and where it makes the file one of before."""
+    cells = {byte for start, end in read_all(path)._places for byte in range(start, end)}
+    unnoticed = []
+    for place in set(range(len(good))) - cells:
+        for wrong in (0x01, 0x80):
+            path.write_bytes(good[:place] + bytes([good[place] ^ wrong]) + good[place + 1 :])
+            try:
+                found = read_all(path)
+            except (BrokenFileError, OtherVersionError):
+                continue
+            if len(found.series) == 2:
+                unnoticed.append(place)
+
+    # Padding means nothing.
+    assert [good[place] for place in unnoticed] == [0] * len(unnoticed)
+    assert len(unnoticed) < 2 * 4 * (4 + 7)
+    assert len(good) > 300
+
+
+@pytest.mark.parametrize("has_size", [True, False])
+def test_a_file_that_is_cut_is_noticed_wherever(path, good, has_size: bool):
+    """In its last numbers only by the size."""
+    end = read_all(path)._places[-1][0] if has_size else len(good)
+    for length in range(end):
+        path.write_bytes(good[:length] + (bytes(len(good) - length + 100) if has_size else b""))
+        if length >= end - 8 and has_size:
+            continue  # Padding.
+        with pytest.raises((BrokenFileError, OtherVersionError)):
+            read_all(path)
+
+
+def test_a_file_that_is_cut_while_it_is_read_kills_nobody(path):
+    """A map of it would: SIGBUS."""
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from langflow_otel.export.values_file import BrokenFileError, FileStore, ValuesReader\n"
+        "from langflow_otel.recording.metrics import FLOW_WINDOW\n"
+        "path = Path(sys.argv[1])\n"
+        "store = FileStore(path)\n"
+        "for number in range(200): store.series(FLOW_WINDOW, (str(number),)).cells[0] = 1.0\n"
+        "reader = ValuesReader(path)\n"
+        "series = reader.all_series()\n"
+        "os.truncate(path, 16)\n"
+        "print(sum(each.cells[0] for each in series))\n"
+        "try: reader.all_series()\n"
+        "except BrokenFileError as exc: print(exc)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "200.0"
+    assert done.stdout.splitlines()[1].startswith(f"{path} is damaged: ")
+
+
+def test_a_size_that_no_worker_has_is_not_believed(path, good):
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+        file.seek(8)
+        file.write((1 << 39).to_bytes(8, sys.byteorder))
+
+    with pytest.raises(BrokenFileError, match="is damaged"):
+        ValuesReader(path)
+
+
+def test_no_file_grows_past_what_is_read(path, monkeypatch, caplog):
+    monkeypatch.setattr(values_file, "_LARGEST", 1 << 17)
+    store = FileStore(path)
+    for number in range(200):
+        store.series(FLOW_WINDOW, (f"flow {number}",)).cells[0] = 1.0
+
+    assert 0 < len(ValuesReader(path).all_series()) < 200
+    assert len(store.all_series()) == 200
+    (record,) = caplog.records
+    assert "cannot grow" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("metric", "cell", "number"),
+    [(COUNTER, 0, math.nan), (HISTOGRAM, 0, -1.0), (HISTOGRAM, 2, math.nan), (HISTOGRAM, -1, math.nan)],
+)
+def test_numbers_that_cannot_be_are_noticed(path, metric: Metric, cell: int, number: float):
+    store = FileStore(path)
+    store.series(metric, ("x",) * len(metric.labels)).cells[cell] = number
+
+    with pytest.raises(BrokenFileError, match=f"a number of {metric.name}"):
+        read_all(path)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ["metric", "m", "unknown kind", "", "", [], []],
+        ["metric", "m", "gauge"],
+        ["metric"],
+        ["series", 8, []],
+        ["series", 0, ["x"]],
+        ["series"],
+        [],
+        "text",
+        7,
+        {},
+        None,
+    ],
+)
+def test_entries_that_make_no_sense_are_noticed(path, key: Any):
+    file = ValuesFile(path)
+    file._append(key, 1)
+
+    with pytest.raises(BrokenFileError, match="its entry at byte 16 cannot be read"):
+        ValuesReader(path).all_series()
+
+
+@pytest.mark.parametrize("labels", [[], ["a", "b"], 7])
+def test_a_series_that_does_not_fit_its_metric_is_noticed(path, labels: Any):
+    file = ValuesFile(path)
+    place, _ = file._append(["metric", "m", "gauge", "", "", ["x"], []], 0)
+    file._append(["series", place, labels], 1)
+
+    with pytest.raises(BrokenFileError):
+        ValuesReader(path).all_series()
 
 
 def test_a_file_that_is_not_there(path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import textwrap
@@ -707,6 +709,126 @@ def test_a_file_of_another_version_is_left_out_and_left_alone(group, root, start
     (record,) = caplog.records
     assert str(strange) in record.getMessage()
     assert strange.exists()
+
+
+Damage = Callable[[Path], None]
+
+
+def _empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def _cut_short(path: Path) -> None:
+    os.truncate(path, 200)
+
+
+def _garble(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"orders", b"o\0\0\xffrs"))
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+def _spoil_the_numbers(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content.replace(struct.pack("d", 5.0), struct.pack("d", math.nan)))
+
+
+DAMAGES = pytest.mark.parametrize("damage", [_empty, _cut_short, _garble, _overwrite, _spoil_the_numbers])
+
+
+@DAMAGES
+@pytest.mark.parametrize("known", [False, True], ids=["new", "read before"])
+def test_a_damaged_file_of_a_dead_worker_is_set_aside(group, telemetry, caplog, damage: Damage, known: bool):
+    dead_worker(group, 10)
+    before = set(names(group))
+    dead_worker(group, 5)
+    (name,) = set(names(group)) - before
+    if known and damage != _garble:  # What has been read of it once is known, and right.
+        assert totals(group) == expected(15)
+    damage(group.folder / name)
+    for _ in range(3):
+        assert totals(group) == expected(10)
+        group.fold()
+    dead_worker(group, 20)
+    group.fold()
+
+    assert totals(group) == expected(30)
+    assert names(group) == sorted([f"{name}.broken", "fold", "total"])
+    (line,) = telemetry.warnings
+    assert f"It is set aside as {name}.broken; its numbers are missing in the scrape." in line
+    telemetry.warnings.clear()
+    assert telemetry.metrics("langflow_otel_dropped") == {
+        'langflow_otel_dropped_total{signal="metrics",reason="broken_file"}': 1.0
+    }
+
+
+@DAMAGES
+def test_the_first_to_fold_sets_a_damaged_file_aside(group, caplog, damage: Damage):
+    dead_worker(group, 5)
+    (path,) = group.folder.glob("*.values")
+    damage(path)
+    dead_worker(group, 10)
+    group.fold()
+
+    assert totals(group) == expected(10)
+    assert names(group) == sorted([f"{path.name}.broken", "fold", "total"])
+
+
+@pytest.mark.parametrize("damage", [_empty, _cut_short, _garble, _overwrite])
+def test_a_damaged_total_is_set_aside(group, caplog, damage: Damage):
+    dead_worker(group, 10)
+    group.fold()
+    damage(group.folder / "total")
+    dead_worker(group, 20)
+    assert totals(group) == expected(20)
+    group.fold()
+    assert totals(group) == expected(20)
+
+    assert names(group) == ["fold", "total", "total.broken"]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("damage", [_empty, _cut_short, _overwrite])
+def test_a_damaged_file_of_a_living_worker_is_set_aside(group, root, start, caplog, damage: Damage):
+    living, damaged = start(working, root, 10), start(working, root, 5)
+    assert totals(group) == expected(15, living.pid, damaged.pid)
+    (path,) = group.folder.glob(f"{damaged.pid}-*")
+    damage(path)
+    for _ in range(2):
+        assert totals(group) == expected(10, living.pid)
+        group.fold()
+
+    assert len(caplog.records) == 1
+    living.tell()
+    assert totals(group).orders == 20
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_set_aside(group, caplog, make: Any):
+    make(group.folder / "1-2.values")
+    dead_worker(group, 10)
+    for _ in range(2):
+        assert totals(group) == expected(10)
+        group.fold()
+
+    assert names(group) == ["1-2.values.broken", "fold", "total"]
+    assert len(caplog.records) == 1
+
+
+def test_two_that_find_a_damaged_file_count_it_once(group, telemetry):
+    other = WorkerGroup(os.getpid(), group._root)
+    dead_worker(group, 5)
+    (path,) = group.folder.glob("*.values")
+    assert totals(group) == totals(other) == expected(5)
+    _cut_short(path)
+    assert totals(group) == totals(other) == expected(0)
+
+    telemetry.warnings.clear()
+    assert list(telemetry.metrics("langflow_otel_dropped").values()) == [1.0]
+    other.leave()
 
 
 def test_what_is_no_worker_file_does_not_matter(group, root, start):
