@@ -761,7 +761,7 @@ def all_places(endpoint: ScrapeEndpoint, greeting: bytes = b"", answer: bytes = 
         while not found.endswith(answer):
             found += clients[-1].recv(65536)
     if answer:
-        until(lambda: {place.state for place in endpoint._server.places._taken} == {"idle"})
+        until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"idle"})
     try:
         yield clients
     finally:
@@ -784,7 +784,8 @@ def test_the_oldest_unfinished_request_makes_room(endpoint, said: bytes):
     with all_places(endpoint, said) as slow:
         for number in range(3):
             assert status(endpoint) == 200
-            # The place that the scrape has left goes to a client that is slow as well.
+            # The place that the scrape leaves goes to a client that is slow as well.
+            until(lambda: len(endpoint._server.places) == prometheus._MAX_CONNECTIONS - 1)
             slow.append(socket.create_connection((HOST, endpoint.port), timeout=20))
             until(lambda: len(endpoint._server.places) == prometheus._MAX_CONNECTIONS)
             until(lambda number=number: is_closed(slow[number]))
@@ -801,6 +802,7 @@ def test_slow_handshakes_make_room(secure, certificates, caplog):
     with all_places(secure, b"\x16\x03\x01\x02") as slow:
         for number in range(3):
             assert status(secure, context=context) == 200
+            until(lambda: len(secure._server.places) == prometheus._MAX_CONNECTIONS - 1)
             slow.append(socket.create_connection((HOST, secure.port), timeout=20))
             until(lambda number=number: is_closed(slow[number]))
 
@@ -851,7 +853,7 @@ def test_who_is_being_answered_keeps_his_place(endpoint, scrape, monkeypatch):
 
     monkeypatch.setattr(scrape, "page", slow_page)
     with all_places(endpoint, b"GET /metrics HTTP/1.0\r\n\r\n") as waiting:
-        until(lambda: {place.state for place in endpoint._server.places._taken} == {"answered"})
+        until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"answered"})
         with connected(endpoint) as one_more:
             assert all_from(one_more) == b""
         answers.set()
@@ -865,7 +867,7 @@ def test_who_reads_his_answer_slowly_makes_room(endpoint, scrape, monkeypatch):
     large = Page("text/plain", bytes(20_000_000), ())
     monkeypatch.setattr(scrape, "page", lambda *_: large)
     with all_places(endpoint, b"GET /metrics HTTP/1.0\r\n\r\n"):
-        until(lambda: {place.state for place in endpoint._server.places._taken} == {"answered"})
+        until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"answered"})
         until(lambda: _is_answered(endpoint))
 
 
