@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import http.client
 import os
-import re
 import socket
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from langflow_otel.export.prometheus import listening_address
 from langflow_otel.secret_files import read_secret
@@ -20,27 +21,19 @@ from langflow_otel.settings import ScrapeSettings
 _PATIENCE_S = 5.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what is listened on, and where it is found
 
-_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_ESCAPED = re.compile(r"\\(.)")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One line of the page."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
-
 
 class ScrapedPage:
-    """What one scrape found."""
+    """What one scrape found.
+
+    Raises:
+        ValueError: The text is not Prometheus's.
+    """
 
     def __init__(self, text: str) -> None:
         self._samples: dict[str, list[Sample]] = {}
-        for sample in _samples(text):
-            self._samples.setdefault(sample.name, []).append(sample)
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self._samples.setdefault(sample.name, []).append(sample)
 
     def series(self, name: str, **labels: str) -> list[Sample]:
         """All series of this name that have these labels."""
@@ -51,15 +44,6 @@ class ScrapedPage:
         """What they add up to; None if there are none."""
         found = self.series(name, **labels)
         return sum(each.value for each in found) if found else None
-
-
-def _samples(text: str) -> Iterator[Sample]:
-    for name, labels, value in _SAMPLE.findall(text):
-        yield Sample(name, {key: _unescaped(told) for key, told in _LABEL.findall(labels)}, float(value))
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], text)
 
 
 class Scraper:
@@ -95,7 +79,10 @@ class Scraper:
             connection.close()
         if answer.status != HTTPStatus.OK:
             raise OSError(f"{answer.status} {answer.reason}")
-        return ScrapedPage(body.decode())
+        try:
+            return ScrapedPage(body.decode())
+        except ValueError as exc:
+            raise OSError("what it says are no metrics") from exc
 
     def _connection(self) -> http.client.HTTPConnection:
         # Not urllib: a proxy from the environment has no business between a process and itself.

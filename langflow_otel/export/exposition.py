@@ -9,8 +9,9 @@ Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and OpenMe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from langflow_otel.recording.metrics import Metric
 from langflow_otel.recording.store import Exemplar
@@ -58,8 +59,12 @@ class Renderer:
     def __init__(self) -> None:
         self._prefixes: _Prefixes = {}
 
-    def slices(self, families: Sequence[Family], *, openmetrics: bool) -> Iterator[str]:
-        """The text, in parts of a few hundred lines."""
+    def slices(self, families: Sequence[Family], *, openmetrics: bool, more: Iterable[str] = ()) -> Iterator[str]:
+        """The text, in parts of a few hundred lines.
+
+        Args:
+            more: Text of other families, in the same format.
+        """
         lines: list[str] = []
         used: _Prefixes = {}
         for family in families:
@@ -71,9 +76,10 @@ class Renderer:
                 if len(lines) >= _LINES_IN_A_SLICE:
                     yield "".join(lines)
                     lines.clear()
-        if openmetrics:
-            lines.append("# EOF\n")
         yield "".join(lines)
+        yield from more
+        if openmetrics:
+            yield "# EOF\n"
         # Only those of series that are still there: workers come and go, each with a label of its own.
         self._prefixes = used
 
@@ -107,20 +113,25 @@ def _prefixes(row: Row) -> list[str]:
     created = f"{name.removesuffix('_total')}_created{_braces(pairs)} "
     if metric.kind != "histogram":
         return [f"{name}{_braces(pairs)} ", created]
-    bounds = [*map(_number, metric.buckets), "+Inf"]
-    buckets = [f"{name}_bucket{_braces([*pairs, f'le={chr(34)}{bound}{chr(34)}'])} " for bound in bounds]
+    buckets = [f"{name}_bucket{_braces([*pairs, f'le={chr(34)}{bound}{chr(34)}'])} " for bound in bounds(metric)]
     return [*buckets, f"{name}_sum{_braces(pairs)} ", f"{name}_count{_braces(pairs)} ", created]
+
+
+def bounds(metric: Metric) -> list[str]:
+    """The label ``le`` of each bucket of a histogram."""
+    return [*map(_number, metric.buckets), "+Inf"]
 
 
 def _braces(pairs: Sequence[str]) -> str:
     return f"{{{','.join(pairs)}}}" if pairs else ""
 
 
-_KINDS = {"counter": "counter", "histogram": "histogram", "gauge": "gauge", "up_down_counter": "gauge"}
+KINDS: Final = {"counter": "counter", "histogram": "histogram", "gauge": "gauge", "up_down_counter": "gauge"}
+"""What Prometheus calls the kinds of metrics."""
 
 
 def _header(metric: Metric, openmetrics: bool) -> str:
-    name, kind = metric.prometheus_name, _KINDS[metric.kind]
+    name, kind = metric.prometheus_name, KINDS[metric.kind]
     if openmetrics and kind == "counter":
         name = name.removesuffix("_total")
     description = metric.description.replace("\\", "\\\\").replace("\n", "\\n")

@@ -17,6 +17,7 @@ from opentelemetry.metrics import MeterProvider
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
 from langflow_otel.export.providers import choose_meter_provider
+from langflow_otel.export.registry import DefaultRegistry
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.system import SystemReader, heap_fragmentation, resident_memory, usable_cores
@@ -73,6 +74,7 @@ class MetricsPipeline:
         self._cores = usable_cores()
         self._info = _target_info(settings)
         self._gpu = GpuReader()
+        self._registry = DefaultRegistry() if settings.scrape is not None and settings.scrape.registry else None
         self._endpoint: ScrapeEndpoint | None = None
         self._group: WorkerGroup | None = None
         self._common_pid = common_process()
@@ -131,6 +133,7 @@ class MetricsPipeline:
             # A reader of its own: utilization is over the time since the reader's last reading.
             read=functools.partial(self._read_machine, SystemReader()),
             info=self._info,
+            registry=self._registry,
         )
         scrape.group = self._group
         return scrape

@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import add
+from typing import Any
 
 from langflow_otel.export.exposition import OPENMETRICS, TEXT, Family, Renderer, Row
+from langflow_otel.export.registry import DefaultRegistry
 from langflow_otel.export.values_file import exact_sum
 from langflow_otel.export.workers import WorkerGroup, WorkerSeries
 from langflow_otel.recording.derived import derived_readings
+from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.metrics import START_TIME, Metric, Reading
 from langflow_otel.recording.store import Exemplar, MemoryStore, earliest
 
@@ -25,6 +28,7 @@ _SERIES_IN_A_SLICE = 100
 
 _COUNT_UP = frozenset({"counter", "histogram"})
 
+_REGISTRY = Guard("metrics.registry")
 _NOT_AT_ALL = re.compile(r"q\s*=\s*0(\.0*)?")
 
 _ALONE = (
@@ -54,6 +58,7 @@ class Scrape:
         cores: CPU cores that this process may use.
         read: Readings of the machine, and of the processes given.
         info: Labels of ``target_info``: which service this is.
+        registry: What else is shown.
     """
 
     def __init__(
@@ -65,8 +70,10 @@ class Scrape:
         cores: float,
         read: ReadWorkers,
         info: dict[str, str],
+        registry: DefaultRegistry | None = None,
     ) -> None:
         self.group: WorkerGroup | None = None
+        self.registry = registry
         self._store = store
         self._own_pid = own_pid
         self._window_s = window_s
@@ -81,9 +88,13 @@ class Scrape:
     def page(self, accept: str, accept_encoding: str) -> Page:
         """The page in the format and the compression that these request headers ask for."""
         openmetrics = _accepts(accept, "application/openmetrics-text")
+        others: list[Any] = []
+        with _REGISTRY:
+            # Not while others wait: it runs code of others.
+            others = self._others()
         # Many at once would take longer all together, and the interpreter from the event loop all the while.
         with self._one_at_a_time:
-            body = b"".join(self._slices(openmetrics))
+            body = b"".join(self._slices(openmetrics, others))
         headers = [("Vary", "Accept, Accept-Encoding")]
         if _accepts(accept_encoding, "gzip", "*"):
             # The compressor lets other threads run.
@@ -91,8 +102,19 @@ class Scrape:
             headers.append(("Content-Encoding", "gzip"))
         return Page(OPENMETRICS if openmetrics else TEXT, body, tuple(headers))
 
-    def _slices(self, openmetrics: bool) -> Iterator[bytes]:
-        for text in self._renderer.slices(self.families(), openmetrics=openmetrics):
+    def _others(self) -> list[Any]:
+        """Families of the default registry."""
+        if self.registry is None:
+            return []
+        return self.registry.collect(None if self.group is None else self._own_pid)
+
+    def _slices(self, openmetrics: bool, others: list[Any]) -> Iterator[bytes]:
+        families = self.families()
+        more: Iterable[str] = ()
+        if self.registry is not None:
+            ours = [family.metric for family in families]
+            more = self.registry.slices(others, ours, openmetrics=openmetrics)
+        for text in self._renderer.slices(families, openmetrics=openmetrics, more=more):
             yield text.encode("utf-8", "replace")
             time.sleep(0)
 
