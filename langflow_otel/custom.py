@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from opentelemetry import trace
+from opentelemetry import context as otel_context
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
@@ -253,6 +253,7 @@ def record_retry(attempt: Any, delay_s: float = 0.0, error: BaseException | None
 
 def set_attributes(**attributes: AttributeValue) -> None:
     """Set attributes on the current span: the component's own, or the innermost custom one."""
-    if active_recorder() is not None:
+    recorder = active_recorder()
+    if recorder is not None:
         with _SET:
-            trace.get_current_span().set_attributes(attributes)
+            recorder.span_above(otel_context.get_current(), current_run()).set_attributes(attributes)

@@ -13,10 +13,11 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from langflow_otel.audit import audit_line
 from langflow_otel.export.process import Given, ProcessTelemetry
+from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.hooks.catalogue import log_lines, patches
 from langflow_otel.hooks.logs import say
-from langflow_otel.hooks.native import already_pushed
+from langflow_otel.hooks.native import already_pushed, passes
 from langflow_otel.hooks.queues import queue_readings
 from langflow_otel.hooks.versions import INSTALL_HINT, OLDEST_LFX, lfx_is_installed, unknown_version_warning
 from langflow_otel.masking import one_line
@@ -140,13 +141,14 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
             logger.warning("%s", warning)
         set_active_recorder(recorder)
         guard.on_fault = _count_fault
+        tell_nearest_spans()
         patches.apply()
         log_lines.switch_on(settings, exports=settings.logs_have_destination or self._given.logger_provider is not None)
 
     def _open(self, recorder: Recorder) -> bool:
         """Make what this process sends with; False if there is nowhere to send to."""
         try:
-            process = ProcessTelemetry(recorder.settings, self._given, queue_readings, already_pushed)
+            process = ProcessTelemetry(recorder.settings, self._given, queue_readings, already_pushed, passes)
         except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
             logger.error(REFUSED, type(exc).__name__, one_line(exc))
             return False
@@ -169,6 +171,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
 
     def _uninstrument(self, **_: Any) -> None:
         patches.undo()
+        tell_current_spans()
         log_lines.switch_off()
         guard.on_fault = None
         process, self._process = self._process, None

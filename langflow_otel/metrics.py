@@ -22,14 +22,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, TypeVar
 
-from opentelemetry import context as otel_context
-
 from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.instruments import Recording
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
-from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.recorder import active_recorder, nearest_context
 from langflow_otel.recording.run_metrics import RunMetrics
 
 logger = logging.getLogger("langflow_otel")
@@ -130,7 +128,7 @@ class Histogram(_Instrument):
                     self._refuse(f"it cannot record {value}")
                 recording = self._recording(labels)
                 if recording is not None:
-                    recording.record(value, otel_context.get_current())
+                    recording.record(value, nearest_context())
 
 
 def _names_of(metric: Metric) -> set[str]:

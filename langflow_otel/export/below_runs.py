@@ -18,6 +18,8 @@ from langflow_otel.export.nested import note_tokens
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.keeper import HeldTrace
+from langflow_otel.recording.parents import with_span
+from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.sampling import held_parent
 
@@ -64,11 +66,14 @@ class TracerBelowRuns(Tracer):
         if provider is None or run is None:
             return None
         tracer = self._made_by(provider)
+        context = otel_context.get_current() if context is None else context
+        recorder = active_recorder()
+        above = trace.get_current_span(context) if recorder is None else recorder.span_above(context, run)
         if run.flow is None or run.flow.sampled:
-            return tracer.start_span(name, context, *args, **kwargs)
+            return tracer.start_span(name, trace.set_span_in_context(above, context), *args, **kwargs)
         if run.flow.held is None or run.span is None:
             return None
-        return _hold(run.flow.held, run, tracer, name, context, *args, **kwargs)
+        return _hold(run.flow.held, run, tracer, name, held_parent(above, run), *args, **kwargs)
 
     def _made_by(self, provider: TracerProvider) -> Tracer:
         made = self._made
@@ -81,11 +86,25 @@ class TracerBelowRuns(Tracer):
     def _as_current(self, *args: Any, **kwargs: Any) -> Iterator[Span]:
         on_error = {name: kwargs.get(name, True) for name in ("record_exception", "set_status_on_exception")}
         end_on_exit = kwargs.pop("end_on_exit", True)
-        with trace.use_span(self.start_span(*args, **kwargs), end_on_exit=end_on_exit, **on_error) as span:
+        span = self.start_span(*args, **kwargs)
+        with _current(span), trace.use_span(span, end_on_exit=end_on_exit, **on_error):
             yield span
 
     # As an attribute, for the base class has it as a decorated generator that mypy cannot compare with this one.
     start_as_current_span: Any = _as_current
+
+
+@contextmanager
+def _current(span: Span) -> Iterator[None]:
+    """The nearest of ours, also for what starts below a span of another provider."""
+    if isinstance(span, NonRecordingSpan):
+        yield
+        return
+    token = otel_context.attach(with_span(span, otel_context.get_current()))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
 
 
 def _hold(
@@ -93,7 +112,7 @@ def _hold(
     run: Run,
     tracer: Tracer,
     name: str,
-    context: Context | None = None,
+    above: Span,
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Mapping[str, AttributeValue] | None = None,
     links: Sequence[Link] | None = None,
@@ -101,7 +120,6 @@ def _hold(
     *_: Any,
     **__: Any,
 ) -> HeldSpan:
-    above = held_parent(otel_context.get_current() if context is None else context, run.span or trace.INVALID_SPAN)
     span = held.start_span(tracer, name, above, kind=kind, attributes=attributes, links=links, start_time=start_time)
     if run.component is not None:
         span.on_end = functools.partial(note_tokens, run.component)

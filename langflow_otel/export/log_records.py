@@ -10,7 +10,6 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
-from opentelemetry.context import get_current
 from opentelemetry.sdk import _logs as sdk
 from opentelemetry.sdk._logs import export
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
@@ -22,7 +21,7 @@ from langflow_otel.export.refusals import export_in_parts, raise_too_large
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording.log_lines import LogLine
-from langflow_otel.recording.recorder import count_dropped
+from langflow_otel.recording.recorder import count_dropped, nearest_context
 from langflow_otel.settings import Settings
 
 
@@ -57,7 +56,7 @@ def emit_function(provider: LoggerProvider, scope: str) -> Callable[[LogLine], N
     """What emits lines under a scope, with the ids of the span that is current then."""
     emit: Any = provider.get_logger(scope).emit
     if "body" in inspect.signature(Logger.emit).parameters:
-        return lambda line: emit(**_fields(line))
+        return lambda line: emit(**_context(), **_fields(line))
     # Before 1.38: a record of the SDK's, which knows the resource.
     record: Any = sdk.LogRecord  # type: ignore[attr-defined]
     resource = getattr(provider, "resource", None)
@@ -66,12 +65,12 @@ def emit_function(provider: LoggerProvider, scope: str) -> Callable[[LogLine], N
 
 
 def _context() -> dict[str, Any]:
-    return {"context": get_current()}
+    return {"context": nearest_context()}
 
 
 def _ids() -> dict[str, Any]:
     """Before 1.35."""
-    span = trace.get_current_span().get_span_context()
+    span = trace.get_current_span(nearest_context()).get_span_context()
     return {"trace_id": span.trace_id, "span_id": span.span_id, "trace_flags": span.trace_flags}
 
 

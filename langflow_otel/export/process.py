@@ -20,6 +20,7 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from langflow_otel.export.destinations import Passes, reaches_same_backend
 from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans
@@ -54,15 +55,22 @@ class ProcessTelemetry:
         given: Providers to use instead.
         read_host: See :class:`~langflow_otel.export.pipeline.MetricsPipeline`.
         already_pushed: The same.
+        passes: See :func:`~langflow_otel.export.destinations.reaches_same_backend`.
 
     Raises:
         Exception: Whatever the SDK raises for a variable that it does not accept; nothing is left open then.
     """
 
     def __init__(
-        self, settings: Settings, given: Given, read_host: ReadHost, already_pushed: Callable[[], Collection[str]]
+        self,
+        settings: Settings,
+        given: Given,
+        read_host: ReadHost,
+        already_pushed: Callable[[], Collection[str]],
+        passes: Passes = lambda processor, scope: True,
     ) -> None:
         self._settings = settings
+        self._passes = passes
         self._given = given
         self._traces: Choice[TracerProvider] | None = None
         self._others: OtherInstrumentors | None = None
@@ -101,7 +109,8 @@ class ProcessTelemetry:
 
     def _serve_traces(self, recorder: Recorder) -> None:
         provider = None if self._traces is None else self._traces.provider
-        recorder.use_tracer_provider(provider, decides=follows_recorder(provider))
+        reaches = reaches_same_backend(provider, self._passes)
+        recorder.use_tracer_provider(provider, decides=follows_recorder(provider), reaches=reaches)
         if self._traces is not None:
             self._others = OtherInstrumentors(self._settings, self._traces.provider)
             self._others.load()

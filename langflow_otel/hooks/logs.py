@@ -25,6 +25,7 @@ from langflow_otel.hooks.versions import root_error
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.log_lines import SEVERITIES, log_line, log_sink
 from langflow_otel.recording.privacy import error_type
+from langflow_otel.recording.recorder import nearest_context
 from langflow_otel.settings import Settings
 
 MODULE: Final = "lfx.log.logger"
@@ -199,7 +200,7 @@ def _add_ids(event: dict[str, Any]) -> None:
     """The same keys and the same form as LangFlow 1.10 and later."""
     if "trace_id" in event:
         return
-    context = trace.get_current_span().get_span_context()
+    context = trace.get_current_span(nearest_context()).get_span_context()
     if context.is_valid:
         event["trace_id"] = format(context.trace_id, "032x")
         event.setdefault("span_id", format(context.span_id, "016x"))

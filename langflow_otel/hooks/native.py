@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-from opentelemetry import metrics, trace
-from opentelemetry.trace import Span
+from opentelemetry import metrics
 
 PUSHED_BY_LANGFLOW: Final = frozenset(
     {
@@ -21,6 +20,7 @@ PUSHED_BY_LANGFLOW: Final = frozenset(
 
 _OBSERVABILITY = "lfx.observability"  # LangFlow 1.12 and later
 _LANGFLOWS_PROCESSOR = "ApplicationOnlySpanProcessor"
+_AROUND_TRACELOOPS = "_ApplicationScopeFilter"
 _INSTRUMENTOR = "opentelemetry.instrumentation.system_metrics"
 
 
@@ -40,18 +40,16 @@ def requests_are_pushed() -> bool:
     return _OBSERVABILITY in sys.modules and _metrics_are_pushed()
 
 
-def is_exported(span: Span) -> bool:
-    """False for a span that does not record, or that LangFlow's own exporter drops: it lets only LangFlow's scopes
-    pass (1.12 and later), and not FastAPI's own (0.165 and later)."""
-    if not span.is_recording():
-        return False
+def passes(processor: object, scope: str) -> bool:
+    """False for spans that a processor of LangFlow 1.12 and later drops: that of its own exporter lets only LangFlow's
+    scopes pass, and not FastAPI's own (0.165 and later), the one around Traceloop's all but these."""
+    name = type(processor).__name__
     get_scopes = getattr(sys.modules.get(_OBSERVABILITY), "exported_span_scopes", None)
-    provider: Any = trace.get_tracer_provider()
-    processors = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
-    if get_scopes is None or not any(type(each).__name__ == _LANGFLOWS_PROCESSOR for each in processors):
+    if get_scopes is None or name not in (_LANGFLOWS_PROCESSOR, _AROUND_TRACELOOPS):
         return True
-    scope: Any = getattr(span, "instrumentation_scope", None)
-    return scope is None or scope.name in get_scopes()
+    if name == _LANGFLOWS_PROCESSOR:
+        return scope in get_scopes()
+    return scope not in sys.modules[_OBSERVABILITY].APPLICATION_INSTRUMENTATION_SCOPES
 
 
 def _metrics_are_pushed() -> bool:

@@ -19,7 +19,7 @@ from langflow_otel.hooks.identity import queued_by, request_entry_point
 from langflow_otel.recording import metrics
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.metrics import Reading
-from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.recorder import active_recorder, nearest_context
 
 Call = Callable[..., Any]
 
@@ -37,7 +37,7 @@ class _WaitingJob:
         self.executor = weakref.ref(executor)
         self.since_s = time.monotonic()
         self._coro_factory = coro_factory
-        self._submitter = trace.get_current_span().get_span_context()
+        self._submitter = trace.get_current_span(nearest_context()).get_span_context()
 
     def __call__(self) -> Any:
         with _START:

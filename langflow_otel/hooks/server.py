@@ -21,7 +21,7 @@ from opentelemetry.trace import INVALID_SPAN
 from opentelemetry.util.http import ExcludeList, get_excluded_urls
 
 from langflow_otel.hooks.identity import request_entry_point
-from langflow_otel.hooks.native import is_exported, requests_are_pushed
+from langflow_otel.hooks.native import requests_are_pushed
 from langflow_otel.hooks.versions import entry_point_of_path
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
@@ -71,7 +71,7 @@ class ServerMiddleware:
         elif scope["type"] == "http":
             await self._answer(recorder, path, scope, receive, send)
         else:
-            await self._talk(path, scope, receive, send)
+            await self._talk(recorder, path, scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         # LangFlow has forked its workers by now, whichever way it does.
@@ -117,13 +117,13 @@ class ServerMiddleware:
             if entry_point is not None:
                 request_entry_point.reset(entry_point)
 
-    async def _talk(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _talk(self, recorder: Recorder, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """A websocket: no span over its whole life, which may be hours; what runs in it joins the caller's trace."""
         entry_point: Token[str | None] | None = None
         token: Token[Context] | None = None
         with _START:
             entry_point = request_entry_point.set(entry_point_of_path(path))
-            token = otel_context.attach(_context_of(scope, by_host=is_exported(trace.get_current_span())))
+            token = otel_context.attach(_context_of(scope, by_host=recorder.has_parent_here()))
         try:
             await self._app(scope, receive, send)
         finally:
@@ -134,7 +134,7 @@ class ServerMiddleware:
 
 
 def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
-    by_host = is_exported(trace.get_current_span())
+    by_host = recorder.has_parent_here()
     info = RequestInfo(
         method=scope["method"],
         path=path,

@@ -1,14 +1,74 @@
-"""Where a run belongs: below its caller, in a trace of its own, or in one that is linked to its caller."""
+"""What a span of ours is below of, and where a run belongs: below its caller, in a trace of its own, or in one that is
+linked to its caller.
+
+The current span is not the parent as a matter of course. Other tracers in the process (LangFlow's own for Langfuse,
+Traceloop, Phoenix and so on) make their spans current, too, and send them elsewhere: a parent that the backend never
+gets, and a decision of another sampler. So each span of ours is put into the context under a key of our own as well,
+which stays when such a span is made current on top of it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, SpanContext
+from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext
 
+from langflow_otel.recording.held import HeldSpan
 from langflow_otel.settings import RemoteParent
+
+_OURS = otel_context.create_key("langflow_otel.span")
+
+Reaches = Callable[[Span], bool]
+"""True for a recording span that is sent where ours are sent."""
+
+
+def with_span(span: Span, context: Context) -> Context:
+    """The context with that span of ours as the current one."""
+    return otel_context.set_value(_OURS, span, trace.set_span_in_context(span, context))
+
+
+def span_above(context: Context, reaches: Reaches) -> Span:
+    """The nearest span that a span of ours may be below of; ``INVALID_SPAN`` if there is none.
+
+    Below a span of ours these are: that span, and spans of its trace that are sent where ours are. Elsewhere any span
+    that is sent there, a caller in another process, and a local span that does not record, since nothing says whose
+    it is.
+    """
+    span = trace.get_current_span(context)
+    ours = cast("Span | None", context.get(_OURS))
+    if span is ours:
+        return span
+    if ours is not None:
+        return span if _is_below(span, ours, reaches) else ours
+    if not span.is_recording() or reaches(span) or isinstance(span, HeldSpan):
+        return span
+    caller = caller_of(span)
+    return INVALID_SPAN if caller is None else NonRecordingSpan(caller)
+
+
+def _is_below(span: Span, ours: Span, reaches: Reaches) -> bool:
+    if isinstance(span, HeldSpan):
+        return True
+    # One that began another trace has left ours, wherever it is sent.
+    same_trace = span.get_span_context().trace_id == ours.get_span_context().trace_id
+    return same_trace and span.is_recording() and reaches(span)
+
+
+def same_provider(provider: object) -> Reaches:
+    """What that provider makes is sent where ours are, since it makes ours, too."""
+    # The SDK's spans do not name their provider, only what it does with them.
+    processor = getattr(provider, "_active_span_processor", None)
+
+    def reaches(span: Span) -> bool:
+        of_span = getattr(span, "_span_processor", None)
+        # Where the provider is not the SDK's, its spans are not, either.
+        return of_span is processor
+
+    return reaches
 
 
 def parent_and_links(
@@ -17,6 +77,7 @@ def parent_and_links(
     queued_by: SpanContext | None = None,
     *,
     answered_at_once: bool = False,
+    reaches: Reaches | None = None,
 ) -> tuple[Context, list[Link] | None]:
     """The context to start a run in, and the links to start it with.
 
@@ -26,10 +87,17 @@ def parent_and_links(
         queued_by: The span that put the run into a queue. Whatever is current when it leaves the queue is
             not its parent.
         answered_at_once: True for a run whose request is answered before it ends, perhaps before it starts.
+        reaches: Which spans are sent where ours are; default: all. One that is not is linked, and no parent.
     """
     span = trace.get_current_span(context)
     if queued_by is not None:
         return _in_a_trace_of_its_own(context, queued_by if queued_by.is_valid else None)
+    if reaches is not None:
+        above = span_above(context, reaches)
+        if above is INVALID_SPAN and span is not INVALID_SPAN:
+            return _in_a_trace_of_its_own(context, span.get_span_context())
+        if above is not span:
+            span, context = above, trace.set_span_in_context(above, context)
     if remote_parent != "continue" and caller_of(span) is not None:
         return _in_a_trace_of_its_own(context, span.get_span_context() if remote_parent == "link" else None)
     # A local span that has ended is no parent: a worker that it started may go on for days, run after run.
@@ -39,7 +107,7 @@ def parent_and_links(
 
 
 def _in_a_trace_of_its_own(context: Context, linked: SpanContext | None) -> tuple[Context, list[Link] | None]:
-    return trace.set_span_in_context(INVALID_SPAN, context), [Link(linked)] if linked is not None else None
+    return with_span(INVALID_SPAN, context), [Link(linked)] if linked is not None else None
 
 
 def caller_of(span: Any) -> SpanContext | None:

@@ -10,6 +10,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    Link,
     NoOpTracerProvider,
     Span,
     SpanContext,
@@ -22,7 +23,7 @@ from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
-from langflow_otel.recording.parents import parent_and_links
+from langflow_otel.recording.parents import Reaches, parent_and_links, same_provider, span_above, with_span
 from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
@@ -80,14 +81,18 @@ class Recorder:
         self.content = ContentGate(settings) if settings.captures_content else None
         self.use_tracer_provider(provider)
 
-    def use_tracer_provider(self, provider: TracerProvider | None, *, decides: bool = False) -> None:
+    def use_tracer_provider(
+        self, provider: TracerProvider | None, *, decides: bool = False, reaches: Reaches | None = None
+    ) -> None:
         """Make spans with this provider from now on.
 
         Args:
             provider: None for no spans.
             decides: True if the provider samples as the recorder decides.
+            reaches: Which spans are sent where its spans are; default: its own.
         """
         self._traces = provider is not None
+        self.reaches = reaches or same_provider(provider)
         self._sampling = Sampling(self.settings, decides=decides, dropped=_count_given_up)
         self.tracer: Tracer = (provider or NoOpTracerProvider()).get_tracer(
             semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL
@@ -140,7 +145,11 @@ class Recorder:
             # What is above LangFlow's span may be sent by nobody; what is above ours is.
             context = own_request_context() or context
         context, links = parent_and_links(
-            context, self.settings.remote_parent, queued_by, answered_at_once=info.entry_point in _ANSWERED_AT_ONCE
+            context,
+            self.settings.remote_parent,
+            queued_by,
+            answered_at_once=info.entry_point in _ANSWERED_AT_ONCE,
+            reaches=self.reaches,
         )
         attributes = spans.flow_attributes(info, self.settings)
         if self.settings.baggage_keys:
@@ -148,7 +157,7 @@ class Recorder:
         span, held = self._sampling.start_flow(self.tracer, info, context, attributes, links)
         run = FlowRun(
             span,
-            trace.set_span_in_context(span, context),
+            with_span(span, context),
             self.settings,
             info,
             graph,
@@ -177,7 +186,7 @@ class Recorder:
         if not self._traces and self.metrics is None:
             return None
         tracer = self.tracer if self._traces else None
-        return RequestRun.start(tracer, self._sampling, info, context, self.settings, self.metrics)
+        return RequestRun.start(tracer, self._sampling, info, context, self.settings, self.metrics, self.reaches)
 
     def start_component(self, info: ComponentInfo, within: Run | None) -> ComponentRun:
         """A component starts; its run is current from here on.
@@ -198,7 +207,7 @@ class Recorder:
             context = _component_parent(within, context)
             attributes = spans.component_attributes(info, self.settings)
             span = self.make_span(spans.component_name(info), context, attributes, within)
-            run = ComponentRun(span, trace.set_span_in_context(span, context), flow, self.settings, info, measures)
+            run = ComponentRun(span, with_span(span, context), flow, self.settings, info, measures)
         run.enter()
         return run
 
@@ -209,7 +218,7 @@ class Recorder:
         else:
             attributes = spans.tool_attributes(info, self.settings)
             span = self.make_span(spans.tool_name(info), context, attributes, within)
-            run = ToolRun(span, trace.set_span_in_context(span, context), within.flow, self.settings, info.name)
+            run = ToolRun(span, with_span(span, context), within.flow, self.settings, info.name)
         run.component = within.component
         run.enter()
         return run
@@ -238,7 +247,7 @@ class Recorder:
         if self._is_untraced(flow) or _suppressed(context):
             return None
         span = self.make_span(sendable(name), context, attributes, within)
-        run = Run(span, trace.set_span_in_context(span, context), flow, self.settings)
+        run = Run(span, with_span(span, context), flow, self.settings)
         if within is not None:
             run.component = within.component
         if enter:
@@ -250,10 +259,33 @@ class Recorder:
     ) -> Span:
         """A span below a run, or one that is held with the rest of the run."""
         flow = within.flow if within is not None else None
-        if within is None or flow is None or flow.held is None:
-            return self.tracer.start_span(name, context=context, attributes=attributes)
-        above = held_parent(context, within.span or flow.span or trace.INVALID_SPAN)
-        return flow.held.start_span(self.tracer, name, above, attributes=attributes)
+        above = self.span_above(context, within)
+        if flow is None or flow.held is None:
+            links = None
+            current = trace.get_current_span(context)
+            if above is not current:
+                links = [Link(current.get_span_context())] if above is trace.INVALID_SPAN else None
+                context = trace.set_span_in_context(above, context)
+            return self.tracer.start_span(name, context=context, attributes=attributes, links=links)
+        return flow.held.start_span(self.tracer, name, held_parent(above, within), attributes=attributes)
+
+    def span_above(self, context: Context, within: Run | None) -> Span:
+        """The nearest span above that goes where ours go; ``INVALID_SPAN`` if there is none.
+
+        Args:
+            context: Where a span is about to start.
+            within: The innermost run at this point.
+        """
+        above = span_above(context, self.reaches)
+        if above is trace.INVALID_SPAN and within is not None:
+            # The context was made elsewhere, and has lost the run.
+            return within.nearest_span or above
+        return above
+
+    def has_parent_here(self) -> bool:
+        """True if the current span records, and is sent where ours are."""
+        span = trace.get_current_span()
+        return span.is_recording() and span_above(otel_context.get_current(), self.reaches) is span
 
     def _is_untraced(self, flow: FlowRun | None) -> bool:
         return not self._traces or (flow is not None and not flow.sampled and flow.held is None)
@@ -316,6 +348,18 @@ _active: Recorder | None = None
 def active_recorder() -> Recorder | None:
     """The recorder while instrumentation is on, else None."""
     return _active
+
+
+def nearest_context() -> Context:
+    """The current context as far as our backend knows it: in place of a span that is sent elsewhere, the nearest above
+    it that is sent where ours are, if there is one."""
+    context = otel_context.get_current()
+    if _active is None:
+        return context
+    above = span_above(context, _active.reaches)
+    if above is trace.INVALID_SPAN or above is trace.get_current_span(context):
+        return context
+    return trace.set_span_in_context(above, context)
 
 
 def set_active_recorder(recorder: Recorder | None) -> None:

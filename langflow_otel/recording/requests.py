@@ -22,7 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import metrics, semconv
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.parents import parent_and_links
+from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
 from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sampling import Sampling
@@ -86,6 +86,7 @@ class RequestRun:
         context: Context,
         settings: Settings,
         metrics: RunMetrics | None,
+        reaches: Reaches,
     ) -> RequestRun:
         """A request comes in, and is current from here on.
 
@@ -96,12 +97,15 @@ class RequestRun:
             context: What the request's headers say.
             settings: Whether a caller in another process is believed.
             metrics: Measures it; None without metrics.
+            reaches: Which spans are sent where ours are.
         """
         span = None
         if tracer is not None and info.traced:
-            context, links = parent_and_links(context, settings.remote_parent)
+            context, links = parent_and_links(context, settings.remote_parent, reaches=reaches)
             span = _start_span(tracer, sampling, info, context, links)
-            context = trace.set_span_in_context(span, context)
+            context = with_span(span, context)
+        elif not info.traced:
+            context = with_span(trace.get_current_span(context), context)
         return cls(span, sampling, context, info, metrics)
 
     def finish(self, route: str | None, status: int | None, error: BaseException | None = None) -> None:

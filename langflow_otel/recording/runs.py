@@ -128,6 +128,13 @@ class Run:
         """True while attributes set here will be exported."""
         return self.span is not None and not self._ended
 
+    @property
+    def nearest_span(self) -> Span | None:
+        """Its span, or that of its flow; None without either."""
+        if self.span is not None:
+            return self.span
+        return None if self.flow is None else self.flow.span
+
     def enter(self) -> None:
         """Make this run current for the code that follows in this task or thread."""
         self._run_token = _current_run.set(self)

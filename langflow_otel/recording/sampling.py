@@ -19,7 +19,7 @@ from langflow_otel.recording.held import HeldSpan, make_span, new_span_context
 from langflow_otel.recording.keeper import HeldTrace, Keeper
 from langflow_otel.recording.parents import caller_of
 from langflow_otel.recording.ratios import FlowRatios
-from langflow_otel.recording.runs import FlowRun, current_run
+from langflow_otel.recording.runs import FlowRun, Run, current_run
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
@@ -109,10 +109,11 @@ class Sampling:
             span.keep()
 
 
-def held_parent(context: Context, otherwise: Span) -> Span:
-    """What a held span is below of: the current span, unless that is one which nobody sends."""
-    above = trace.get_current_span(context)
-    return above if isinstance(above, HeldSpan) else otherwise
+def held_parent(above: Span, within: Run | None) -> Span:
+    """What a held span is below of: the span above if that is held, too, else the run's own."""
+    if isinstance(above, HeldSpan) or within is None:
+        return above
+    return within.nearest_span or trace.INVALID_SPAN
 
 
 def _flow_above(above: Span) -> FlowRun | None:

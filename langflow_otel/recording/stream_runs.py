@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from opentelemetry import trace
-
 from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
+from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.runs import ComponentRun, Run, StepTokens, step_out
 from langflow_otel.recording.spans import Attributes
 
@@ -90,7 +89,7 @@ class StreamRun(Run):
             return
         kind = spans.custom_attributes(None, self._settings)
         self.span = self._recorder.make_span(self._name, self.context, kind, self.component or self)
-        self.context = trace.set_span_in_context(self.span, self.context)
+        self.context = with_span(self.span, self.context)
 
     def close(self, how: str, outcome: Outcome = OK) -> None:
         """End the stream: exhausted, closed, failed, abandoned (left half read) or unread."""

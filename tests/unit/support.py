@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from langflow_otel.export.destinations import reaches_same_backend
 from langflow_otel.export.scrape import Scrape
+from langflow_otel.hooks import native
 from langflow_otel.recording.facts import ComponentInfo, ComponentKind, FlowInfo
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
@@ -61,7 +63,10 @@ def recording(
         telemetry._scrape = Scrape(
             store, own_pid=1, window_s=settings.window_s, cores=2.0, read=lambda pids: [], info={}
         )
-        set_active_recorder(Recorder(telemetry.provider, settings, measured))
+        active = Recorder(telemetry.provider, settings, measured)
+        reaches = reaches_same_backend(telemetry.provider, native.passes)
+        active.use_tracer_provider(telemetry.provider, reaches=reaches)
+        set_active_recorder(active)
         try:
             yield telemetry
         finally:

@@ -25,6 +25,8 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -300,11 +302,22 @@ async def ask_below_the_hosts_span(app: Any, tracer: trace.Tracer, headers: dict
 
 
 @pytest.fixture
-def their_tracer() -> trace.Tracer:
-    return TracerProvider(shutdown_on_exit=False).get_tracer("host")
+def backend() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
 
 
-async def test_where_the_host_makes_a_span_there_is_none_of_ours(app, telemetry, ours, their_tracer):
+def sending(provider: TracerProvider, backend: SpanExporter) -> TracerProvider:
+    provider.add_span_processor(SimpleSpanProcessor(backend))
+    return provider
+
+
+@pytest.fixture
+def their_tracer(backend: InMemorySpanExporter) -> trace.Tracer:
+    return sending(TracerProvider(shutdown_on_exit=False), backend).get_tracer("host")
+
+
+async def test_where_the_host_makes_a_span_there_is_none_of_ours(app, telemetry, ours, their_tracer, backend):
+    sending(telemetry.provider, backend)
     theirs = await ask_below_the_hosts_span(app, their_tracer, CALLER)
 
     assert telemetry.names() == ["invoke_workflow orders"]
@@ -313,8 +326,9 @@ async def test_where_the_host_makes_a_span_there_is_none_of_ours(app, telemetry,
 
 
 @pytest.mark.parametrize(("remote_parent", "linked"), [("link", True), ("ignore", False)])
-async def test_a_caller_behind_the_hosts_span_is_not_believed_either(app, their_tracer, remote_parent, linked):
+async def test_a_caller_behind_the_hosts_span_is_not_believed_either(app, their_tracer, backend, remote_parent, linked):
     with recording(Settings(remote_parent=remote_parent)) as telemetry:
+        sending(telemetry.provider, backend)
         theirs = await ask_below_the_hosts_span(app, their_tracer, CALLER)
 
     flow = sdk_span(telemetry, "invoke_workflow orders")
@@ -325,11 +339,22 @@ async def test_a_caller_behind_the_hosts_span_is_not_believed_either(app, their_
 
 
 @pytest.mark.parametrize("remote_parent", ["continue", "link", "ignore"])
-async def test_the_hosts_span_that_has_no_caller_stays_the_parent(app, their_tracer, remote_parent):
+async def test_the_hosts_span_that_has_no_caller_stays_the_parent(app, their_tracer, backend, remote_parent):
     with recording(Settings(remote_parent=remote_parent)) as telemetry:
+        sending(telemetry.provider, backend)
         theirs = await ask_below_the_hosts_span(app, their_tracer, {})
 
     assert sdk_span(telemetry, "invoke_workflow orders").parent.span_id == theirs.get_span_context().span_id
+
+
+@pytest.mark.parametrize(("headers", "parent"), [(CALLER, CALLER_ID), ({}, None)])
+async def test_host_span_sent_elsewhere_is_not_the_parent(app, telemetry, ours, their_tracer, headers, parent):
+    """Such as LangFlow 1.11's, once Traceloop has made its provider the global one."""
+    await ask_below_the_hosts_span(app, their_tracer, headers)
+
+    assert telemetry.tree() == ["POST /api/v1/run/{flow}", "  invoke_workflow orders"]
+    above = ours("POST /api/v1/run/{flow}").parent
+    assert (above and f"{above.span_id:016x}") == parent
 
 
 async def test_a_span_of_the_host_that_does_not_record_does_not_hide_the_caller(app, telemetry, ours):

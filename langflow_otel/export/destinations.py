@@ -1,0 +1,70 @@
+"""Which spans of other providers are sent where ours are: LangFlow's own often are, other tracers' are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from opentelemetry.trace import Span
+
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.parents import Reaches, same_provider
+
+Passes = Callable[[Any, str], bool]
+"""Whether a span processor sends on what an instrumentation scope makes."""
+
+_COMPARE = Guard("parents.compare")
+_DEPTH = 8
+"""Of wrappers around an exporter."""
+
+
+def reaches_same_backend(provider: Any, passes: Passes) -> Reaches:
+    """True for a span of the provider itself, and for one of another that goes to one of its endpoints.
+
+    Args:
+        provider: Makes our spans.
+        passes: Knows the host's processors that drop spans.
+    """
+    of_provider = same_provider(provider)
+    own = getattr(provider, "_active_span_processor", None)
+
+    def reaches(span: Span) -> bool:
+        if of_provider(span):
+            return True
+        theirs = getattr(span, "_span_processor", None)
+        if own is None or theirs is None:
+            return False
+        with _COMPARE:
+            scope: Any = getattr(span, "instrumentation_scope", None)
+            sent_to = set(_destinations(theirs, lambda each: passes(each, "" if scope is None else scope.name)))
+            return not sent_to.isdisjoint(_destinations(own, lambda _: True))
+        return False
+
+    return reaches
+
+
+def _destinations(processor: Any, passes: Callable[[Any], bool]) -> Iterator[object]:
+    """Where a processor sends: addresses, and exporters that have none."""
+    if not passes(processor):
+        return
+    for each in getattr(processor, "_span_processors", ()):
+        yield from _destinations(each, passes)
+    wrapped = getattr(processor, "_wrapped", None)
+    if wrapped is not None:
+        yield from _destinations(wrapped, passes)
+    exporter = getattr(processor, "span_exporter", None)
+    if exporter is not None:
+        yield _destination(exporter)
+
+
+def _destination(exporter: Any) -> object:
+    for _ in range(_DEPTH):
+        endpoint = getattr(exporter, "_endpoint", None)
+        if isinstance(endpoint, str):
+            # The exporter for gRPC takes the scheme away.
+            return endpoint.rpartition("://")[2].rstrip("/")
+        inner = getattr(exporter, "_exporter", None)
+        if inner is None:
+            break
+        exporter = inner
+    return id(exporter)
