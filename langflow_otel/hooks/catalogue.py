@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from langflow_otel.hooks import component, flow, logs, mcp, queues, server, streaming, tools
+from langflow_otel.hooks import component, flow, logs, mcp, native, queues, server, streaming, tools
 from langflow_otel.hooks.patching import Hook, Patches
 
 _GRAPH = "lfx.graph.graph.base"
@@ -40,6 +40,7 @@ HOOKS: Final = (
     Hook(_BACKGROUND, "InProcessExecutor.submit", queues.submit, ("key", "coro_factory")),
     *(Hook(module, "handle_call_tool", mcp.handle_call_tool, ("server",)) for module in _MCP_SERVER),
     Hook("mcp.shared.session", "BaseSession.send_request", mcp.send_request, ("request",)),
+    Hook("langflow.services.tracing.service", "TracingService.start_tracers", native.start_tracers),
     Hook("langflow.main", "create_app", server.create_app),
     Hook("uvicorn.server", "Server.shutdown", server.shut_down),
     Hook("lfx.cli.serve_app", "create_multi_serve_app", server.create_multi_serve_app),

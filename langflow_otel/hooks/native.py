@@ -1,11 +1,17 @@
-"""What LangFlow itself sends by OTLP, so that nothing is sent twice, or hangs below what is not sent."""
+"""What LangFlow itself sends, so that nothing is sent twice, or hangs below what is not sent."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry import metrics
+
+from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.runs import StepTokens, step_out, step_outside
+
+_OUTSIDE = Guard("tracers.start")
 
 PUSHED_BY_LANGFLOW: Final = frozenset(
     {
@@ -50,6 +56,20 @@ def passes(processor: object, scope: str) -> bool:
     if name == _LANGFLOWS_PROCESSOR:
         return scope in get_scopes()
     return scope not in sys.modules[_OBSERVABILITY].APPLICATION_INSTRUMENTATION_SCOPES
+
+
+async def start_tracers(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    """``TracingService.start_tracers``: at the start of a run LangFlow makes its tracers for Langfuse, Phoenix and so
+    on, which call their servers and start spans. These are no calls of the flow's."""
+    tokens: StepTokens | None = None
+    with _OUTSIDE:
+        tokens = step_outside()
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        with _OUTSIDE:
+            if tokens is not None:
+                step_out(tokens)
 
 
 def _metrics_are_pushed() -> bool:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
@@ -80,6 +81,22 @@ def step_out(tokens: StepTokens) -> None:
         return
     if context_token is not None:
         otel_context.detach(context_token)
+
+
+def step_outside() -> StepTokens | None:
+    """Leave all runs for a moment, for what the host does on its own account; :func:`step_out` comes back. A flow that
+    is not sampled is then not the parent of other tracers' spans, which would not be sampled either.
+
+    Returns:
+        None outside of runs.
+    """
+    run = current_run()
+    if run is None:
+        return None
+    token: Token[Context] | None = None
+    if run.flow is not None and run.flow.span is not None and not run.flow.sampled:
+        token = otel_context.attach(with_span(INVALID_SPAN, otel_context.get_current()))
+    return _current_run.set(None), token
 
 
 class Run:
