@@ -15,7 +15,22 @@ def recorded(name: str, *by: str, of: str = "sum") -> str:
 
 
 def per_second(counter: str, where: str, *by: str) -> str:
-    return f"sum by ({', '.join(by)}) (rate({counter}{{{where}}}[$__rate_interval]))"
+    """A rate that has a series whole from its birth, as the recording rules do: see rules/recording.yml."""
+    series, began = f"{counter}{{{where}}}", f"langflow_otel_start_time_seconds{{{JOB}}}"
+    seconds = "$__rate_interval_ms / 1000"
+    return (
+        f"sum by ({', '.join(by)}) ("
+        f"max_over_time({series}[$__rate_interval]) / ({seconds})"
+        f" unless last_over_time({series}[2m] offset $__rate_interval)"
+        f" and on (job, instance) (max_over_time(up{{{JOB}}}[2m] offset $__rate_interval) == 1"
+        f" or min_over_time({began}[$__rate_interval]) > time() - {seconds} - 60)"
+        f" or rate({series}[$__rate_interval]))"
+    )
+
+
+def of_machine_per_second(counter: str, *by: str) -> str:
+    """Of counters that the system keeps, which do not begin with their first sample."""
+    return f"sum by ({', '.join(by)}) (rate({counter}{{{JOB}}}[$__rate_interval]))"
 
 
 def mean(histogram: str, where: str, *by: str) -> str:

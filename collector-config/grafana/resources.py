@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from panels import dashboard, graph, number, query
-from queries import JOB, per_second
+from queries import JOB, of_machine_per_second
 
 USED = "job_instance_resource:langflow_utilization:ratio"
 LIMITS = (0.8, 0.9)
@@ -53,7 +53,9 @@ def resources() -> Dashboard:
             "CPU cores in use",
             "none",
             "Of each worker; the line of the limit is what the process may use.",
-            query(per_second("process_cpu_time_seconds_total", JOB, "instance", "worker"), "{{instance}} {{worker}}"),
+            query(
+                of_machine_per_second("process_cpu_time_seconds_total", "instance", "worker"), "{{instance}} {{worker}}"
+            ),
             query(f"max by (instance) (system_cpu_cores{{{JOB}}})", "{{instance}} limit"),
         ),
         graph(
@@ -84,7 +86,7 @@ def resources() -> Dashboard:
             "Bps",
             "Bytes read and written.",
             query(
-                per_second("process_disk_io_bytes_total", JOB, "instance", "disk_io_direction"),
+                of_machine_per_second("process_disk_io_bytes_total", "instance", "disk_io_direction"),
                 "{{instance}} {{disk_io_direction}}",
             ),
             width=8,
@@ -94,7 +96,7 @@ def resources() -> Dashboard:
             "Bps",
             "Bytes read and written on all disks.",
             query(
-                per_second("system_disk_io_bytes_total", JOB, "instance", "disk_io_direction"),
+                of_machine_per_second("system_disk_io_bytes_total", "instance", "disk_io_direction"),
                 "{{instance}} {{disk_io_direction}}",
             ),
             width=8,
@@ -104,7 +106,7 @@ def resources() -> Dashboard:
             "Bps",
             "Over all interfaces.",
             query(
-                per_second("system_network_io_bytes_total", JOB, "instance", "network_io_direction"),
+                of_machine_per_second("system_network_io_bytes_total", "instance", "network_io_direction"),
                 "{{instance}} {{network_io_direction}}",
             ),
             width=8,

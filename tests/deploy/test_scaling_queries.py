@@ -91,6 +91,37 @@ def test_requests_at_the_ingress_wake_an_idle_environment(tmp_path: Path) -> Non
     check_answers(tmp_path, series, {queries("idle")["requests-at-the-ingress"]: 0.1})
 
 
+def test_the_first_runs_of_a_new_replica_count(tmp_path: Path) -> None:
+    pod = 'namespace="langflow",job="langflow",instance="b:9464",pod="b"'
+    series = {
+        f"up{{{pod}}}": "_x14 1x6",
+        f"langflow_otel_start_time_seconds{{{pod}}}": "_x14 830x6",
+        f'langflow_flow_duration_seconds_count{{{pod},flow="f",status="ok",entry_point="api"}}': "_x14 12x6",
+    }
+
+    check_answers(tmp_path, {**IDLE, **series}, {queries("production")["throughput"]: 0.1})
+
+
+def test_runs_that_are_seen_late_are_no_work(tmp_path: Path) -> None:
+    """By a Prometheus that is new itself."""
+    pod = 'namespace="langflow",job="langflow",instance="b:9464",pod="b"'
+    series = {
+        f"up{{{pod}}}": "_x14 1x6",
+        f"langflow_otel_start_time_seconds{{{pod}}}": "_x14 -86400x6",
+        f'langflow_flow_duration_seconds_count{{{pod},flow="f",status="ok",entry_point="api"}}': "_x14 1200x6",
+    }
+
+    check_answers(tmp_path, {**IDLE, **series}, {queries("production")["throughput"]: 0})
+
+
+def test_the_first_requests_at_the_ingress_wake_an_idle_environment(tmp_path: Path) -> None:
+    target = 'job="ingress",instance="i:10254"'
+    requests = f'nginx_ingress_controller_requests{{{target},exported_namespace="langflow",status="503"}}'
+    series = {f"up{{{target}}}": "1x20", requests: "_x14 12x6"}
+
+    check_answers(tmp_path, series, {queries("idle")["requests-at-the-ingress"]: 0.1})
+
+
 def gpus(*values: str) -> dict[str, str]:
     return {
         f'hw_gpu_utilization_ratio{{namespace="langflow",pod="{pod}",hw_id="gpu-{pod}"}}': value

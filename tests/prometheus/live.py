@@ -178,7 +178,7 @@ def rewritten(folder: Path, addresses: dict[str, str]) -> Path:
 
 
 def wait_for_first_run(found: Live) -> None:
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 240
     while time.monotonic() < deadline_s:
         found.at_s = time.time()
         # Refused: it has not started yet.

@@ -72,7 +72,14 @@ def panel_queries() -> list[PanelQuery]:
 
 def chosen(expr: str, window: str = "1m") -> str:
     """The query as Grafana sends it, with all deployments, flows and versions."""
-    values = {"$__rate_interval": "20s", "$window": window, "$job": "langflow.*", "$flow": ".+", "$version": ".*"}
+    values = {
+        "$__rate_interval": "20s",
+        "$__rate_interval_ms": "20000",
+        "$window": window,
+        "$job": "langflow.*",
+        "$flow": ".+",
+        "$version": ".*",
+    }
     return re.sub(r"\$\w+", lambda found: values.get(found[0], found[0]), expr)
 
 

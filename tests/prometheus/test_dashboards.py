@@ -57,7 +57,7 @@ def test_a_dashboard_leads_to_live_7_days_and_30_days(uid: str):
 
 @pytest.mark.parametrize("uid", sorted(UIDS))
 def test_a_dashboard_uses_no_variable_that_it_does_not_have(uid: str):
-    variables = {each["name"] for each in board(uid)["templating"]["list"]} | {"__rate_interval"}
+    variables = {each["name"] for each in board(uid)["templating"]["list"]} | {"__rate_interval", "__rate_interval_ms"}
     for panel in board(uid)["panels"]:
         for target in panel.get("targets", ()):
             assert set(re.findall(r"\$([a-z_]+)", target["expr"])) <= variables

@@ -88,6 +88,36 @@ def test_ratios_are_those_of_the_counters(live: Live):
     assert ratio["chat"] == 0
 
 
+def counted(series: list[dict]) -> dict[tuple[str, str], float]:
+    return {(each["metric"]["flow"], each["metric"]["status"]): float(each["value"][1]) for each in series}
+
+
+@pytest.mark.parametrize("window", ["5m", "1h"])
+def test_runs_that_end_before_they_are_scraped_count(live: Live, window: str):
+    found = counted(live.now(f'job_flow_status_entry_point:langflow_flow_runs:increase{window}{{flow="seven"}}'))
+
+    assert found == {("seven", "ok"): 7, ("seven", "error"): 3}
+    # What the rule is for.
+    missed = counted(live.now(f'increase(langflow_flow_duration_seconds_count{{flow="seven"}}[{window}])'))
+    assert sum(missed.values()) < 10
+
+
+def test_the_increase_of_all_flows_is_what_their_process_has_counted(live: Live):
+    found = counted(live.now("job_flow_status_entry_point:langflow_flow_runs:increase1h"))
+    counter = "langflow_flow_duration_seconds_count"
+
+    assert len(found) > 10
+    # Of what was scraped before the rule was evaluated, and that before the question: seconds on a busy machine.
+    earlier, later = (counted(live.now(f"sum by (flow, status) ({counter}{offset})")) for offset in (" offset 6s", ""))
+    assert {key for key, value in found.items() if not earlier.get(key, 0) <= value <= later[key]} == set()
+
+
+def test_births_are_no_series_of_their_own(live: Live):
+    assert live.now('{__name__=~".+_created"}') == []
+    [started] = live.now("langflow_otel_start_time_seconds")
+    assert live.started_s - 60 < float(started["value"][1]) < live.started_s
+
+
 def test_a_percentile_is_in_its_bucket(live: Live):
     [p95] = live.now('job_flow:langflow_flow_duration_seconds:p95_1m{flow="cached"}')
     [search] = live.now('job_component_type:langflow_component_duration_seconds:p50_1m{component_type="Search"}')
