@@ -20,8 +20,8 @@ from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
-from langflow_otel.recording.plain import is_secret_name
 from langflow_otel.recording.privacy import redactor
+from langflow_otel.redaction.secret_names import is_secret_name
 from langflow_otel.settings import Settings
 
 _FILTER = Guard("content.filter")

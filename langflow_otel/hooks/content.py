@@ -12,8 +12,8 @@ from typing import Any
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.facts import ComponentInfo
-from langflow_otel.recording.plain import is_secret_name
 from langflow_otel.recording.runs import FlowRun
+from langflow_otel.redaction.secret_names import is_secret_name
 
 OPT_OUT = "langflow_otel_content"
 """A component class, or a method with ``@traced(content=False)``, for which this is False keeps its content."""

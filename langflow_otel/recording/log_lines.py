@@ -15,6 +15,7 @@ from langflow_otel.recording import semconv
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redactor
+from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name
 from langflow_otel.settings import Settings
 
 Value = str | bool | int | float
@@ -33,29 +34,7 @@ EXPORT_BODY: Final = "_otel_export_body"
 
 # What has a field of its own, and what quotes source text.
 _NOT_ATTRIBUTES = frozenset({"event", "level", "timestamp", "trace_id", "span_id", "exc_info", "exception", "stack"})
-# As LangFlow 1.10 and later; before, nobody else masks them.
-_SECRETS = frozenset(
-    [
-        "password",
-        "passwd",
-        "secret",
-        "api_key",
-        "apikey",
-        "token",
-        "access_token",
-        "refresh_token",
-        "client_secret",
-        "client_assertion",
-        "private_key",
-        "code_verifier",
-        "authorization",
-        "auth",
-        "cookie",
-        "set-cookie",
-        "x-api-key",
-        "x-auth-token",
-    ]
-)
+# As LangFlow 1.10 and later has it; before, nobody else masks them.
 _MASK = "***"
 _INT64 = 2**63
 
@@ -119,10 +98,14 @@ def log_line(
 def _all(event: Mapping[str, Any]) -> dict[str, Value]:
     """Texts, numbers and truth values. What is nested stays: secrets in there are not masked on every version."""
     return {
-        key: _MASK if key.lower() in _SECRETS else _sendable(value)
+        key: _MASK if _is_secret(key, value) else _sendable(value)
         for key, value in event.items()
         if key not in _NOT_ATTRIBUTES and not key.startswith("_") and isinstance(value, Value)
     }
+
+
+def _is_secret(key: str, value: Value) -> bool:
+    return is_secret_name(key) if isinstance(value, str) else type(value) is not bool and is_name_of_secret_number(key)
 
 
 def _sendable(value: Value) -> Value:

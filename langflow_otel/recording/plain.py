@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, cast
 
 from langflow_otel.recording.known_secrets import HIDDEN, without_secrets
+from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name
 
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
 
@@ -18,28 +19,6 @@ MAX_ITEMS: Final = 200
 MAX_VALUES: Final = 2000
 """Of all together."""
 
-_SECRET_NAMES = (
-    "password",
-    "passwd",
-    "secret",
-    "token",
-    "apikey",
-    "openaikey",
-    "anthropickey",
-    "accesskey",
-    "privatekey",
-    "authorization",
-    "cookie",
-    "credential",
-    "header",
-    "jwt",
-    "bearer",
-    "signature",
-    "connectionstring",
-    "assertion",
-    "codeverifier",
-)
-_EXACT_SECRET_NAMES = frozenset({"auth", "key", "pwd", "pass", "sig", "otp", "pin", "sid", "dsn"})
 # Where a list of these stands for a dictionary, as headers and table rows often do.
 _NAME_KEYS = ("name", "key", "header")
 
@@ -49,15 +28,6 @@ _NUMBERS: Final = frozenset({type(None), bool, int, float})
 # Python refuses to print one of more than 4,300 digits.
 _MOST_BITS: Final = 1024
 _BIG: Final = "<big number>"
-
-
-def is_secret_name(name: str) -> bool:
-    """True if what has this name is most likely a secret, such as ``x-api-key`` or ``accessToken``."""
-    squeezed = name.lower().replace("_", "").replace("-", "").replace(" ", "")
-    if squeezed in _EXACT_SECRET_NAMES or any(each in squeezed for each in _SECRET_NAMES):
-        return True
-    # Not each name that ends with key: text_key, primary_key and sort_key are none.
-    return name.lower().startswith("x-amz-")
 
 
 def sendable(text: str) -> str:
@@ -76,8 +46,9 @@ def plain(
 ) -> Plain:
     """The value as texts, numbers, lists and dictionaries.
 
-    Numbers and truth values pass under any name; texts and all else under a secret's name become :data:`HIDDEN`. An
-    object of an unknown class becomes ``<its class>``: neither its ``__repr__`` nor a property of it is asked.
+    Truth values pass under any name, and numbers under that of an amount, as ``max_tokens``; all else under a secret's
+    name becomes :data:`HIDDEN`. An object of an unknown class becomes ``<its class>``: neither its ``__repr__`` nor a
+    property of it is asked.
 
     Args:
         value: Anything, circular and endless things too.
@@ -144,13 +115,18 @@ class _Copy:
                 found["..."] = "..."
                 break
             name = _key_text(key)
-            if type(value) in _NUMBERS or (in_pairs and name in _NAME_KEYS):
-                found[self._text(name)] = self.of(value, depth + 1)
-            elif in_pairs or name.startswith("<") or is_secret_name(name):
+            is_hidden = name not in _NAME_KEYS if in_pairs else _is_secret(name, value)
+            if is_hidden and value is not None and type(value) is not bool:
                 found[self._text(name)] = HIDDEN
             else:
                 found[self._text(name)] = self.of(value, depth + 1)
         return found
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    if type(value) in _NUMBERS:
+        return is_name_of_secret_number(name)
+    return name.startswith("<") or is_secret_name(name)
 
 
 def _names_a_secret(value: Any) -> bool:

@@ -8,17 +8,15 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
+from langflow_otel.redaction import secret_names
 from langflow_otel.redaction.scan import MARKER, Finding
 
 _PASSWORDS: Final = (
-    r"pass(?:word|wort|wd|phrase)|pwd|kennwort|contrase[ñn]a|mot de passe|senha|hasło|пароль|密码|密碼|口令|パスワード|"
-    r"비밀번호|(?:\b|_)(?:pass|pw)"
+    f"{secret_names.as_pattern(secret_names.PASSWORDS)}|"
+    rf"(?:\b|_)(?:{secret_names.as_pattern(secret_names.PASSWORD_ENDS)})"
 )
-NAMES: Final = (
-    rf"{_PASSWORDS}|secret|token|credential|api[_. -]?key|"
-    r"(?:access|account|auth|client|encryption|license|master|private|secret|service|shared|signing|storage|"
-    r"subscription)[_. -]?key"
-)
+_CODES: Final = rf"(?:\b|_)(?:{secret_names.as_pattern(secret_names.CODES)})"
+NAMES: Final = f"{_PASSWORDS}|{secret_names.as_pattern(secret_names.TOKENS)}|{_CODES}"
 """Ends of names whose values are secrets, to be read without regard to case. ``max_tokens`` and ``token_type`` end
 otherwise."""
 
@@ -67,6 +65,8 @@ _OPENS: Final = {b")": b"(", b"]": b"[", b"}": b"{"}
 _LOOKED_AT: Final = 1024
 """Bytes of a value that are judged: each name in a long run without a space has the whole rest as its value."""
 _IS_PASSWORD: Final = re.compile(_PASSWORDS.replace(r"(?:\b|_)", "_?"), re.IGNORECASE)
+_IS_CODE: Final = re.compile(_CODES.replace(r"(?:\b|_)", "_?"), re.IGNORECASE)
+_CODE: Final = re.compile(rb"[0-9]{3,10}(?![\w-])")
 _SENTENCE_GOES_ON: Final = re.compile(rb"[ \t]*[^\s\"'`<>}\])]")
 
 _PLACEHOLDER: Final = re.compile(
@@ -140,7 +140,7 @@ def value_of_flag(raw: bytes, flag_at: int, value_at: int) -> Finding | None:
     bare = _BARE.match(raw, start)
     end = _quoted_end(raw, start, quote) if quote else start if bare is None else bare.end()
     value = raw[start:end]
-    if len(value) < 4 or value.startswith(b"-") or MARKER.match(value) or _is_placeholder(value):
+    if len(value) < 4 or value.startswith(b"-") or MARKER.match(value) or is_placeholder(value):
         return None
     return start, end, "password" if b"pass" in raw[flag_at:value_at].lower() else "secret"
 
@@ -148,9 +148,12 @@ def value_of_flag(raw: bytes, flag_at: int, value_at: int) -> Finding | None:
 def judged(raw: bytes, start: int, end: int, name: bytes, style: Style) -> Finding | None:
     """The value between ``start`` and ``end`` as a finding, if it can be a secret of that name."""
     value = raw[start:end]
-    if MARKER.fullmatch(value) or _is_placeholder(value) or len(set(value[:99])) < 2 or value.startswith(b"//"):
+    if MARKER.fullmatch(value) or is_placeholder(value) or len(set(value[:99])) < 2 or value.startswith(b"//"):
         return None
-    if _IS_PASSWORD.match(name.decode("utf-8", "replace")):
+    if _IS_CODE.match(text := name.decode("utf-8", "replace")):
+        code = _CODE.match(raw, start, end)
+        return None if code is None else (start, code.end(), "secret")
+    if _IS_PASSWORD.match(text):
         goes_on = style == "colon" and _SENTENCE_GOES_ON.match(raw, end) is not None
         return (start, end, "password") if _is_password(value, style, goes_on) else None
     return (start, end, "secret") if _is_secret(value, style, name[-3:].lower() == b"key") else None
@@ -172,7 +175,7 @@ def looks_random(value: bytes) -> bool:
 def is_credential(raw: bytes, header_at: int, start: int, end: int) -> bool:
     """True if that is what an ``Authorization`` header carries, rather than a word about it."""
     value = raw[start:end]
-    if _is_placeholder(value) or _is_placeholder(raw[start : end + 1]):
+    if is_placeholder(value) or is_placeholder(raw[start : end + 1]):
         return False
     if _SCHEME.search(raw, header_at, start):
         return _DIGIT.search(value) is not None or not _is_word(value) or looks_random(value)
@@ -186,7 +189,8 @@ def _without_closing(value: bytes) -> bytes:
     return value
 
 
-def _is_placeholder(value: bytes) -> bool:
+def is_placeholder(value: bytes) -> bool:
+    """True for what stands where a value is to be put in, such as ``${PASSWORD}`` or ``<your token>``."""
     return len(value) <= 80 and _PLACEHOLDER.fullmatch(value) is not None
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from langflow_otel.redaction import assignments
+from langflow_otel.redaction import assignments, named_values
 from langflow_otel.redaction.scan import MARKER, Finding, Patterns, Scan
 
 _WORD: Final = "[A-Za-z0-9_-]"
@@ -86,7 +86,8 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
         number = vendors.first_in(secret)
         return kind if number is None else VENDORS[number][0]
 
-    rules: list[tuple[str, str, str, Judge]] = [
+    rules: list[tuple[str, str, str, Judge]] = [("secret", *named_values.QUOTED_NAME, _quoted)]
+    rules += [
         (kind, rf"(?:\b|_){begin}", rf"(?:\b|_)({begin}{rest})", _JUDGES.get(kind, _whole))
         for kind, begin, rest in VENDORS
     ]
@@ -114,17 +115,25 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
         for number, match in patterns.matches(scan):
             kind, _, _, judge = rules[number]
             found = judge(scan, match, kind)
+            if found is None and judge is _quoted:
+                scan.at, scan.passed_on = match.start() + 1, True
+                continue
             if found is None:
                 # What stands behind a name or a scheme may still be something else.
                 start = match.start(1)
                 scan.at = start if start > match.start() else match.end()
                 continue
-            start, scan.at, kind = found
+            start, scan.at, kind = found[:3]
             if not MARKER.fullmatch(scan.raw, start, scan.at):
                 general = kind in ("secret", "password", "authorization", "url_password")
-                yield start, scan.at, vendor(scan.raw[start : scan.at], kind) if general else kind
+                name = vendor(scan.raw[start : scan.at], kind) if general else kind
+                yield (start, scan.at, name) if len(found) == 3 else (start, scan.at, name, *found[3:])
 
-    return (find,)
+    return find, named_values.in_tables
+
+
+def _quoted(scan: Scan, match: Any, kind: str) -> Finding | None:
+    return named_values.value_of_quoted(scan.raw, match.start(1) - 1)
 
 
 def _whole(scan: Scan, match: Any, kind: str) -> Finding:

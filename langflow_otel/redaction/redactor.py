@@ -116,8 +116,9 @@ class Redactor:
 def replaced(raw: bytes, findings: Iterator[Finding]) -> bytes:
     """The text with each finding replaced by its marker. Findings come in order and do not overlap."""
     parts, at = [], 0
-    for start, end, kind in findings:
-        parts += [raw[at:start], b"[redacted:%s]" % kind.encode()]
+    for start, end, kind, *around in findings:
+        before, behind = around or (b"", b"")
+        parts += [raw[at:start], b"%s[redacted:%s]%s" % (before, kind.encode(), behind)]
         at = end
     if not parts:
         return raw

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-Finding = tuple[int, int, str]
-"""Start, end and kind of something to replace."""
+Finding = tuple[int, int, str] | tuple[int, int, str, bytes, bytes]
+"""Start, end and kind of something to replace; and what its marker needs before and behind it, as quotes in JSON."""
 
 KINDS: Final = (
     *("anthropic_key", "api_key", "authorization", "aws_key", "azure_key", "card", "cookie", "email", "gcp_key"),
@@ -59,12 +59,18 @@ def _options(groups: bool) -> Any:
 class Scan:
     """One text and the moment (of ``time.thread_time``: a busy host loses nothing) at which looking at it ends."""
 
-    __slots__ = ("at", "deadline", "raw")
+    __slots__ = ("at", "deadline", "passed_on", "raw")
 
     def __init__(self, raw: bytes, deadline: float) -> None:
         self.raw = raw
         self.deadline = deadline
         self.at = 0
+        self.passed_on = False
+
+    def check_time(self) -> None:
+        """Raises TimeoutError: the deadline has passed."""
+        if time.thread_time() > self.deadline:
+            raise TimeoutError("redaction took too long")
 
     def matches(self, pattern: Any) -> Iterator[Any]:
         """Each match that is not empty, from left to right.
@@ -76,8 +82,7 @@ class Scan:
         """
         self.at = 0
         while (match := pattern.search(self.raw, self.at)) is not None:
-            if time.thread_time() > self.deadline:
-                raise TimeoutError("redaction took too long")
+            self.check_time()
             begin, self.at = self.at, match.end()
             if match.end() > match.start():
                 yield match
@@ -107,15 +112,19 @@ class Patterns:
         self._which.Compile()
 
     def matches(self, scan: Scan) -> Iterator[tuple[int, Any]]:
-        """Each match, and the number of its pattern; see :meth:`Scan.matches`."""
+        """Each match, and the number of its pattern; see :meth:`Scan.matches`.
+
+        The one that takes a match may set ``passed_on``, to get the match of a later pattern at the same place.
+        """
         for place in scan.matches(self._any):
             start, end = place.span()
             for number in sorted(self._which.Match(scan.raw[start:end]) or ()):
                 match = self._each[number].match(scan.raw, start)
                 if match is not None:
-                    scan.at = match.end()
+                    scan.at, scan.passed_on = match.end(), False
                     yield number, match
-                    break
+                    if not scan.passed_on:
+                        break
 
     def first_in(self, raw: bytes) -> int | None:
         """The number of the first pattern that occurs in the text, or None."""

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 from flows import chat_input, chat_output, line, run
+from lfx.custom.custom_component.component import Component
 from lfx.graph import Graph
+from lfx.io import MessageTextInput, Output
+from lfx.schema.data import Data
+from lfx.schema.dataframe import DataFrame
 from nodes import basic, content, models
 
 from langflow_otel.recording.log_lines import log_line
@@ -174,3 +178,39 @@ async def test_a_value_that_cannot_be_compared_is_content_as_any_other():
 
     found = attributes(telemetry, "component Uncomparable", "langflow.component.input.")
     assert found == {"langflow.component.input.thing": '"<NoComparison>"', "langflow.component.input.value": "hi"}
+
+
+SECRET_COLUMNS = {"cookie": "CANARYa", "pin": 482913, "auth": "CANARYc", "note": "it stays"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Data(data=SECRET_COLUMNS),
+        Data(data={"rows": [{"id": 1, **SECRET_COLUMNS}]}),
+        Data(data={"text": json.dumps(SECRET_COLUMNS), "note": "it stays"}),
+        # pandas loads much for its first table.
+        pytest.param(DataFrame([SECRET_COLUMNS, SECRET_COLUMNS]), marks=pytest.mark.slow),
+        pytest.param(
+            DataFrame([{"field": name, "value": value} for name, value in SECRET_COLUMNS.items()]),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["data", "rows", "JSON in data", "table", "names and values"],
+)
+async def test_data_that_chat_output_renders_is_without_values_of_secret_names(value: Any):
+    class Rows(Component):
+        inputs = [MessageTextInput(name="value", display_name="Value")]
+        outputs = [Output(display_name="Out", name="out", method="run_out", types=["Data", "DataFrame"])]
+
+        def run_out(self) -> Any:
+            return value
+
+    telemetry = await recorded(line(Rows), ON)
+
+    said = messages(telemetry.only_span("invoke_workflow demo").attributes["gen_ai.output.messages"])[0][1]
+    assert "it stays" in said
+    assert "cookie" in said
+    sent = json.dumps([dict(span.attributes) for span in telemetry.spans], default=str)
+    assert "CANARY" not in sent
+    assert "482913" not in sent

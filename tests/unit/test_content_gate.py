@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langflow_otel.recording.content import PER_SPAN, ContentGate, SpanContent
-from langflow_otel.recording.plain import HIDDEN, MAX_DEPTH, MAX_VALUES, is_secret_name, plain
+from langflow_otel.recording.known_secrets import HIDDEN
+from langflow_otel.recording.plain import MAX_DEPTH, MAX_VALUES, plain
+from langflow_otel.redaction.secret_names import is_secret_name
 from langflow_otel.settings import Settings
 
 KEY = "AK" + "IA" + "IOSFODNN7EXAMPLE"
