@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
+from langflow_otel.standard import accepted
 
 PREFIX: Final = "langflow-otel audit:"
 
@@ -84,11 +85,11 @@ def _sampling(settings: Settings, env: Mapping[str, str]) -> Iterator[tuple[str,
 
 
 def _standard_sampler(env: Mapping[str, str]) -> str:
-    name = env.get("OTEL_TRACES_SAMPLER", "").strip()
-    argument = env.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
-    if name in ("", "always_on", "parentbased_always_on"):
+    values = accepted(env).values
+    name = values["OTEL_TRACES_SAMPLER"]
+    if name in ("always_on", "parentbased_always_on"):
         return "all"
-    return f"{name}:{argument}" if argument else name
+    return f"{name}:{float(values['OTEL_TRACES_SAMPLER_ARG']):g}" if name.endswith("traceidratio") else name
 
 
 def _scrape(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,9 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
+from langflow_otel import propagation  # noqa: F401  # before all that imports the propagators
+
+# isort: split
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from langflow_otel.audit import audit_line
@@ -149,12 +152,13 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         """Make what this process sends with; False if there is nowhere to send to."""
         try:
             process = ProcessTelemetry(recorder.settings, self._given, queue_readings, already_pushed, passes)
-        except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
+        except Exception as exc:  # noqa: BLE001 - what all signals have in common, such as a resource detector
             logger.error(REFUSED, type(exc).__name__, one_line(exc))
             return False
         if not process.wanted:
             process.close()
-            logger.warning(NOTHING_TO_DO)
+            if not recorder.settings.has_destination:  # Else each signal has said why it is not sent.
+                logger.warning(NOTHING_TO_DO)
             return False
         self._process = process
         process.serve(recorder)

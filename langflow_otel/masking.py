@@ -48,6 +48,8 @@ def _masked_attributes(text: str) -> str:
 
 def shown_value(name: str, text: str) -> str:
     """What of a variable's text may be shown."""
+    if "-----BEGIN" in text:
+        return HIDDEN  # A key in place of the path of its file.
     if name.endswith("_HEADERS"):
         return masked_headers(text)
     if name == "OTEL_RESOURCE_ATTRIBUTES":

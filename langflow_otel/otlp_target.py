@@ -49,6 +49,8 @@ def otlp_target(
     protocol = _protocol(env, signal, given, problems)
     endpoint = given or (DEFAULT_GRPC_ENDPOINT if protocol == "grpc" else DEFAULT_HTTP_ENDPOINT)
     insecure = _is_insecure(env, signal, endpoint, problems)
+    if protocol == "grpc":
+        _need_no_deflate(env, signal, problems)
     if "://" not in endpoint:
         endpoint = f"{'http' if insecure else 'https'}://{endpoint}"
     if not _is_address(endpoint, protocol):
@@ -58,6 +60,13 @@ def otlp_target(
         parts = urlsplit(endpoint)
         endpoint = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal.lower()}"))
     return OtlpTarget(protocol, endpoint, insecure, headers_file)
+
+
+def _need_no_deflate(env: Mapping[str, str], signal: str, problems: list[str]) -> None:
+    """The exporters over gRPC do not have it."""
+    name, text = _first_set(env, f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
+    if text.lower() == "deflate":
+        problems.append(problem_with(name, text, "none, gzip with the protocol grpc", "none"))
 
 
 def _asked_for(env: Mapping[str, str], exporter: str, problems: list[str]) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from langflow_otel.masking import masked_headers
 from langflow_otel.otlp_target import OtlpTarget, otlp_target
 from langflow_otel.secret_files import is_readable
+from langflow_otel.standard import accepted
 from langflow_otel.variables import CAPTURE, VARIABLES, Variable, problem_with
 
 logger = logging.getLogger("langflow_otel")
@@ -142,6 +143,7 @@ class Settings:
         keep: tuple[bool, float | None] = value["LANGFLOW_OTEL_KEEP"] if keeps else (False, None)
         headers = _readable(value["LANGFLOW_OTEL_OTLP_HEADERS_FILE"], problems)
         problems += _misspelled(env)
+        problems += accepted(env).problems
         return cls(
             service_name=value["OTEL_SERVICE_NAME"],
             sdk_disabled=value["OTEL_SDK_DISABLED"],

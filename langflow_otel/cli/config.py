@@ -16,10 +16,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.config_standard import parsed, standard_problems, standard_variables
+from langflow_otel.cli.config_standard import standard_problems, standard_variables
 from langflow_otel.cli.console import FAILED, give_up, heading, make_console, printable, say
+from langflow_otel.cli.doctor_local import file_problems
 from langflow_otel.masking import shown_problem, shown_value
 from langflow_otel.settings import Settings
+from langflow_otel.standard import accepted
+from langflow_otel.standard_variables import StandardVariable
 from langflow_otel.variables import VARIABLES, Variable
 
 _COLUMNS_FROM = 140
@@ -69,7 +72,7 @@ def format_named(name: str) -> Format:
 def config(wanted: Format, *, check: bool) -> None:
     """Print the settings, or only what is wrong with them; then exits with 1 if anything is."""
     env = dict(os.environ)
-    problems = all_problems(env)
+    problems = [*all_problems(env), *(shown_problem(each, env) for each in file_problems(Settings.from_env(env)))]
     ours, standard = _all_settings(env)
     if check:
         _check(problems, [*ours, *standard])
@@ -99,18 +102,31 @@ def _check(problems: list[str], settings: Iterable[Setting]) -> None:
 
 def _all_settings(env: Mapping[str, str]) -> tuple[list[Setting], list[Setting]]:
     """This library's own variables, and the standard ones that the SDK reads itself."""
-    ours = [_setting(variable, env) for variable in VARIABLES]
-    names = {each.variable.name for each in ours}
-    return ours, [_setting(each, env) for each in standard_variables(env) if each.name not in names]
+    settings, values = Settings.from_env(env), accepted(env).values
+    refused = {problem.partition("=")[0] for problem in settings.problems}
+    ours = [_setting(each, env, each.default, is_accepted=each.name not in refused) for each in VARIABLES]
+    standard = [
+        _setting(each, env, _in_force(each, env, values), is_accepted=each.name not in refused)
+        for each in standard_variables(env)
+    ]
+    return ours, standard
 
 
-def _setting(variable: Variable, env: Mapping[str, str]) -> Setting:
+def _in_force(variable: StandardVariable, env: Mapping[str, str], values: Mapping[str, str]) -> str:
+    """Where the variable is not set or not accepted. A signal's own form that is not set says nothing."""
+    text, value = env.get(variable.name, ""), values[variable.name]
+    if not text.strip() and not variable.default:
+        return ""
+    # As it stands, the value is only that of a variable that something else refuses.
+    return variable.default if value == text else shown_value(variable.name, value)
+
+
+def _setting(variable: Variable, env: Mapping[str, str], otherwise: str, *, is_accepted: bool) -> Setting:
     text = env.get(variable.name, "")
     if not text.strip():
-        return Setting(variable, variable.default, None, is_accepted=True, is_masked=False)
-    is_accepted = parsed(variable, text)[1]
+        return Setting(variable, otherwise, None, is_accepted=True, is_masked=False)
     shown = shown_value(variable.name, text)
-    return Setting(variable, shown if is_accepted else variable.default, text, is_accepted, is_masked=shown != text)
+    return Setting(variable, shown if is_accepted else otherwise, text, is_accepted, is_masked=shown != text)
 
 
 # A table

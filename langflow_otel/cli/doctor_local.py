@@ -27,6 +27,7 @@ _HOST: Final = "OTEL_EXPORTER_PROMETHEUS_HOST"
 _PORT: Final = "OTEL_EXPORTER_PROMETHEUS_PORT"
 _TOKEN: Final = "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE"  # noqa: S105 - the name of a variable
 _CERT: Final = "LANGFLOW_OTEL_SCRAPE_CERT_FILE"
+_KEY: Final = "LANGFLOW_OTEL_SCRAPE_KEY_FILE"
 _HERE: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -40,6 +41,14 @@ def local_section(settings: Settings) -> Section | None:
     return Section("Here", "files and ports of this machine", findings) if findings else None
 
 
+def file_problems(settings: Settings) -> list[str]:
+    """A line for each file of this library's own variables that cannot be used: what is accepted, what happens."""
+    findings = [] if settings.trace_file is None else [_trace_file(settings.trace_file)]
+    if settings.scrape is not None:
+        findings += _files(settings.scrape)
+    return [f"{each.advice} ({each.text})" for each in findings if each.status == "problem"]
+
+
 # The trace file
 
 
@@ -48,7 +57,11 @@ def _trace_file(path: Path) -> Finding:
     problem = _why_not_writable(path)
     if problem:
         return Finding(
-            "trace file", "problem", f"{path}: {problem}", f"{_FILE}: name a file that can be written", facts
+            "trace file",
+            "problem",
+            f"{path}: {problem}",
+            f"{_FILE}: name a file that can be written; until then spans are lost",
+            facts,
         )
     needed = MAX_BYTES * (KEPT_FILES + 1)
     free = shutil.disk_usage(_existing(path)).free
@@ -90,8 +103,12 @@ def _files(scrape: ScrapeSettings) -> Iterator[Finding]:
     if scrape.cert_file is not None:
         problem = _why_no_certificate(scrape.cert_file, scrape.key_file)
         text = f"{scrape.cert_file}: {problem}" if problem else f"{scrape.cert_file} can be used"
-        advice = f"{_CERT}: name a PEM file, and its key in LANGFLOW_OTEL_SCRAPE_KEY_FILE" if problem else ""
-        yield Finding("certificate", "problem" if problem else "ok", text, advice)
+        advice = f"{_CERT}: name a PEM file, and its key in {_KEY}; until then each scrape is refused"
+        yield Finding("certificate", "problem" if problem else "ok", text, advice if problem else "")
+    elif scrape.key_file is not None:
+        text = f"{scrape.key_file} is the key of no certificate"
+        advice = f"{_KEY}: name its certificate in {_CERT}; until then scrapes are answered in plain text"
+        yield Finding("certificate", "problem", text, advice)
 
 
 def _why_no_token(path: Path) -> str:

@@ -1,1 +1,3 @@
 """Where telemetry goes. Knows nothing of LangFlow."""
+
+from langflow_otel import propagation  # noqa: F401  # before what imports the propagators, which may raise

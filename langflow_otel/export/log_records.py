@@ -23,19 +23,22 @@ from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording.log_lines import LogLine
 from langflow_otel.recording.recorder import count_dropped, nearest_context
 from langflow_otel.settings import Settings
+from langflow_otel.standard import accepted_environment
 
 
 def otlp_logger_provider(settings: Settings, target: OtlpTarget) -> sdk.LoggerProvider:
     """A provider that sends by OTLP. Batch sizes and delays come from the standard OTEL_BLRP_* variables."""
-    exporter = raise_too_large(otlp_exporter(target, "logs"))
-    return _provider(settings, CountingBatchLogRecordProcessor(CountingLogExporter(exporter)))
+    with accepted_environment():
+        exporter = raise_too_large(otlp_exporter(target, "logs"))
+        return _provider(settings, CountingBatchLogRecordProcessor(CountingLogExporter(exporter)))
 
 
 def console_logger_provider(settings: Settings) -> sdk.LoggerProvider:
     """A provider that prints to standard output."""
     exporter: Any = getattr(export, "ConsoleLogRecordExporter", None) or export.ConsoleLogExporter
-    # Said, for its default is what standard output was when the SDK was imported.
-    return _provider(settings, SimpleLogRecordProcessor(exporter(out=sys.stdout)))
+    with accepted_environment():
+        # Said, for its default is what standard output was when the SDK was imported.
+        return _provider(settings, SimpleLogRecordProcessor(exporter(out=sys.stdout)))
 
 
 def in_memory_logger_provider() -> tuple[sdk.LoggerProvider, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry import _logs
 from opentelemetry._logs import LoggerProvider
 
-from langflow_otel.export.providers import Choice
+from langflow_otel.export.providers import Choice, made, unless_refused
 from langflow_otel.recording.log_lines import LogLine, log_sink, set_log_sink
 from langflow_otel.settings import Settings
 
@@ -66,8 +66,14 @@ def choose_logger_provider(settings: Settings, given: LoggerProvider | None) -> 
     except ImportError as exc:
         logger.warning(_UNKNOWN_SDK, exc)
         return None
-    otlp = None if settings.logs_otlp is None else log_records.otlp_logger_provider(settings, settings.logs_otlp)
-    own = OwnLoggerProviders(otlp, log_records.console_logger_provider(settings) if settings.logs_console else None)
+    target = settings.logs_otlp
+    makers: dict[str, Callable[[], LoggerProvider]] = {}
+    if target is not None:
+        makers["by OTLP"] = lambda: log_records.otlp_logger_provider(settings, target)
+    if settings.logs_console:
+        makers["to the console"] = lambda: log_records.console_logger_provider(settings)
+    providers = made("LOGS", makers)
+    own = OwnLoggerProviders(providers.get("by OTLP"), providers.get("to the console"))
     return Choice(own, own, "our own logger provider, built from the environment")
 
 
@@ -81,7 +87,7 @@ class LogsPipeline:
     """
 
     def __init__(self, settings: Settings, given: LoggerProvider | None = None) -> None:
-        self.choice = choice = choose_logger_provider(settings, given)
+        self.choice = choice = unless_refused("LOGS", lambda: choose_logger_provider(settings, given))
         self._pid = os.getpid()
         own = None if choice is None else choice.own
         self._given = None if choice is None or own is not None else _Emitter(choice.provider)

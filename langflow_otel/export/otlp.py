@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,6 +12,9 @@ from opentelemetry.util.re import parse_env_headers
 
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.secret_files import read_secret
+from langflow_otel.standard import accepted_environment
+from langflow_otel.standard_texts import is_header
+from langflow_otel.standard_variables import OTLP
 
 logger = logging.getLogger("langflow_otel")
 
@@ -23,10 +25,13 @@ _CLASSES: Final = {
     "metrics": ("metric_exporter", "OTLPMetricExporter"),
     "logs": ("_log_exporter", "OTLPLogExporter"),
 }
+_FORMS: Final = ("HEADERS", "TIMEOUT", "COMPRESSION", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+_GRPC_FILES: Final = {
+    "root_certificates": "CERTIFICATE",
+    "certificate_chain": "CLIENT_CERTIFICATE",
+    "private_key": "CLIENT_KEY",
+}
 
-
-# What the SDK takes for a header, in its liberal mode.
-_HEADER: Final = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*")
 _NO_HEADERS: Final = (
     "LANGFLOW_OTEL_OTLP_HEADERS_FILE: %d of %d entries in %s are not accepted; use name=value. Not sending them."
 )
@@ -38,36 +43,61 @@ def otlp_exporter(target: OtlpTarget, signal: Signal) -> Any:
     variables, headers from them and from the target's file.
 
     Raises:
-        Exception: Whatever the SDK raises for a variable that it does not accept.
+        Exception: Whatever the SDK raises.
     """
-    transport = "grpc" if target.protocol == "grpc" else "http"
+    is_grpc = target.protocol == "grpc"
     module, name = _CLASSES[signal]
-    exporter = getattr(importlib.import_module(f"opentelemetry.exporter.otlp.proto.{transport}.{module}"), name)
-    plain = {"insecure": target.insecure} if transport == "grpc" else {}
-    return exporter(endpoint=target.endpoint, headers=_headers(target, signal), **plain)
+    package = f"opentelemetry.exporter.otlp.proto.{'grpc' if is_grpc else 'http'}"
+    with accepted_environment() as values:
+        exporter = getattr(importlib.import_module(f"{package}.{module}"), name)
+        own = {form: values[f"{OTLP}{signal.upper()}_{form}"] for form in _FORMS}
+        headers = {**parse_env_headers(own["HEADERS"], liberal=True), **headers_in(target.headers_file)}
+        options = _for_grpc(target, own) if is_grpc else _for_http(own)
+        return exporter(endpoint=target.endpoint, headers=headers or None, timeout=float(own["TIMEOUT"]), **options)
 
 
-def _headers(target: OtlpTarget, signal: Signal) -> dict[str, str] | None:
-    """None where only the standard variables name any: the SDK reads those itself. The file's win."""
-    if target.headers_file is None:
-        return None
-    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_HEADERS")
-    named = own or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")
-    return {**parse_env_headers(named, liberal=True), **headers_in(target.headers_file)}
+def _for_grpc(target: OtlpTarget, own: Mapping[str, str]) -> dict[str, Any]:
+    import grpc  # type: ignore[import-untyped]
+
+    compression = grpc.Compression.Gzip if own["COMPRESSION"] == "gzip" else grpc.Compression.NoCompression
+    options = {"insecure": target.insecure, "compression": compression}
+    files = {name: own[form] for name, form in _GRPC_FILES.items() if own[form]}
+    if files and not target.insecure:
+        # The exporter would read those of a client only beside an authority's.
+        found = {name: read_secret(Path(path)) for name, path in files.items()}
+        if "certificate_chain" in found:
+            found.setdefault("private_key", found["certificate_chain"])
+        options["credentials"] = grpc.ssl_channel_credentials(**found)
+    return options
 
 
-def headers_in(path: Path) -> dict[str, str]:
+def _for_http(own: Mapping[str, str]) -> dict[str, Any]:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+
+    return {
+        "compression": Compression(own["COMPRESSION"]),
+        # True: by the authorities of this system. Older exporters take a variable that is set and empty for "do not
+        # verify".
+        "certificate_file": own["CERTIFICATE"] or True,
+        "client_certificate_file": own["CLIENT_CERTIFICATE"] or None,
+        "client_key_file": own["CLIENT_KEY"] or None,
+    }
+
+
+def headers_in(path: Path | None) -> dict[str, str]:
     """The headers in a file: ``name=value`` between commas or on lines of their own, as in the standard variable.
 
     A file that cannot be read has none; the settings have said so already.
     """
+    if path is None:
+        return {}
     try:
         lines = read_secret(path).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
     wanted = (line for line in lines if not line.strip().startswith("#"))
     parts = [part.strip() for line in wanted for part in line.split(",") if part.strip()]
-    headers = [part for part in parts if _HEADER.fullmatch(part)]
+    headers = [part for part in parts if is_header(part)]
     said = (len(parts) - len(headers), len(parts), path)
     if said[0] and said not in _told:
         # Once for all signals, and not by the SDK: it would quote them, and most likely they are a token.

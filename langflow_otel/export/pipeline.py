@@ -16,7 +16,7 @@ from opentelemetry.metrics import MeterProvider
 
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
-from langflow_otel.export.providers import choose_meter_provider
+from langflow_otel.export.providers import choose_meter_provider, unless_refused
 from langflow_otel.export.registry import DefaultRegistry
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.scrape import Scrape
@@ -95,7 +95,7 @@ class MetricsPipeline:
 
     def _open(self) -> None:
         store = self._make_store()
-        self.choice = choose_meter_provider(self.settings, self._given, store)
+        self.choice = unless_refused("METRICS", lambda: choose_meter_provider(self.settings, self._given, store))
         instruments = Instruments(store, None)
         if self.choice is not None:
             meter = self.choice.provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)

@@ -25,7 +25,7 @@ from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans
 from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
-from langflow_otel.export.providers import Choice, choose_tracer_provider
+from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
 from langflow_otel.export.sampling import follows_recorder
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
@@ -84,7 +84,7 @@ class ProcessTelemetry:
 
     @property
     def wanted(self) -> bool:
-        """True if anything has somewhere to go."""
+        """True if anything has somewhere to go, and the SDK lets it."""
         return self.metrics.wanted or bool(self._choices())
 
     @property
@@ -97,10 +97,11 @@ class ProcessTelemetry:
         return [choice for choice in (self._traces, self.metrics.choice, logs) if choice is not None]
 
     def _open_traces_and_logs(self) -> None:
-        self._traces = choose_tracer_provider(self._settings, self._given.tracer_provider)
+        settings, given = self._settings, self._given
+        self._traces = unless_refused("TRACES", lambda: choose_tracer_provider(settings, given.tracer_provider))
         if self._traces is not None:
             watch_nested_model_spans(self._traces.provider)
-        self._logs = LogsPipeline(self._settings, self._given.logger_provider)
+        self._logs = LogsPipeline(settings, given.logger_provider)
 
     def serve(self, recorder: Recorder) -> None:
         """Let the recorder's spans and measurements leave from here; the log lines do so since they can."""

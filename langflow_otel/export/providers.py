@@ -7,7 +7,10 @@ not global. Contexts are shared all the same: our spans and LangFlow's form one 
 from __future__ import annotations
 
 import inspect
+import logging
+import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -16,6 +19,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
@@ -27,13 +31,25 @@ from langflow_otel.export.refusals import raise_too_large
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.export.store_histograms import READ_FROM_STORE, StoreHistograms, store_has_what_is_wanted
+from langflow_otel.masking import one_line, shown_value
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
+from langflow_otel.standard import accepted_environment
+from langflow_otel.standard_variables import names_for
+
+logger = logging.getLogger("langflow_otel")
 
 _INSTRUMENTS: Final = (Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge)
 
 
 Provider = TypeVar("Provider")
+Made = TypeVar("Made")
+
+_NOT_SENT: Final = (
+    "langflow-otel: %s are not sent%s: the OpenTelemetry SDK does not start with its settings (%s: %s). %s. "
+    "Everything else works."
+)
+_WORDS: Final = {"TRACES": "spans", "METRICS": "metrics", "LOGS": "log lines"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,47 @@ class Choice(Generic[Provider]):
             self.own.shutdown()
 
 
+def unless_refused(signal: str, choose: Callable[[], Choice[Provider] | None]) -> Choice[Provider] | None:
+    """What is chosen for a signal (``TRACES``, ``METRICS``, ``LOGS``); None, and one line in the log, if it cannot be
+    made: the other signals go on without it."""
+    try:
+        return choose()
+    except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
+        _say_what_is_refused(signal, "", exc)
+        return None
+
+
+def made(signal: str, makers: Mapping[str, Callable[[], Made]]) -> dict[str, Made]:
+    """What can be made for the destinations of a signal, each by itself.
+
+    Args:
+        makers: By destination, in words.
+
+    Raises:
+        Exception: What the SDK raised for the first of them, if none can be made.
+    """
+    found: dict[str, Made] = {}
+    errors: dict[str, Exception] = {}
+    for destination, make in makers.items():
+        try:
+            found[destination] = make()
+        except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
+            errors[destination] = exc
+    if errors and not found:
+        raise next(iter(errors.values()))
+    for destination, error in errors.items():
+        _say_what_is_refused(signal, f" {destination}", error)
+    return found
+
+
+def _say_what_is_refused(signal: str, destination: str, exc: Exception) -> None:
+    # What is known to be refused has never reached the SDK: so which of them it is, nobody knows here.
+    texts = {name: os.environ[name] for name in names_for(signal) if os.environ.get(name, "").strip()}
+    shown = one_line(", ".join(f"{name}={one_line(shown_value(name, text))}" for name, text in texts.items()))
+    which = f"Set for them: {shown}" if shown else "None of their variables is set"
+    logger.error(_NOT_SENT, _WORDS[signal], destination, type(exc).__name__, one_line(exc), which)
+
+
 def choose_tracer_provider(settings: Settings, given: TracerProvider | None) -> Choice[TracerProvider] | None:
     """None if instrumentation is off, or if spans would have nowhere to go."""
     if settings.sdk_disabled or settings.enabled == "false":
@@ -65,27 +122,63 @@ def choose_tracer_provider(settings: Settings, given: TracerProvider | None) -> 
     if settings.spans_have_destination:
         own = build_tracer_provider(settings)
         return Choice(own, own, "our own tracer provider, built from the environment")
-    found = trace.get_tracer_provider()
-    if isinstance(found, SdkTracerProvider):
+    with accepted_environment():
+        found = trace.get_tracer_provider()
+    if isinstance(found, SdkTracerProvider) and not _has_ended(found):
         return Choice(found, None, "the global SDK tracer provider; no destination of our own is configured")
     return None
 
 
+def _has_ended(provider: object) -> bool:
+    """True for a provider of the SDK's that was shut down, such as LangFlow's own after its application ended: it would
+    send nothing, and log that for each span or instrument. The SDK says so under no public name."""
+    if isinstance(provider, SdkMeterProvider):
+        return bool(getattr(provider, "_shutdown", False))
+    processors = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
+    return bool(processors) and all(map(_is_shut_down, processors))
+
+
+_ENDED: Final = ("_shutdown", "done", "_stopped")
+
+
+def _is_shut_down(processor: Any) -> bool:
+    inner = getattr(processor, "_batch_processor", processor)
+    exporter = getattr(processor, "span_exporter", None)
+    return any(getattr(each, name, False) is True for each in (inner, exporter) for name in _ENDED)
+
+
 def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
-    """A provider with every destination of the settings. Samplers, limits and batch sizes come from the
-    standard variables, which the SDK reads itself."""
-    provider = SdkTracerProvider(resource=langflow_resource(settings))
-    if settings.samples:
-        let_recorder_decide(provider, per_flow=bool(settings.sampling))
-    if settings.otlp is not None:
-        provider.add_span_processor(_batches(raise_too_large(otlp_exporter(settings.otlp, "traces")), settings))
-    if settings.trace_file is not None:
+    """A provider with every destination of the settings that can be made. Samplers, limits and batch sizes come from
+    the standard variables, which the SDK reads itself.
+
+    Raises:
+        Exception: Whatever the SDK raises; nothing is left open then.
+    """
+    with accepted_environment():
+        provider = SdkTracerProvider(resource=langflow_resource(settings))
+        if settings.samples:
+            let_recorder_decide(provider, per_flow=bool(settings.sampling))
+        try:
+            for processor in made("TRACES", _span_processors(settings)).values():
+                provider.add_span_processor(processor)
+        except Exception:
+            provider.shutdown()
+            raise
+    return provider
+
+
+def _span_processors(settings: Settings) -> dict[str, Callable[[], SpanProcessor]]:
+    otlp, path = settings.otlp, settings.trace_file
+    makers: dict[str, Callable[[], SpanProcessor]] = {}
+    if otlp is not None:
+        makers["by OTLP"] = lambda: _batches(raise_too_large(otlp_exporter(otlp, "traces")), settings)
+    if path is not None:
         from langflow_otel.export.trace_file import TraceFileExporter
 
-        provider.add_span_processor(_batches(TraceFileExporter(settings.trace_file), settings))
+        makers["to the trace file"] = lambda: _batches(TraceFileExporter(path), settings)
     if settings.console:
-        provider.add_span_processor(SimpleSpanProcessor(ContentFilter(ConsoleSpanExporter(), settings)))
-    return provider
+        makers["to the console"] = lambda: SimpleSpanProcessor(ContentFilter(ConsoleSpanExporter(), settings))
+    return makers
 
 
 def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanProcessor:
@@ -102,12 +195,15 @@ def choose_meter_provider(
     if given is not None:
         return Choice(given, None, "the meter provider that was passed in")
     if settings.metrics_are_pushed:
-        read = store if store_has_what_is_wanted() else None
+        with accepted_environment():
+            read = store if store_has_what_is_wanted() else None
         own = build_meter_provider(settings, read)
         reason = "our own meter provider, built from the environment"
         return Choice(own, own, reason, frozenset() if read is None else READ_FROM_STORE)
-    found = metrics.get_meter_provider()
-    if settings.metrics_default and not settings.has_destination and isinstance(found, SdkMeterProvider):
+    with accepted_environment():
+        found = metrics.get_meter_provider()
+    is_usable = isinstance(found, SdkMeterProvider) and not _has_ended(found)
+    if settings.metrics_default and not settings.has_destination and is_usable:
         return Choice(found, None, "the global SDK meter provider; no destination of our own is configured")
     return None
 
@@ -118,17 +214,33 @@ def build_meter_provider(settings: Settings, store: MemoryStore | None = None) -
 
     Args:
         store: Its histograms are pushed with what the SDK collects.
+
+    Raises:
+        Exception: Whatever the SDK raises; nothing is left open then.
     """
-    exporters: list[MetricExporter] = []
-    if settings.metrics_otlp is not None:
-        exporters.append(raise_too_large(otlp_exporter(settings.metrics_otlp, "metrics")))
+    with accepted_environment():
+        resource = langflow_resource(settings)
+        readers = list(made("METRICS", _readers(settings, store)).values())
+        try:
+            return SdkMeterProvider(metric_readers=readers, resource=resource)
+        except Exception:
+            for reader in readers:
+                reader.shutdown()
+            raise
+
+
+def _readers(settings: Settings, store: MemoryStore | None) -> dict[str, Callable[[], PeriodicExportingMetricReader]]:
+    otlp = settings.metrics_otlp
+    makers: dict[str, Callable[[], PeriodicExportingMetricReader]] = {}
+    if otlp is not None:
+        makers["by OTLP"] = lambda: _reader(raise_too_large(otlp_exporter(otlp, "metrics")), store)
     if settings.metrics_console:
-        exporters.append(ConsoleMetricExporter())
-    readers = [_reader(exporter, None if store is None else StoreHistograms(store)) for exporter in exporters]
-    return SdkMeterProvider(metric_readers=readers, resource=langflow_resource(settings))
+        makers["to the console"] = lambda: _reader(ConsoleMetricExporter(), store)
+    return makers
 
 
-def _reader(exporter: MetricExporter, histograms: StoreHistograms | None) -> PeriodicExportingMetricReader:
+def _reader(exporter: MetricExporter, store: MemoryStore | None) -> PeriodicExportingMetricReader:
+    histograms = None if store is None else StoreHistograms(store)
     kwargs: dict[str, Any] = {}
     # Newer SDKs count what is past 2,000 series of an instrument together. How many there are is for
     # LANGFLOW_OTEL_MAX_FLOWS to say, and the scrape has them all.

@@ -9,12 +9,14 @@ import uuid
 from opentelemetry.sdk.resources import PROCESS_PID, SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 
 from langflow_otel.settings import Settings
+from langflow_otel.standard import accepted_environment
 
 
 def langflow_resource(settings: Settings) -> Resource:
     """``service.name``, and ``service.instance.id`` and ``process.pid`` of this process; OTEL_RESOURCE_ATTRIBUTES
     wins over them, OTEL_SERVICE_NAME over all (OpenTelemetry resource conventions)."""
-    from_env = Resource.create()
+    with accepted_environment():
+        from_env = Resource.create()
     ours: dict[str, str | int] = {SERVICE_INSTANCE_ID: _instance_id(os.getpid()), PROCESS_PID: os.getpid()}
     # Resource.create() invents "unknown_service" where no variable names one.
     named = str(from_env.attributes.get(SERVICE_NAME, "")).strip()

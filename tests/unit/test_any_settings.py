@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(3600 if LONG else 300)
 OTLP = [
     f"OTEL_EXPORTER_OTLP_{signal}{form}"
     for signal in ("", "TRACES_", "METRICS_", "LOGS_")
-    for form in ("ENDPOINT", "PROTOCOL", "INSECURE")
+    for form in ("ENDPOINT", "PROTOCOL", "INSECURE", "COMPRESSION")
 ]
 NAMES = [variable.name for variable in VARIABLES] + OTLP
 ACCEPTS = {variable.name: variable.accepts for variable in VARIABLES}

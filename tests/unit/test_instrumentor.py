@@ -20,6 +20,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otlp_receiver import Receiver, otlp_receiver
 
 import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
@@ -310,29 +311,96 @@ def test_a_variable_that_the_sdk_does_not_take_never_stops_the_host(
     assert not any("contained" in message for _, message in lines(caplog))
 
 
-def test_what_the_sdk_refuses_is_one_line_that_says_so(host, caplog, monkeypatch):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+@pytest.mark.parametrize(
+    ("variable", "text", "accepts", "used"),
+    [
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "0 to 2147483647", "128"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100", "at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE, which is 512", "512"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "1 to 2147483647", "2048"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "milliseconds, 1 to 1000000000", "60000"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "xyz", "trace_based, always_on, always_off", "trace_based"),
+        ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "4096", "1 to OTEL_BLRP_MAX_QUEUE_SIZE, which is 2048", "2048"),
+    ],
+)
+def test_what_the_sdk_would_refuse_costs_no_signal(
+    host, caplog, monkeypatch, receiver, variable: str, text: str, accepts: str, used: str
+):
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "otlp,prometheus")
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "0")
+    monkeypatch.setenv(variable, text)
     langflow_otel.instrument()
 
-    assert lines(caplog) == [
-        (
-            "ERROR",
-            "langflow-otel: the OpenTelemetry SDK does not accept its settings (ValueError: "
-            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got many), so nothing is instrumented. "
-            "Check the OTEL_* variables.",
-        )
+    assert [line for line in lines(caplog) if line[0] != "INFO"] == [
+        ("WARNING", f"{variable}={text!r} is not accepted; use {accepts}. Using {used!r} instead.")
     ]
+    assert signals_on() == {"traces", "metrics", "logs", "scrape"}
+
+
+UNFORESEEN = {
+    "traces": ("TracerProvider", "spans", "OTEL_BSP_SCHEDULE_DELAY=7"),
+    "metrics": ("PeriodicExportingMetricReader", "metrics", "OTEL_METRIC_EXPORT_INTERVAL=7"),
+    "logs": ("CountingBatchLogRecordProcessor", "log lines", "OTEL_BLRP_SCHEDULE_DELAY=7"),
+}
+
+
+@pytest.mark.parametrize("signal", UNFORESEEN)
+def test_a_signal_that_the_sdk_refuses_takes_no_other_with_it(host, caplog, monkeypatch, receiver, signal: str):
+    """With whatever a version of the SDK may refuse that is not known here."""
+    broken_class, words, variable = UNFORESEEN[signal]
+    for name in ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BLRP_SCHEDULE_DELAY"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "otlp,prometheus")
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "0")
+    module = "log_records" if signal == "logs" else "providers"
+    name = "SdkTracerProvider" if signal == "traces" else broken_class
+    with monkeypatch.context() as patch:
+        patch.setattr(f"langflow_otel.export.{module}.{name}", broken)
+        langflow_otel.instrument()
+
+    ((level, message),) = [line for line in lines(caplog) if line[0] != "INFO"]
+    assert level == "ERROR"
+    assert message.startswith(
+        f"langflow-otel: {words} are not sent: the OpenTelemetry SDK does not start with its settings "
+        "(ValueError: canary). Set for them: OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:"
+    )
+    assert variable in message
+    assert message.count("SCHEDULE_DELAY") + message.count("EXPORT_INTERVAL") == 1
+    assert message.endswith("Everything else works.")
+    assert signals_on() == {"traces", "metrics", "logs", "scrape"} - {signal}
+    assert host.run_flow("a") == "watched: ran a"
+
+
+def signals_on() -> set[str]:
+    process = LangflowInstrumentor()._process
+    assert process is not None
+    on = {"traces": process._traces, "metrics": process.metrics.choice, "scrape": process.metrics.url}
+    on["logs"] = process._logs is not None and process._logs.choice
+    return {signal for signal, found in on.items() if found}
+
+
+def test_where_each_signal_is_refused_nothing_is_wrapped(host, caplog, monkeypatch, receiver):
+    for name in ("providers.SdkTracerProvider", "providers.PeriodicExportingMetricReader", "log_records.otlp_exporter"):
+        monkeypatch.setattr(f"langflow_otel.export.{name}", broken)
+    langflow_otel.instrument()
+
+    assert [level for level, _ in lines(caplog)] == ["ERROR"] * 3
     assert is_off(host)
 
 
+@pytest.fixture
+def receiver(monkeypatch) -> Iterator[Receiver]:
+    with otlp_receiver("http/protobuf") as found:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{found.address}")
+        yield found
+        langflow_otel.uninstrument()
+
+
 @pytest.mark.parametrize("text", ["x" * 100_000, "two\nlines"])
-def test_what_the_sdk_refuses_is_shown_on_a_line_or_two(host, caplog, monkeypatch, text: str):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+def test_what_the_sdk_refuses_is_shown_on_a_line_or_two(host, caplog, monkeypatch, receiver, text: str):
     monkeypatch.setenv("OTEL_ATTRIBUTE_COUNT_LIMIT", text)
     langflow_otel.instrument()
 
-    [(_, line)] = lines(caplog)
+    [(_, line)] = [each for each in lines(caplog) if each[0] != "INFO"]
     assert len(line) < 600
     assert "\n" not in line
 
@@ -443,19 +511,22 @@ def test_auto_instrumentation_puts_it_off(host, spans_file):
 
 
 def test_put_off_what_the_sdk_refuses_is_one_line_and_everything_is_off(host, caplog, monkeypatch, spans_file):
-    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
     langflow_otel.instrument(deferred=True)
     assert host.run_flow("a") == "watched: ran a"
     assert lines(caplog) == []
-    record()
+    with monkeypatch.context() as patch:
+        patch.setattr("langflow_otel.export.providers.SdkTracerProvider", broken)
+        record()
     record_nothing_more = active_recorder() is None
 
     assert [level for level, _ in lines(caplog)] == ["ERROR"]
-    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got many" in lines(caplog)[0][1]
+    assert (
+        "spans are not sent: the OpenTelemetry SDK does not start with its settings (ValueError: canary)"
+        in (lines(caplog)[0][1])
+    )
     assert record_nothing_more
     assert is_off(host)
     assert host.run_flow("a") == "ran a"
-    monkeypatch.delenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT")
     langflow_otel.instrument()
     assert is_open()
 

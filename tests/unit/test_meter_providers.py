@@ -127,6 +127,14 @@ def test_without_any_destination_a_global_sdk_provider_is_used(global_provider):
     )
 
 
+def test_a_global_provider_that_was_shut_down_is_not_used(global_provider, caplog):
+    """Such as LangFlow's own, after its application ended."""
+    global_provider.shutdown()
+
+    assert choose(NOWHERE) is None
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     "env",
     [

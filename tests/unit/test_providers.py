@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
@@ -99,6 +100,15 @@ def test_without_a_destination_a_global_sdk_provider_is_used(global_provider):
     assert choice == Choice(
         global_provider, None, "the global SDK tracer provider; no destination of our own is configured"
     )
+
+
+@pytest.mark.parametrize("processor", [BatchSpanProcessor, SimpleSpanProcessor])
+def test_a_global_provider_that_was_shut_down_is_not_used(global_provider, processor):
+    global_provider.add_span_processor(processor(InMemorySpanExporter()))
+    assert choose_tracer_provider(NOWHERE, None) is not None
+    global_provider.shutdown()
+
+    assert choose_tracer_provider(NOWHERE, None) is None
 
 
 @pytest.mark.parametrize("provider", [ProxyTracerProvider(), NoOpTracerProvider()])
