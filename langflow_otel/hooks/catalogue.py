@@ -13,8 +13,6 @@ _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
 _BACKGROUND = "langflow.services.background_execution.executor"  # LangFlow 1.11 and later
-# Where it is defined, and where it is imported by name.
-_MCP_SERVER = ("langflow.api.v1.mcp_utils", "langflow.api.v1.mcp", "langflow.api.v1.mcp_projects")
 
 HOOKS: Final = (
     Hook(_GRAPH, "Graph.arun", flow.arun, ("inputs", "session_id")),
@@ -35,15 +33,13 @@ HOOKS: Final = (
     Hook(_TOOL, "BaseTool.arun", tools.arun),
     Hook(_GRAPH, "Graph.__deepcopy__", flow.copied),
     Hook(_GRAPH, "Graph.copy_for_run", flow.copied, optional=True),
-    Hook("lfx.load.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
-    Hook("lfx.load", "aload_flow_from_json", flow.aload_flow_from_json, ("flow",)),
+    Hook(_GRAPH, "Graph.from_payload", flow.from_payload),
     Hook(_BACKGROUND, "InProcessExecutor.submit", queues.submit, ("key", "coro_factory")),
-    *(Hook(module, "handle_call_tool", mcp.handle_call_tool, ("server",)) for module in _MCP_SERVER),
+    Hook("langflow.api.v1.mcp_utils", "handle_call_tool", mcp.handle_call_tool, ("server",)),
     Hook("mcp.shared.session", "BaseSession.send_request", mcp.send_request, ("request",)),
     Hook("langflow.services.tracing.service", "TracingService.start_tracers", native.start_tracers),
-    Hook("langflow.main", "create_app", server.create_app),
+    Hook("fastapi.applications", "FastAPI.build_middleware_stack", server.build_middleware_stack),
     Hook("uvicorn.server", "Server.shutdown", server.shut_down),
-    Hook("lfx.cli.serve_app", "create_multi_serve_app", server.create_multi_serve_app),
     Hook("langflow.api.build", "generate_flow_events", flow.generate_flow_events, ("flow_id",)),
 )
 

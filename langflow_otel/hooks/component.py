@@ -41,6 +41,7 @@ async def build_vertex(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any
     with _START:
         recorder = active_recorder()
         if recorder is not None:
+            await recorder.prepare_off_loop()
             vertex = graph.get_vertex(args[0] if args else kwargs["vertex_id"])
             was_built = vertex.built
             run = _start(recorder, graph, vertex)

@@ -7,10 +7,8 @@ is part of the run that is current if that run executes the same graph.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from opentelemetry.context import Context
 
 from langflow_otel.hooks.identity import UNNAMED, copy_name, entry_point_of, flow_info, queued_by, remember_name
 from langflow_otel.hooks.outcomes import outcome_of
-from langflow_otel.hooks.versions import is_finish, queued_by_elsewhere
+from langflow_otel.hooks.versions import is_finish, loaded_flow, queued_by_elsewhere
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.plain import sendable
@@ -41,10 +39,18 @@ _callers: dict[int, Context] = {}
 """Contexts of callers of ``Graph.start``, by the graph's id: it runs in a thread that has none."""
 
 
+async def prepare() -> None:
+    """Before the first run of this process: make what it sends with."""
+    recorder = active_recorder()
+    if recorder is not None:
+        await recorder.prepare_off_loop()
+
+
 async def arun(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
     """``Graph.arun`` and ``Graph.process``: a coroutine that runs the whole graph."""
     run: FlowRun | None = None
     with _START:
+        await prepare()
         run = _start_unless_inside(graph, kwargs.get("session_id"))
     if run is None:
         return await wrapped(*args, **kwargs)
@@ -86,6 +92,7 @@ async def _steps_of_iteration(items: AsyncGenerator[Any, Any], iteration: LoopIt
 async def _steps_of_flow(items: AsyncGenerator[Any, Any], graph: Any) -> AsyncGenerator[Any, Any]:
     run: FlowRun | None = None
     with _START:
+        await prepare()
         run = _start_unless_inside(graph, None)
         if run is not None:
             run.leave()
@@ -157,6 +164,7 @@ async def astep(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
     """``Graph.astep`` called by hand after ``prepare()``: the first step opens the run."""
     run: FlowRun | None = None
     with _STEP:
+        await prepare()
         run = _stepped_run(graph)
     if run is None:
         return await wrapped(*args, **kwargs)
@@ -208,6 +216,7 @@ async def generate_flow_events(wrapped: Call, _: Any, args: Any, kwargs: Any) ->
     bound to its graph by the first component and takes its outcome from the components."""
     run: FlowRun | None = None
     with _START:
+        await prepare()
         run = _start_playground(kwargs)
     if run is None:
         return await wrapped(*args, **kwargs)
@@ -250,13 +259,13 @@ def _start_playground(kwargs: dict[str, Any]) -> FlowRun | None:
     return recorder.start_flow(info, queued_by=queued_by.get() or queued_by_elsewhere())
 
 
-async def aload_flow_from_json(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
-    """``lfx.load.aload_flow_from_json``: remember the name, which LangFlow drops."""
-    graph = await wrapped(*args, **kwargs)
+def from_payload(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
+    """``Graph.from_payload``: remember the name of a flow that is loaded from a file, which LangFlow drops."""
+    graph = wrapped(*args, **kwargs)
     with _NAME:
-        flow = args[0] if args else kwargs["flow"]
-        # In a thread: a flow given as a path is read once more.
-        remember_name(graph, await asyncio.to_thread(_name_of, flow))
+        loaded = loaded_flow()
+        if loaded is not None:
+            remember_name(graph, _name_of(*loaded))
     return graph
 
 
@@ -268,12 +277,9 @@ def copied(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
     return copy
 
 
-def _name_of(flow: Any) -> str:
+def _name_of(content: Mapping[str, Any], source: Any) -> str:
     """The name inside the flow, as the LangFlow UI shows it; else the file's own."""
-    if isinstance(flow, dict):
-        return str(flow.get("name") or UNNAMED)
-    path = Path(flow)
-    return str(json.loads(path.read_text(encoding="utf-8")).get("name") or path.stem)
+    return str(content.get("name") or (UNNAMED if isinstance(source, dict) else Path(source).stem))
 
 
 def bind(run: FlowRun, graph: Any) -> None:

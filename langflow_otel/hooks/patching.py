@@ -1,6 +1,10 @@
 """Wraps functions of the host as soon as their modules are imported, and puts them back.
 
 Importing LangFlow takes seconds, so nothing is imported here: a hook waits for its module.
+
+A method is looked up in its class at each call. A function of a module is not, where another module imported it by
+name: so these names are exchanged, too. A reference that is no name of a module (a default, a partial, a route)
+stays as it was: where one is likely, hook what the function calls instead.
 """
 
 from __future__ import annotations
@@ -8,7 +12,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -61,6 +65,11 @@ class _Patch:
     replacement: Any
     switch: _Switch
 
+    @property
+    def is_importable(self) -> bool:
+        """True for a function that another module can have under a name of its own."""
+        return isinstance(self.owner, ModuleType)
+
 
 @dataclass
 class Patches:
@@ -80,6 +89,7 @@ class Patches:
     def apply(self) -> None:
         """Wrap what is imported already, and the rest when it gets imported."""
         self.active = True
+        before = set(self._applied)
         for module in dict.fromkeys(hook.module for hook in self.hooks):
             if module in sys.modules:
                 self._patch_module(sys.modules[module])
@@ -87,6 +97,8 @@ class Patches:
                 # wrapt cannot forget a callback: register each once in a process.
                 self._awaited.add(module)
                 wrapt.register_post_import_hook(self._patch_module, module)
+        applied = [patch for name, patch in self._applied.items() if name not in before]
+        _rename({id(patch.original): patch.replacement for patch in applied if patch.is_importable})
 
     def undo(self) -> None:
         """Put the very same function objects back."""
@@ -98,6 +110,7 @@ class Patches:
                 # Somebody wrapped it after us: our wrapper stays below theirs, and must not come back to life
                 # beside the next one.
                 patch.switch.on = False
+        _rename({id(patch.replacement): patch.original for patch in self._applied.values() if patch.is_importable})
         self._applied.clear()
         self.off.clear()
 
@@ -136,7 +149,7 @@ def _locate(module: ModuleType, hook: Hook) -> tuple[Any, str, Any]:
     original = vars(owner).get(attribute) if owner is not None else None
     if original is None:
         raise LookupError(f"{hook.path} does not exist")
-    missing = missing_parameters(original, hook.parameters)
+    missing = missing_parameters(getattr(original, "__func__", original), hook.parameters)
     if missing:
         raise LookupError(f"{hook.path} has no parameter {', '.join(missing)}")
     return owner, attribute, original
@@ -147,3 +160,21 @@ def missing_parameters(function: Any, names: Iterable[str]) -> list[str]:
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return []
     return [name for name in names if name not in parameters]
+
+
+def _rename(changes: Mapping[int, Any]) -> None:
+    """Exchange objects in all modules that have them under some name.
+
+    Args:
+        changes: The new object by the old one's ``id()``.
+    """
+    if not changes:
+        return
+    for module in tuple(sys.modules.values()):
+        try:
+            # Not by getattr(): a module that is loaded on first use would be loaded.
+            names: dict[str, Any] = object.__getattribute__(module, "__dict__")
+        except AttributeError:  # something else than a module
+            continue
+        for name in [name for name, value in tuple(names.items()) if id(value) in changes]:
+            names[name] = changes[id(names[name])]

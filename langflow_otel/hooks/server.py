@@ -43,6 +43,8 @@ _WATCH = Guard("server.watch")
 
 _SERVED: Final = {"langflow": ("/api/",), "lfx": ("/flows", "/api/")}
 """Where the API is; all else is health checks and files of the user interface."""
+_MADE_IN: Final = {"langflow.main": "langflow", "lfx.cli.serve_app": "lfx"}
+"""Modules that make applications, and whose these are. LangFlow 1.8 and later hands its own to our plugin as well."""
 
 
 class ServerMiddleware:
@@ -78,7 +80,7 @@ class ServerMiddleware:
         with _LIFESPAN:
             recorder = active_recorder()
             if recorder is not None:
-                recorder.prepare()
+                await recorder.prepare_off_loop()
 
         async def send_and_stop(message: MutableMapping[str, Any]) -> None:
             if message["type"].startswith("lifespan.shutdown."):
@@ -92,6 +94,7 @@ class ServerMiddleware:
         entry_point: Token[str | None] | None = None
         run: RequestRun | None = None
         with _START:
+            await recorder.prepare_off_loop()
             entry_point = request_entry_point.set(entry_point_of_path(path))
             run = _start(recorder, path, scope)
         status: int | None = None
@@ -258,17 +261,18 @@ def watch_app(app: Any, server: str = "langflow") -> None:
         app.add_middleware(ServerMiddleware, server=server)
 
 
-def create_app(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-    """``langflow.main.create_app``: where LangFlow loads no plugins (1.7)."""
-    app = wrapped(*args, **kwargs)
+def build_middleware_stack(wrapped: Callable[..., Any], app: Any, args: Any, kwargs: Any) -> Any:
+    """``FastAPI.build_middleware_stack``: an application is about to answer for the first time. Who made it may have
+    done so by any reference to LangFlow's functions, before we were on."""
     with _WATCH:
-        watch_app(app)
-    return app
+        server = _server_of(app)
+        if server is not None:
+            watch_app(app, server)
+    return wrapped(*args, **kwargs)
 
 
-def create_multi_serve_app(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-    """``lfx.cli.serve_app.create_multi_serve_app``: the application of ``lfx serve``."""
-    app = wrapped(*args, **kwargs)
-    with _WATCH:
-        watch_app(app, "lfx")
-    return app
+def _server_of(app: Any) -> str | None:
+    """Whose application it is, by the module of its routes and handlers of errors; None if it is not LangFlow's."""
+    own = [getattr(route, "endpoint", None) for route in app.routes] + list(app.exception_handlers.values())
+    made_in = [_MADE_IN.get(getattr(each, "__module__", "")) for each in own]
+    return next(filter(None, made_in), None)

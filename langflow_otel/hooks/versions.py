@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ _PATHS = (
     ("/api/", "api"),
     ("/", "serve"),
 )
+_FRAMES_BETWEEN = 6  # ours, and those of a wrapt without its C extension
 _SAME_NAME = frozenset({"webhook", "mcp", "voice", "a2a"})
 
 
@@ -149,3 +151,20 @@ def loops_run_as_subgraphs(graph: Any) -> bool:
     """True since lfx 0.3: a loop's body is a graph of its own, run once for each item. Before, the
     loop and its body are built again and again in the main graph."""
     return hasattr(graph, "create_subgraph")
+
+
+def loaded_flow() -> tuple[Mapping[str, Any], Any] | None:
+    """Below ``lfx.load.aload_flow_from_json``, which hands a graph its nodes and edges and drops the rest: the whole
+    flow, and where it came from (a path, or the flow itself). Else None.
+
+    Read from the caller's variables: that function is called by many names, and what it calls gets no more.
+    """
+    frame = sys._getframe(1)
+    for _ in range(_FRAMES_BETWEEN):
+        if frame.f_code.co_name == "aload_flow_from_json" and frame.f_globals.get("__name__") == "lfx.load.load":
+            content = frame.f_locals.get("flow_graph")
+            return (content, frame.f_locals["flow"]) if isinstance(content, Mapping) else None
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None

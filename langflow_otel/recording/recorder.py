@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -111,6 +112,11 @@ class Recorder:
     def prepare(self) -> None:
         """Make what this process needs to record, if that was put off."""
         self._preparations.run()
+
+    async def prepare_off_loop(self) -> None:
+        """Like :meth:`prepare`, in a thread: certificates are read, and a detector of resources may ask a network."""
+        if self._preparations.pending:
+            await asyncio.to_thread(self.prepare)
 
     def start_flow(
         self,

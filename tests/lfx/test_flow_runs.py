@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
-import threading
 from pathlib import Path
 
 import lfx.load
@@ -15,6 +15,8 @@ from lfx.graph import Graph
 from nodes import basic
 from nodes.edited import Edited
 from opentelemetry import trace
+
+from langflow_otel.testing import capture_telemetry
 
 LINE = [
     "invoke_workflow demo",
@@ -181,15 +183,14 @@ async def test_the_version_depends_on_the_definition_and_not_on_values(telemetry
     assert len(versions[0]) == 12
 
 
-async def test_a_flow_from_a_file_has_the_name_inside_it_read_off_the_event_loop(telemetry, tmp_path, monkeypatch):
+async def test_a_flow_from_a_file_has_the_name_inside_it_which_is_read_once(telemetry, tmp_path, monkeypatch):
     path = tmp_path / "file-name.json"
     path.write_text(json.dumps({**line(Edited).dump(), "name": "inside"}), encoding="utf-8")
-    readers = []
+    read = []
     read_text = Path.read_text
 
     def noted(self, *args, **kwargs):
-        if self == path:
-            readers.append(threading.current_thread())
+        read.append(self)
         return read_text(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", noted)
@@ -197,8 +198,22 @@ async def test_a_flow_from_a_file_has_the_name_inside_it_read_off_the_event_loop
     await run(graph)
 
     assert telemetry.roots()[0].name == "invoke_workflow inside"
-    assert readers
-    assert threading.main_thread() not in readers
+    assert path not in read  # LangFlow itself reads it in another way
+
+
+@pytest.mark.parametrize("module", ["lfx.load", "lfx.load.load"])
+@pytest.mark.parametrize("kind", ["file", "flow", "unnamed file"])
+async def test_flow_loaded_by_a_function_imported_before_has_its_name(tmp_path, module, kind):
+    load = importlib.import_module(module).aload_flow_from_json
+    flow = {**line(Edited).dump(), "name": "orders"}
+    path = tmp_path / "shop.json"
+    path.write_text(json.dumps({**flow, "name": "orders" if kind == "file" else None}), encoding="utf-8")
+    with capture_telemetry() as telemetry:
+        for given in [flow] if kind == "flow" else [path, str(path)]:
+            await run(await load(given, disable_logs=True))
+
+        names = {root.name for root in telemetry.roots()}
+    assert names == {"invoke_workflow shop" if kind == "unnamed file" else "invoke_workflow orders"}
 
 
 async def test_a_flow_run_by_a_component_nests_below_it(telemetry):

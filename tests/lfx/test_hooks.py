@@ -5,9 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import sys
+from pathlib import Path
+from types import ModuleType
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from flows import line, run
+from lfx.cli import serve_app
+from lfx.cli.serve_app import create_multi_serve_app
 from nodes import basic
 
 from langflow_otel.hooks import versions
@@ -36,7 +43,7 @@ IMPORTABLE = [
 
 @pytest.mark.parametrize("hook", IMPORTABLE, ids=lambda hook: hook.name)
 def test_each_hooked_function_exists_with_the_parameters_that_we_use(hook):
-    function = _current(hook)
+    function = getattr(_current(hook), "__func__", _current(hook))  # of a class method
 
     assert callable(function)
     assert missing_parameters(function, hook.parameters) == []
@@ -76,6 +83,59 @@ def test_all_hooks_are_on_and_taking_them_off_restores_the_very_same_functions()
         assert all(_current(hook) is not before[hook.name] for hook in IMPORTABLE)
 
     assert all(_current(hook) is before[hook.name] for hook in IMPORTABLE)
+
+
+def test_only_these_hooked_functions_can_be_imported_by_name():
+    """All others are looked up in their class at each call. A new one: hook what it calls, if callers keep it in
+    another way than as a name of their module."""
+    functions = {hook.path for hook in HOOKS if "." not in hook.path}
+
+    assert functions == {
+        "_build_output_function",
+        "_build_output_async_function",
+        "handle_call_tool",
+        "generate_flow_events",
+    }
+
+
+@pytest.mark.parametrize(
+    "hook", [hook for hook in IMPORTABLE if "." not in hook.path and "." in hook.module], ids=lambda hook: hook.name
+)
+def test_function_imported_by_name_is_hooked_in_either_order(hook):
+    module = importlib.import_module(hook.module)
+    original = getattr(module, hook.path)
+    importer, late_importer = ModuleType("an_importer"), ModuleType("a_late_importer")
+    sys.modules.update({each.__name__: each for each in (importer, late_importer)})
+    try:
+        importer.their_name = original
+        with capture_telemetry():
+            late_importer.their_name = getattr(module, hook.path)
+            for each in (importer, late_importer):
+                assert each.their_name is getattr(module, hook.path) is not original
+        assert importer.their_name is late_importer.their_name is original
+    finally:
+        for each in (importer, late_importer):
+            del sys.modules[each.__name__]
+
+
+def make_serve_app() -> FastAPI:
+    """The application of ``lfx serve``, without flows."""
+    if "registry" in inspect.signature(create_multi_serve_app).parameters:
+        return create_multi_serve_app(registry=serve_app.FlowRegistry())
+    return create_multi_serve_app(root_dir=Path(), graphs={}, metas={}, verbose_print=print)  # before lfx 1.11
+
+
+@pytest.mark.parametrize("made_before", [True, False], ids=["made before", "made after"])
+async def test_server_made_by_a_function_imported_before_has_request_spans(made_before, monkeypatch):
+    monkeypatch.setenv("LANGFLOW_API_KEY", "sk-test")
+    app = make_serve_app() if made_before else None
+    with capture_telemetry() as telemetry:
+        transport = httpx.ASGITransport(app or make_serve_app())
+        async with httpx.AsyncClient(transport=transport, base_url="http://lfx") as client:
+            answer = await client.get("/flows", headers={"x-api-key": "sk-test"})
+
+        assert answer.status_code == 200
+        assert telemetry.tree() == ["GET /flows"]
 
 
 async def test_instrumenting_twice_is_once(telemetry):

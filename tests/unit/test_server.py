@@ -34,7 +34,7 @@ from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced
 from langflow_otel.hooks import native, server
 from langflow_otel.hooks.identity import entry_point_of, request_entry_point
 from langflow_otel.hooks.patching import Patches
-from langflow_otel.hooks.server import ServerMiddleware, create_app, create_multi_serve_app, watch_app, whole_route
+from langflow_otel.hooks.server import ServerMiddleware, build_middleware_stack, watch_app, whole_route
 from langflow_otel.recording import guard, run_metrics
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import active_recorder, set_active_recorder
@@ -892,18 +892,49 @@ def test_an_application_gets_it_once():
     assert middlewares(app) == [{"server": "langflow"}]
 
 
-@pytest.mark.parametrize(("wrapper", "whose"), [(create_app, "langflow"), (create_multi_serve_app, "lfx")])
-def test_an_application_that_is_made_gets_it(wrapper: Any, whose: str):
-    made = FastAPI()
-    assert wrapper(lambda *args, **kwargs: made, None, (1,), {"b": 2}) is made
+def made_in(module: str, *, handler: bool = False) -> FastAPI:
+    """An application as a function of that module makes it."""
 
-    assert middlewares(made) == [{"server": whose}]
+    async def answer() -> None: ...
+
+    answer.__module__ = module
+    app = FastAPI()
+    if handler:
+        app.exception_handler(LookupError)(answer)
+    else:
+        app.get("/health")(answer)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("app", "found"),
+    [
+        (made_in("langflow.main", handler=True), [{"server": "langflow"}]),
+        (made_in("lfx.cli.serve_app"), [{"server": "lfx"}]),
+        (made_in("somebodys.shop"), []),
+        (FastAPI(), []),
+    ],
+    ids=["LangFlow", "lfx serve", "another", "empty"],
+)
+def test_an_application_that_starts_gets_it_if_it_is_langflows(app: FastAPI, found: list[Any]):
+    build = type(app).build_middleware_stack.__get__(app)
+    stack = build_middleware_stack(build, app, (), {})
+
+    assert middlewares(app) == found
+    assert isinstance(stack, type(build()))
+
+
+def test_middleware_is_around_all_other_middleware():
+    app = made_in("lfx.cli.serve_app")
+    app.middleware("http")(lambda request, call_next: call_next(request))
+    build_middleware_stack(app.build_middleware_stack, app, (), {})
+
+    assert app.user_middleware[0].cls is ServerMiddleware
 
 
 @pytest.mark.usefixtures("lenient")
-@pytest.mark.parametrize("wrapper", [create_app, create_multi_serve_app])
-def test_an_application_of_another_kind_is_left_as_it_is(wrapper: Any):
-    assert wrapper(lambda: "an app", None, (), {}) == "an app"
+def test_an_application_of_another_kind_is_left_as_it_is():
+    assert build_middleware_stack(lambda: "a stack", "an app", (), {}) == "a stack"
 
     assert guard.faults["server.watch"] == 1
 
