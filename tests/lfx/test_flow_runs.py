@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import json
+import threading
 from pathlib import Path
 
 import lfx.load
@@ -15,7 +16,10 @@ from lfx.graph import Graph
 from nodes import basic
 from nodes.edited import Edited
 from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
 
+from langflow_otel import instrument, uninstrument
+from langflow_otel.settings import Settings
 from langflow_otel.testing import capture_telemetry
 
 LINE = [
@@ -36,6 +40,39 @@ async def test_async_start(telemetry):
     await steps(line(basic.Echo))
 
     assert telemetry.tree() == LINE
+
+
+async def step_by_step(graph: Graph) -> None:
+    graph.prepare()
+    while graph._run_queue:
+        await graph.astep()
+
+
+async def one_component(graph: Graph) -> None:
+    await graph.build_vertex("ChatInput-in", inputs_dict={"input_value": "hi"})
+
+
+@pytest.mark.parametrize("drive", [run, steps, step_by_step, one_component])
+async def test_what_the_first_run_sends_with_is_made_off_the_event_loop(tmp_path, monkeypatch, drive):
+    """Where a resource is detected, which may take seconds, other runs go on meanwhile."""
+    loop, seen_threads = asyncio.get_running_loop(), []
+
+    def detect(_):
+        seen_threads.append(threading.current_thread())
+        # Nobody would answer if this thread were the loop's.
+        return asyncio.run_coroutine_threadsafe(asyncio.sleep(0, Resource.get_empty()), loop).result(timeout=20)
+
+    monkeypatch.setattr("langflow_otel.export.providers.langflow_resource", detect)
+    path = tmp_path / "spans.jsonl"
+    instrument(settings=Settings(trace_file=path, metrics_default=False), deferred=True)
+    try:
+        await drive(line(basic.Echo))
+    finally:
+        uninstrument()
+
+    assert seen_threads
+    assert threading.current_thread() not in seen_threads
+    assert "component Chat Input" in path.read_text()
 
 
 async def test_a_reader_that_stops_at_finish_is_a_success(telemetry):

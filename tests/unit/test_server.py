@@ -24,6 +24,7 @@ from opentelemetry.sdk.metrics.export import (
     MetricExportResult,
     PeriodicExportingMetricReader,
 )
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -760,6 +761,28 @@ async def test_a_server_opens_at_its_start_and_sends_everything_at_its_stop(app,
     assert "invoke_workflow orders" in spans_file.read_text()
     assert LangflowInstrumentor()._process is None
     assert "langflow-otel-metrics" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("first", ["start", "request"])
+async def test_what_a_server_sends_with_is_made_off_the_event_loop(app, spans_file, monkeypatch, first):
+    """Where a resource is detected, which may take seconds, requests are answered meanwhile."""
+    loop, seen_threads = asyncio.get_running_loop(), []
+
+    def detect(_: Settings) -> Resource:
+        seen_threads.append(threading.current_thread())
+        # Nobody would answer if this thread were the loop's.
+        return asyncio.run_coroutine_threadsafe(asyncio.sleep(0, Resource.get_empty()), loop).result(timeout=20)
+
+    monkeypatch.setattr("langflow_otel.export.providers.langflow_resource", detect)
+    served = Server(app)
+    if first == "start":
+        await served.start()
+        await served.stop()
+    else:
+        await ask(app, "POST", "/api/v1/run/orders")
+
+    assert seen_threads
+    assert threading.current_thread() not in seen_threads
 
 
 async def test_a_server_without_requests_sends_nothing(app, spans_file):
