@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel.cli.console import BAD_INPUT, FAILED, Warnings, give_up, make_console, shortened
+from langflow_otel.cli.interruption import Interruption
 from langflow_otel.cli.tracing import destinations, tracing
 from langflow_otel.cli.tree_view import tree_view
 from langflow_otel.export.counting import CountingMetricExporter
@@ -26,13 +28,15 @@ from langflow_otel.export.resources import langflow_resource
 from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk, without_scope
 from langflow_otel.recording import semconv
+from langflow_otel.recording.facts import Interrupted
 from langflow_otel.settings import Settings
 
 _COMPONENT_FAILED = "Error building Component"  # as LangFlow begins such a message, all versions
 
 
 def run(flow: Path, input_value: str | None, lfx_options: Sequence[str]) -> None:
-    """Run the flow file; exits with 1 if the flow fails and with 2 if it cannot be run."""
+    """Run the flow file; exits with 1 if the flow fails, with 2 if it cannot be run, and with 128 and the number of a
+    signal that came."""
     _check_flow_file(flow)
     if not lfx_is_installed():
         give_up(INSTALL_HINT)
@@ -66,11 +70,17 @@ def _is_flow(flow: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Result:
-    """What ``lfx run`` said, and the traces of it."""
+    """What ``lfx run`` said, and the traces of it.
+
+    Attributes:
+        code: Its exit code.
+        is_cancelled: True if a signal came.
+    """
 
     code: int
     stdout: str
     roots: list[TraceSpan]
+    is_cancelled: bool = False
 
     @property
     def error(self) -> str:
@@ -86,7 +96,9 @@ class _Result:
     @property
     def never_ran(self) -> bool:
         """True if the file asks for something that is not there. Without a sampled trace, the message tells."""
-        return self.code != 0 and not self.roots and not self.error.startswith(_COMPONENT_FAILED)
+        return (
+            self.code != 0 and not self.is_cancelled and not self.roots and not self.error.startswith(_COMPONENT_FAILED)
+        )
 
 
 def _run_traced(flow: Path, arguments: list[str], settings: Settings) -> None:
@@ -102,10 +114,12 @@ def _run_traced(flow: Path, arguments: list[str], settings: Settings) -> None:
     settings = replace(settings, enabled="true", console=False)
     # With an OTLP endpoint, LangFlow from 1.12 on sends traces of its own from here.
     with tracing(settings, *processors, own_process=settings.otlp is None, meter_provider=meters) as going_on:
-        code, stdout = _lfx_run(arguments)
+        with Interruption(going_on.give_up):
+            code, stdout, is_cancelled = _lfx_run(arguments)
         roots = build_trees(without_scope(from_sdk(kept.get_finished_spans()), semconv.LANGFLOW_SCOPE))
         # Before the traces are sent, which may take a while: nobody who reads the result waits for that.
-        _report(flow, _Result(code, stdout, roots), destinations(settings, going_on.scrape_url))
+        result = _Result(code, stdout, roots, is_cancelled)
+        _report(flow, result, [*_no_trace(result, settings), *destinations(settings, going_on.scrape_url)])
 
 
 def _meters_on(stderr: TextIO, settings: Settings) -> MeterProvider:
@@ -117,18 +131,31 @@ def _meters_on(stderr: TextIO, settings: Settings) -> MeterProvider:
     return MeterProvider(metric_readers=readers, resource=langflow_resource(settings))
 
 
-def _lfx_run(arguments: list[str]) -> tuple[int, str]:
-    """Exit code and standard output of ``lfx run``."""
-    from lfx.__main__ import app
-
+def _lfx_run(arguments: list[str]) -> tuple[int, str, bool]:
+    """Exit code and standard output of ``lfx run``, and whether a signal ended it."""
     stdout = io.StringIO()
     code: Any = 0
-    with redirect_stdout(stdout):
-        try:
+    is_cancelled = False
+    try:
+        from lfx.__main__ import app
+
+        with redirect_stdout(stdout):
             app(["run", *arguments], prog_name="langflow-otel")
-        except SystemExit as end:
-            code = end.code or 0
-    return code if isinstance(code, int) else FAILED, stdout.getvalue()
+    except SystemExit as end:
+        code, is_cancelled = end.code or 0, isinstance(end, Interrupted)
+    return code if isinstance(code, int) else FAILED, stdout.getvalue(), is_cancelled
+
+
+def _no_trace(result: _Result, settings: Settings) -> Iterator[str]:
+    """Why there is no tree, where a setting is the reason."""
+    if result.roots or result.code == BAD_INPUT:
+        return
+    if settings.sdk_disabled:
+        yield "no trace: tracing is off (OTEL_SDK_DISABLED=true)"
+    elif settings.sampling:
+        yield "no trace: this run is not sampled (LANGFLOW_OTEL_SAMPLING)"
+    elif os.environ.get("OTEL_TRACES_SAMPLER"):
+        yield f"no trace: this run is not sampled (OTEL_TRACES_SAMPLER={os.environ['OTEL_TRACES_SAMPLER']})"
 
 
 def _report(flow: Path, result: _Result, places: Sequence[str]) -> None:
@@ -143,5 +170,7 @@ def _report(flow: Path, result: _Result, places: Sequence[str]) -> None:
         console.print(tree_view(root, console))
     for line in places:
         console.print(line, style="dim", soft_wrap=True, markup=False)
+    if result.is_cancelled:
+        give_up("cancelled", result.code)
     if result.code != 0:
         give_up(f"the flow failed: {result.error}", FAILED)

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.hooks.identity import entry_point
 from langflow_otel.instrumentor import LangflowInstrumentor
+from langflow_otel.recording.runs import end_open_runs
 from langflow_otel.settings import Settings
 
 
@@ -31,6 +32,11 @@ class Tracing:
     def flush(self) -> None:
         """Send the spans so far."""
         self.provider.force_flush()
+
+    def give_up(self) -> None:
+        """End what goes on as cancelled, and send it: the process is about to end."""
+        end_open_runs("shutdown")
+        self.flush()
 
 
 @contextmanager

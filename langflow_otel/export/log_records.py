@@ -107,6 +107,10 @@ class CountingLogExporter:
     def shutdown(self) -> None:
         self._exporter.shutdown()
 
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        # Older SDKs have none.
+        return bool(getattr(self._exporter, "force_flush", lambda _: True)(timeout_millis))
+
 
 class CountingBatchLogRecordProcessor(BatchLogRecordProcessor):
     """The SDK's processor; records that its full queue pushes out are counted, and those that are left in it when it

@@ -6,7 +6,6 @@ Works on a provider of our own. What the recorder has not decided, the standard 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -17,7 +16,7 @@ from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.held import DECIDED, preset_ids
+from langflow_otel.recording.held import DECIDED, has_random_trace_id, preset_ids
 
 _DECIDE = Guard("trace.decide")
 
@@ -82,12 +81,15 @@ class PresetIds(IdGenerator):
 
     def generate_span_id(self) -> int:
         ids = preset_ids()
-        return self._otherwise.generate_span_id() if ids is None else ids[1]
+        return self._otherwise.generate_span_id() if ids is None else ids.span_id
 
     def generate_trace_id(self) -> int:
         ids = preset_ids()
-        return self._otherwise.generate_trace_id() if ids is None else ids[0]
+        return self._otherwise.generate_trace_id() if ids is None else ids.trace_id
 
-    def __getattr__(self, name: str) -> Any:
-        # Newer SDKs ask whether the ids are random.
-        return getattr(self._otherwise, name)
+    def is_trace_id_random(self) -> bool:
+        """Newer SDKs ask, and say so in ``traceparent`` (W3C Trace Context, level 2)."""
+        ids = preset_ids()
+        if ids is not None:
+            return has_random_trace_id(ids)
+        return bool(getattr(self._otherwise, "is_trace_id_random", bool)())

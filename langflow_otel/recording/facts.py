@@ -91,6 +91,10 @@ class ModelUsage:
     output_tokens: int | None = None
 
 
+class Interrupted(SystemExit):
+    """A signal asks this process to end: what it runs is cancelled."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended.
@@ -108,7 +112,7 @@ class Outcome:
     @classmethod
     def of(cls, exc: BaseException) -> Outcome:
         """Cancelled if the exception means so, else an error."""
-        if isinstance(exc, (asyncio.CancelledError, GeneratorExit)):
+        if isinstance(exc, (asyncio.CancelledError, GeneratorExit, Interrupted)):
             return CANCELLED
         return cls("error", exc)
 

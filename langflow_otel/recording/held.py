@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 DECIDED: Final = otel_context.create_key("langflow_otel.decided")
 """In the context of a span that is made whatever the sampler would say."""
 
-_NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+"""W3C Trace Context, level 2; 0 where the API does not know it, and the SDK would not set it either."""
 _BYTES_PER_SPAN: Final = 1000
 _BYTES_PER_EVENT: Final = 200
 """Of a link as well."""
@@ -55,18 +55,23 @@ _ONLY_TEXTS: Final = frozenset({str})
 _KEEP = Guard("trace.keep")
 _END = Guard("trace.end")
 
-_ids: ContextVar[tuple[int, int] | None] = ContextVar("langflow_otel_ids", default=None)
+_ids: ContextVar[SpanContext | None] = ContextVar("langflow_otel_ids", default=None)
 
 
-def preset_ids() -> tuple[int, int] | None:
-    """Trace id and span id that the span must get which is being made; None for any."""
+def preset_ids() -> SpanContext | None:
+    """Whose trace id and span id the span must get which is being made; None for any."""
     return _ids.get()
 
 
+def has_random_trace_id(context: SpanContext) -> bool:
+    """True if the flags say so, or if this API does not know the flag."""
+    return not _RANDOM or bool(context.trace_flags & _RANDOM)
+
+
 @contextmanager
-def with_ids(trace_id: int, span_id: int) -> Iterator[None]:
+def with_ids(own: SpanContext) -> Iterator[None]:
     """The span that is made here gets these ids."""
-    token = _ids.set((trace_id, span_id))
+    token = _ids.set(own)
     try:
         yield
     finally:
@@ -75,15 +80,17 @@ def with_ids(trace_id: int, span_id: int) -> Iterator[None]:
 
 def make_span(tracer: Tracer, own: SpanContext, name: str, *, context: Context, **kwargs: Any) -> Span:
     """A span with the ids of ``own``, whatever the sampler would say."""
-    with with_ids(own.trace_id, own.span_id):
+    with with_ids(own):
         return tracer.start_span(name, context=otel_context.set_value(DECIDED, True, context), **kwargs)
 
 
 def new_span_context(parent: SpanContext) -> SpanContext:
     """Of a span below the parent, or of one that begins a trace if the parent is not valid."""
-    trace_id = parent.trace_id if parent.is_valid else random.getrandbits(128) or 1
-    state = parent.trace_state if parent.is_valid else None
-    return SpanContext(trace_id, random.getrandbits(64) or 1, False, _NOT_SAMPLED, state)
+    span_id = random.getrandbits(64) or 1
+    if not parent.is_valid:
+        return SpanContext(random.getrandbits(128) or 1, span_id, False, TraceFlags(_RANDOM))
+    flags = TraceFlags(parent.trace_flags & _RANDOM)
+    return SpanContext(parent.trace_id, span_id, False, flags, parent.trace_state)
 
 
 @dataclass(frozen=True)
@@ -408,7 +415,8 @@ class HeldSpan(Span):
             return Context(), links
         if not above.trace_flags.sampled and not isinstance(self._above, HeldSpan):
             return Context(), [*links, Link(above)]
-        sent = SpanContext(above.trace_id, above.span_id, above.is_remote, _SAMPLED, above.trace_state)
+        flags = TraceFlags(above.trace_flags | TraceFlags.SAMPLED)
+        sent = SpanContext(above.trace_id, above.span_id, above.is_remote, flags, above.trace_state)
         return trace.set_span_in_context(NonRecordingSpan(sent), Context()), links
 
 

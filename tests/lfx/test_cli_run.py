@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,7 +126,56 @@ class TestRun:
         ours = call(OURS, "run", path, "Where is 5?", OTEL_TRACES_SAMPLER="always_off")
 
         assert ours.returncode == 1
-        assert ours.stderr == "langflow-otel: the flow failed: Error building Component Order Lookup: 'gone'\n"
+        assert ours.stderr.splitlines() == [
+            "no trace: this run is not sampled (OTEL_TRACES_SAMPLER=always_off)",
+            "langflow-otel: the flow failed: Error building Component Order Lookup: 'gone'",
+        ]
+
+    @pytest.mark.parametrize(
+        ("variables", "reason"),
+        [
+            ({"OTEL_SDK_DISABLED": "true"}, "tracing is off (OTEL_SDK_DISABLED=true)"),
+            ({"OTEL_TRACES_SAMPLER": "always_off"}, "this run is not sampled (OTEL_TRACES_SAMPLER=always_off)"),
+            ({"LANGFLOW_OTEL_SAMPLING": "*=0"}, "this run is not sampled (LANGFLOW_OTEL_SAMPLING)"),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    def test_setting_that_leaves_no_tree_is_named(self, flow_file: Any, variables: dict[str, str], reason: str) -> None:
+        ours = call(OURS, "run", flow_file(), "Where is 5?", **variables)
+
+        assert ours.returncode == 0
+        assert json.loads(ours.stdout)["success"] is True
+        assert ours.stderr == f"no trace: {reason}\n"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="a program cannot be sent these signals there")
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize("wait", ["await asyncio.sleep(300)", "await asyncio.to_thread(time.sleep, 300)"])
+    def test_signal_cancels_the_flow_and_its_trace_is_kept(
+        self, flow_file: Any, tmp_path: Path, number: signal.Signals, code: int, wait: str
+    ) -> None:
+        started, trace_file = tmp_path / "started", tmp_path / "traces.jsonl"
+        here = f"import asyncio, time; open({str(started)!r}, 'w').close(); {wait}"
+        path = flow_file(lambda code: code.replace("order_id = self.parse_question()", here))
+        env = {name: value for name, value in os.environ.items() if "OTEL" not in name}
+        process = subprocess.Popen(
+            [sys.executable, "-c", OURS, "run", str(path), "--input", "5"],
+            env=env | {"PYTHONIOENCODING": "utf-8", "LANGFLOW_OTEL_TRACE_FILE": str(trace_file)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        deadline = time.monotonic() + 120
+        while not started.exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+
+        assert (process.returncode, stdout) == (code, "")
+        assert stderr.splitlines()[-1] == "langflow-otel: cancelled"
+        status = {span.name: span.attributes["langflow.status"] for span in from_file(trace_file)}
+        assert status["invoke_workflow orders"] == status["component Order Lookup"] == "cancelled"
 
     def test_a_component_that_is_not_installed_is_named(self, flow_file: Any) -> None:
         ours = call(OURS, "run", flow_file(lambda code: "import not_there_at_all\n" + code), "hi")

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
@@ -687,3 +690,38 @@ class TestSpan:
             span.keep()
 
         assert telemetry.names() == ["x"]
+
+
+# The random flag of W3C Trace Context, level 2
+
+
+def flag_of(span: Any) -> bool:
+    return bool(span.get_span_context().trace_flags & 0x02)
+
+
+ALWAYS = (("*", 1.0),)
+
+
+@pytest.mark.parametrize("chosen", [settings(), settings(*NEVER), settings(*ALWAYS), settings(*NEVER, errors=False)])
+@pytest.mark.parametrize("caller", [None, 0x00, 0x01, 0x02, 0x03])
+def test_random_flag_is_the_one_that_the_sdk_alone_would_set(chosen: Settings, caller: int | None):
+    """On each span that can go out on the wire, and on each that is sent, also of a run that is kept."""
+    context = otel_context.get_current()
+    if caller is not None:
+        above = SpanContext(random.getrandbits(128) | 1, 7, True, TraceFlags(caller))
+        context = trace.set_span_in_context(NonRecordingSpan(above), context)
+    alone = TracerProvider(shutdown_on_exit=False).get_tracer("alone")
+    expected = flag_of(alone.start_span("alone", context))
+    sent = InMemorySpanExporter()
+    with capture_telemetry(settings=chosen) as telemetry:
+        telemetry.provider.add_span_processor(SimpleSpanProcessor(sent))
+        token = otel_context.attach(context)
+        flow = start()
+        component = recorder().start_component(PARSER, flow)
+        below = {flag_of(each.span) for each in (flow, component) if each.span is not None}
+        component.finish(FAILED)
+        flow.finish(FAILED)
+        otel_context.detach(token)
+
+        assert below == {expected}
+        assert {flag_of(span) for span in sent.get_finished_spans()} <= {expected}
