@@ -22,7 +22,13 @@ from langflow_otel.hooks.catalogue import log_lines, patches
 from langflow_otel.hooks.logs import say
 from langflow_otel.hooks.native import already_pushed, passes
 from langflow_otel.hooks.queues import queue_readings
-from langflow_otel.hooks.versions import INSTALL_HINT, OLDEST_LFX, lfx_is_installed, unknown_version_warning
+from langflow_otel.hooks.versions import (
+    INSTALL_HINT,
+    OLDEST_LFX,
+    lfx_is_installed,
+    lfx_is_too_old,
+    unknown_version_warning,
+)
 from langflow_otel.masking import one_line
 from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
@@ -95,6 +101,10 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
 
     def instrumentation_dependencies(self) -> Collection[str]:
         return (f"lfx >= {OLDEST_LFX}",)
+
+    def _check_dependency_conflicts(self) -> Any:
+        # Not by the range alone: pre-releases are in none, and LangFlow's nightly builds have another name.
+        return super()._check_dependency_conflicts() if not lfx_is_installed() or lfx_is_too_old() else None
 
     def instrument(self, **kwargs: Any) -> None:
         # The base class would print a packaging conflict; the remedy is more useful. Auto-instrumentation

@@ -14,7 +14,13 @@ from packaging.utils import canonicalize_name
 
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.export import http_clients
-from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed, unknown_version_warning
+from langflow_otel.hooks.versions import (
+    INSTALL_HINT,
+    lfx_is_installed,
+    lfx_is_too_old,
+    lfx_version,
+    unknown_version_warning,
+)
 from langflow_otel.settings import Settings
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 13)
@@ -57,9 +63,13 @@ def _langflow() -> Finding:
     if not lfx_is_installed():
         return Finding("LangFlow", "problem", "not installed in this environment", INSTALL_HINT.partition(". ")[2])
     versions = {name: version for name in _LANGFLOW if (version := _version(name))}
+    if "lfx" not in versions and (version := lfx_version()):
+        versions["lfx"] = version
     text = ", ".join(f"{name} {version}" for name, version in versions.items()) or "lfx, of no known version"
-    warning = unknown_version_warning()
-    if warning is None:
+    if lfx_is_too_old():
+        advice = f"nothing is instrumented; upgrade to {_TESTED}"
+        return Finding("LangFlow", "problem", f"{text}; tested with {_TESTED}", advice, {"versions": versions})
+    if unknown_version_warning() is None:
         return Finding("LangFlow", "ok", text, facts={"versions": versions})
     advice = "It works as far as the engine's functions are the same: see Hooks below."
     return Finding("LangFlow", "warning", f"{text}; tested with {_TESTED}", advice, {"versions": versions})

@@ -60,14 +60,24 @@ def lfx_is_installed() -> bool:
 
 @functools.cache
 def lfx_version() -> str | None:
+    """Of the installed lfx, whatever the distribution is called; None if nothing says it."""
     try:
         return metadata.version("lfx")
     except metadata.PackageNotFoundError:
-        return None
+        # LangFlow's nightly builds, and forks.
+        names = metadata.packages_distributions().get("lfx")
+        return metadata.version(names[0]) if names else None
+
+
+def lfx_is_too_old() -> bool:
+    """True before the first version whose server runs on lfx: there is nothing to instrument."""
+    version = lfx_version()
+    return version is not None and _minor(version) < _minor(OLDEST_LFX)
 
 
 def unknown_version_warning() -> str | None:
-    """A warning if the installed lfx is outside of the tested range, else None."""
+    """A warning if the installed lfx is outside of the tested range, else None. The pre-releases of a version are in it
+    if the version is."""
     version = lfx_version()
     if version is None or _minor(OLDEST_LFX) <= _minor(version) <= _minor(NEWEST_LFX):
         return None

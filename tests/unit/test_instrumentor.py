@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +25,9 @@ from otlp_receiver import Receiver, otlp_receiver
 
 import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
+from langflow_otel.cli import doctor_installed
 from langflow_otel.export.process import ProcessTelemetry
+from langflow_otel.hooks import versions
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.instrumentor import NOTHING_TO_DO
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
@@ -35,6 +38,7 @@ from langflow_otel.settings import Settings
 
 from .support import at_once
 
+CHECK = LangflowInstrumentor._check_dependency_conflicts
 HINT = "LangFlow is not installed here. Install it with: pip install 'langflow-otel[lfx]' (or [langflow])"
 
 
@@ -130,6 +134,76 @@ def test_off_twice_is_harmless(host, provider):
     langflow_otel.uninstrument()
 
     assert is_off(host)
+
+
+@pytest.fixture
+def lfx(host, monkeypatch) -> Any:
+    """Sets the version of lfx that is installed; None for a distribution of another name."""
+    monkeypatch.setattr(LangflowInstrumentor, "_check_dependency_conflicts", CHECK)
+    version_of = metadata.version
+
+    def install(version: str | None) -> None:
+        def found(name: str) -> str:
+            if name == "lfx" and version is None:
+                raise metadata.PackageNotFoundError(name)
+            return version or "1.14.0.dev7" if name in ("lfx", "lfx-nightly") else version_of(name)
+
+        monkeypatch.setattr(metadata, "version", found)
+        monkeypatch.setattr(metadata, "packages_distributions", lambda: {"lfx": ["lfx-nightly"]})
+        monkeypatch.setattr("opentelemetry.instrumentation.dependencies.version", found)
+
+    versions.lfx_version.cache_clear()
+    yield install
+    versions.lfx_version.cache_clear()
+
+
+@pytest.mark.parametrize("version", ["0.2.0.dev1", "0.2.1", "1.13.0", "1.13.1rc2", "1.13.1.dev4"])
+def test_prerelease_of_a_tested_version_is_instrumented_in_silence(lfx, host, provider, version, caplog):
+    lfx(version)
+    langflow_otel.instrument(tracer_provider=provider)
+
+    assert host.run_flow("a") == "watched: ran a"
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize("version", ["1.14.0.dev7", "1.14.0rc1", "1.14.0", "2.0.0a1", None])
+@pytest.mark.parametrize("automatic", [False, True])
+def test_version_above_the_tested_ones_is_instrumented_with_one_warning(
+    lfx, host, provider, version, automatic, caplog
+):
+    lfx(version)
+    langflow_otel.instrument(tracer_provider=provider, deferred=False, raise_exception_on_conflict=automatic)
+
+    assert host.run_flow("a") == "watched: ran a"
+    ((level, line),) = lines(caplog)
+    assert level == "WARNING"
+    assert f"lfx {version or '1.14.0.dev7'} is installed" in line
+
+
+def test_version_below_the_tested_ones_is_not_instrumented(lfx, host, provider, caplog):
+    lfx("0.1.13")
+    langflow_otel.instrument(tracer_provider=provider)
+
+    assert is_off(host)
+    assert [level for level, _ in lines(caplog)] == ["ERROR"]
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "advice"),
+    [
+        ("1.13.1rc2", "ok", ""),
+        ("1.14.0.dev7", "warning", "It works as far as the engine's functions are the same: see Hooks below."),
+        (None, "warning", "It works as far as the engine's functions are the same: see Hooks below."),
+        ("0.1.13", "problem", "nothing is instrumented; upgrade to LangFlow 1.7 to 1.13"),
+    ],
+)
+def test_doctor_agrees_on_the_version(lfx, monkeypatch, version, status, advice):
+    lfx(version)
+    monkeypatch.setattr(doctor_installed, "lfx_is_installed", lambda: True)
+    finding = doctor_installed._langflow()
+
+    assert (finding.status, finding.advice) == (status, advice)
+    assert (version or "1.14.0.dev7") in finding.text
 
 
 def test_without_a_destination_there_is_one_warning_and_nothing_is_wrapped(host, caplog, monkeypatch):
