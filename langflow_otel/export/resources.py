@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import threading
 import uuid
 from contextlib import suppress
 from typing import Final
@@ -23,9 +22,6 @@ from langflow_otel.standard import accepted_environment
 
 # What the SDK and its own detectors read: with other values, another resource is right.
 _READ_BY_DETECTORS: Final = (OTEL_EXPERIMENTAL_RESOURCE_DETECTORS, OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME)
-_DETECT_ONE_AT_A_TIME = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_DETECT_ONE_AT_A_TIME._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def langflow_resource(settings: Settings) -> Resource:
@@ -46,16 +42,15 @@ def langflow_resource(settings: Settings) -> Resource:
 
 def _detected() -> Resource:
     """What the SDK makes of the environment, and what its detectors find."""
-    # Several providers may be made at the same time; a cache alone would let each of them detect.
-    with _DETECT_ONE_AT_A_TIME:
+    # One thread at a time is in here; a cache alone would let each of several detect.
+    with accepted_environment():
         return _detect(os.getpid(), tuple(os.environ.get(name) for name in _READ_BY_DETECTORS))
 
 
 @functools.lru_cache(maxsize=1)
 def _detect(pid: int, read: tuple[str | None, ...]) -> Resource:
     # In a child that was forked, a detector may find another process, host or container.
-    with accepted_environment():
-        found = Resource.create()
+    found = Resource.create()
     if os.environ.get(OTEL_EXPERIMENTAL_RESOURCE_DETECTORS):
         _import_logs_sdk(found)
     return found
