@@ -33,6 +33,7 @@ INHERITED: Final[dict[str, dict[str, str]]] = {
     "export.counting.CountingSpanExporter": {},
     "export.log_records.CountingBatchLogRecordProcessor": {"*": ALL},
     "export.log_records.CountingLogExporter": {},
+    "export.propagation.BelowRunsPropagator": {},
     "export.nested.NestedModelSpans": {"force_flush": NOTHING_TO_SEND, "shutdown": NOTHING_TO_SEND},
     "export.sampling.DecidedSampler": {},
     "export.sampling.PresetIds": {},
