@@ -24,9 +24,10 @@ from prometheus_client.samples import Exemplar as PrometheusExemplar
 
 from langflow_otel.export.exposition import KINDS, Family, Row, bounds
 from langflow_otel.export.registry import family_name, page_is_made_here
+from langflow_otel.hooks.native import requests_are_in_default_registry
 from langflow_otel.instrumentor import LangflowInstrumentor
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.metrics import CATALOGUE, Metric
+from langflow_otel.recording.metrics import CATALOGUE, HTTP_REQUEST_DURATION, Metric
 from langflow_otel.recording.store import Exemplar
 
 __all__ = ["LangflowCollector"]
@@ -42,8 +43,9 @@ class LangflowCollector(Collector):
     or beside a metric of one of our names, it raises ``ValueError`` at its registration, as any collector does.
 
     Args:
-        with_process: Also ``process_*`` and ``target_info``: for a registry without a ``ProcessCollector``, which the
-            default registry has.
+        with_process: Also ``process_*`` and ``target_info``, for a registry without a ``ProcessCollector``, which the
+            default registry has; and the durations of requests where LangFlow puts its own into the default registry
+            (1.12 and later).
     """
 
     def __init__(self, *, with_process: bool = False) -> None:
@@ -67,7 +69,11 @@ class LangflowCollector(Collector):
         return [_converted(family) for family in families if family.rows and self._shows(family.metric)]
 
     def _shows(self, metric: Metric) -> bool:
-        return self._with_process or not metric.prometheus_name.startswith(_PROCESS)
+        if self._with_process:
+            return True
+        if metric.name == HTTP_REQUEST_DURATION.name and requests_are_in_default_registry():
+            return False
+        return not metric.prometheus_name.startswith(_PROCESS)
 
 
 def _empty(metric: Metric) -> prometheus_client.Metric:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from langflow_otel.export.exposition import KINDS
-from langflow_otel.recording.metrics import CATALOGUE, Metric
+from langflow_otel.recording.metrics import CATALOGUE, HTTP_REQUEST_DURATION, Metric
 
 if TYPE_CHECKING:
     import prometheus_client
@@ -99,7 +99,8 @@ class DefaultRegistry:
                 if not family.samples or family.name in _TARGET or family.name.startswith(_ABOUT_THE_PROCESS):
                     continue
                 if names & taken:
-                    self._report(family.name, _METRIC, "its name is taken")
+                    if family.name != HTTP_REQUEST_DURATION.prometheus_name:  # LangFlow measures requests as well.
+                        self._report(family.name, _METRIC, "its name is taken")
                     continue
                 text = render(_Only(family)).removesuffix(_EOF).decode("utf-8", "replace")
             except Exception as exc:  # noqa: BLE001 - a family of others may hold anything

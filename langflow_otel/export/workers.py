@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -297,8 +297,9 @@ def _is_alive(file: BinaryIO) -> bool:
 
 def has_life(folder: Path) -> bool:
     for path in folder.glob(f"*{_SUFFIX}"):
-        with suppress(OSError), path.open("rb") as file:
-            if _is_alive(file):
+        # A pipe would be waited for.
+        with suppress(OSError), ExitStack() as closing:
+            if path.is_file() and _is_alive(closing.enter_context(path.open("rb"))):
                 return True
     return False
 

@@ -46,6 +46,12 @@ def requests_are_pushed() -> bool:
     return _OBSERVABILITY in sys.modules and _metrics_are_pushed()
 
 
+def requests_are_in_default_registry() -> bool:
+    """True if LangFlow shows the durations of requests in the default registry of ``prometheus_client``, from this
+    process (1.12 and later)."""
+    return _OBSERVABILITY in sys.modules and _has_reader("PrometheusMetricReader")
+
+
 def passes(processor: object, scope: str) -> bool:
     """False for spans that a processor of LangFlow 1.12 and later drops: that of its own exporter lets only LangFlow's
     scopes pass, and not FastAPI's own (0.165 and later), the one around Traceloop's all but these."""
@@ -73,8 +79,12 @@ async def start_tracers(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: 
 
 
 def _metrics_are_pushed() -> bool:
+    return _has_reader("PeriodicExportingMetricReader")
+
+
+def _has_reader(name: str) -> bool:
     provider: Any = metrics.get_meter_provider()
     # Where the SDK keeps them has changed over its versions.
     config = getattr(provider, "_sdk_config", None)
     readers: Any = getattr(provider, "_metric_readers", None) or getattr(config, "metric_readers", ())
-    return any(type(reader).__name__ == "PeriodicExportingMetricReader" for reader in readers)
+    return any(type(reader).__name__ == name for reader in readers)

@@ -15,6 +15,9 @@ import yaml
 from overlays import OVERLAYS, ROOT, built, kustomize, tools
 from variables import check_langflow_variables, collector_variables
 
+from langflow_otel.export.scrape_request import AllowedHosts
+from langflow_otel.settings import ScrapeSettings
+
 COMPOSE = ROOT / "collector-config" / "compose"
 
 LISTENS_BY_DEFAULT = {"prometheus": {9090}, "alertmanager": {9093}, "grafana": {3000}, "victoria-metrics": {8428}}
@@ -127,7 +130,10 @@ def test_prometheus_scrapes_langflow_and_the_collector_where_they_are() -> None:
     services = loaded()["services"]
     langflow, collector = services["langflow"]["environment"], services["otel-collector"]["environment"]
 
-    assert f"langflow:{langflow['OTEL_EXPORTER_PROMETHEUS_PORT']}" in targets
+    target = f"langflow:{langflow['OTEL_EXPORTER_PROMETHEUS_PORT']}"
+    assert target in targets
+    # Prometheus names its target as the host of its request, and there is no token.
+    assert AllowedHosts(ScrapeSettings(langflow["OTEL_EXPORTER_PROMETHEUS_HOST"]), "0.0.0.0").allow(target)
     assert langflow["OTEL_EXPORTER_PROMETHEUS_HOST"] == collector["COLLECTOR_METRICS_HOST"] == "0.0.0.0"
     assert f"otel-collector:{collector['COLLECTOR_METRICS_PORT']}" in targets
 

@@ -26,7 +26,13 @@ from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.workers import WorkerGroup
 from langflow_otel.prometheus import LangflowCollector
 from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import COMPONENT_DURATION, COMPONENT_RETRIES, FLOW_ACTIVE, FLOW_DURATION_EMA
+from langflow_otel.recording.metrics import (
+    COMPONENT_DURATION,
+    COMPONENT_RETRIES,
+    FLOW_ACTIVE,
+    FLOW_DURATION_EMA,
+    HTTP_REQUEST_DURATION,
+)
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.store import Exemplar, MemoryStore
 from langflow_otel.settings import ScrapeSettings, Settings
@@ -165,6 +171,13 @@ def test_ours_wins_a_name_that_both_have(default, accept: str, name: str, caplog
     assert warnings(caplog) == [
         f"The scrape is without the metric {name} of prometheus_client's default registry: its name is taken."
     ]
+
+
+def test_requests_that_langflow_measures_as_well_are_not_worth_a_line(default, caplog):
+    default.register(Custom(gauge("http_server_request_duration_seconds", 99.0)))
+
+    assert 99.0 not in values(scrape_of().page("", "").body).values()
+    assert warnings(caplog) == []
 
 
 def test_a_metric_of_an_author_wins_as_well(default, caplog):
@@ -408,6 +421,22 @@ def test_a_registry_without_a_process_collector_may_have_all(default, measuring)
     names = {name for name, _ in page if "utilization" not in name}
     assert names <= {name for name, _ in theirs}
     assert [labels for name, labels in theirs if name == "target_info"] == [(("service_name", "langflow"),)]
+
+
+def test_requests_that_langflow_measures_as_well_are_in_a_registry_once(default, measuring, monkeypatch):
+    recorder = active_recorder()
+    assert recorder is not None
+    assert recorder.metrics is not None
+    recorder.metrics.instruments.recording(HTTP_REQUEST_DURATION, "GET", "/", "200").record(0.5)
+    shown = {}
+    for langflows in (True, False):
+        monkeypatch.setattr("langflow_otel.prometheus.requests_are_in_default_registry", lambda there=langflows: there)
+        for complete in (True, False):
+            ours = CollectorRegistry()
+            ours.register(LangflowCollector(with_process=complete))
+            shown[langflows, complete] = b"http_server_request_duration" in prometheus_client.generate_latest(ours)
+
+    assert shown == {(True, True): True, (True, False): False, (False, True): True, (False, False): True}
 
 
 @FORMATS

@@ -241,6 +241,9 @@ def test_an_accepted_value(name: str, text: str, expected: dict[str, Any]):
             "flow,component_type",
         ),
         ("LANGFLOW_OTEL_SCRAPE_KEY_FILE", "~no-such-user/key", "a path, none", "none"),
+        ("LANGFLOW_OTEL_SCRAPE_HOSTS", "a.example:9464", "none, *, or a list of host names without ports", "none"),
+        ("LANGFLOW_OTEL_SCRAPE_HOSTS", "http://a.example", "none, *, or a list of host names without ports", "none"),
+        ("LANGFLOW_OTEL_SCRAPE_REGISTRY", "yes", "true, false", "true"),
     ],
 )
 def test_a_wrong_value_gives_one_line_and_the_default(name: str, text: str, accepts: str, used: str):
@@ -590,11 +593,21 @@ def test_the_scrape_endpoint_has_its_own_variables():
             "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": "/run/token",
             "LANGFLOW_OTEL_SCRAPE_CERT_FILE": "~/cert.pem",
             "LANGFLOW_OTEL_SCRAPE_KEY_FILE": "none",
+            "LANGFLOW_OTEL_SCRAPE_HOSTS": " Metrics.example.com, langflow.example.com,*",
+            "LANGFLOW_OTEL_SCRAPE_REGISTRY": "False",
         }
     )
 
     assert settings.problems == ()
-    assert settings.scrape == ScrapeSettings("::1", 0, Path("/run/token"), Path.home() / "cert.pem", None)
+    assert settings.scrape == ScrapeSettings(
+        "::1",
+        0,
+        Path("/run/token"),
+        Path.home() / "cert.pem",
+        None,
+        ("metrics.example.com", "langflow.example.com", "*"),
+        registry=False,
+    )
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::", "fe80::1", "metrics.example.com"])

@@ -883,6 +883,8 @@ def old_folder(root: Path, name: str, *, age_s: float = 3600) -> Path:
 
 def test_folders_of_dead_groups_are_removed(group, root):
     dead = old_folder(root, "999999999-123")
+    os.mkfifo(dead / "3-4.values")  # Nobody would write to it.
+    os.utime(dead, (time.time() - 3600,) * 2)
     reused = old_folder(root, f"{os.getpid()}-1")
     unrelated = old_folder(root, "notes")
     young = old_folder(root, "999999998-123", age_s=1)
