@@ -86,8 +86,8 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
 
     @property
     def scrape(self) -> Scrape | None:
-        """Makes the page of metrics; None while instrumentation is off."""
-        return None if self._process is None else self._process.metrics.scrape
+        """Makes the page of metrics; None while instrumentation is off, or if metrics have nowhere to go."""
+        return self._process.metrics.scrape if self._process is not None and self._process.metrics.wanted else None
 
     @property
     def scrape_url(self) -> str | None:

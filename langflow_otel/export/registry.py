@@ -81,8 +81,7 @@ class DefaultRegistry:
             worker: The process id of this process where a page has several workers, for the label ``worker``.
         """
         shared = self._shared_by_processes()
-        found = self._collect(self._collectors() if shared is None else [shared])
-        return found if worker is None or shared is not None else [_of_worker(family, worker) for family in found]
+        return self._collect(self._collectors(), worker) if shared is None else self._collect([shared], None)
 
     def slices(
         self, families: Iterable[prometheus_client.Metric], ours: Collection[Metric], *, openmetrics: bool
@@ -92,7 +91,7 @@ class DefaultRegistry:
         from prometheus_client.openmetrics import exposition as openmetrics_exposition
 
         render = openmetrics_exposition.generate_latest if openmetrics else exposition.generate_latest
-        taken = _CATALOGUE_NAMES | _own_names(ours)
+        taken = {*_CATALOGUE_NAMES, *_own_names(ours)}
         for family in families:
             try:
                 names = _names(family.name, family.type) | {sample.name for sample in family.samples}
@@ -114,10 +113,12 @@ class DefaultRegistry:
         client: Any = sys.modules.get("prometheus_client")
         if client is None:  # Then nobody has put anything there.
             return []
-        registry, own = client.REGISTRY, {client.PROCESS_COLLECTOR, client.PLATFORM_COLLECTOR, client.GC_COLLECTOR}
+        own = (client.PROCESS_COLLECTOR, client.PLATFORM_COLLECTOR, client.GC_COLLECTOR)
         # One by one: in the registry's own method, the first that fails ends the collection.
-        each = getattr(registry, "_collector_to_names", None)
-        return [registry] if each is None else [collector for collector in tuple(each) if collector not in own]
+        each = getattr(client.REGISTRY, "_collector_to_names", None)
+        if each is None:
+            return [client.REGISTRY]
+        return [collector for collector in tuple(each) if not any(collector is known for known in own)]
 
     def _shared_by_processes(self) -> Any:
         if not os.environ.get(_MULTIPROC_DIR):
@@ -130,13 +131,14 @@ class DefaultRegistry:
             self._report(_MULTIPROC_DIR, _FOLDER, "it is no folder")
             return None
 
-    def _collect(self, collectors: Iterable[Any]) -> list[prometheus_client.Metric]:
+    def _collect(self, collectors: Iterable[Any], worker: int | None) -> list[prometheus_client.Metric]:
         found: list[prometheus_client.Metric] = []
         _this_thread.collects = True
         try:
             for collector in collectors:
                 try:
-                    found += list(collector.collect())
+                    families = list(collector.collect())
+                    found += families if worker is None else [_of_worker(family, worker) for family in families]
                 except Exception as exc:  # noqa: BLE001 - code of others
                     name = f"{type(collector).__module__}.{type(collector).__qualname__}"
                     self._report(name, _COLLECTOR, type(exc).__name__)

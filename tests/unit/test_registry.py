@@ -216,13 +216,19 @@ def _bad_value() -> Any:
 
 @FORMATS
 @pytest.mark.parametrize("bad", [_not_a_family, _bad_labels, _bad_value])
-def test_a_broken_family_costs_nobody_else_anything(default, accept: str, bad: Callable[[], Any], caplog):
+@pytest.mark.parametrize("worker", [None, 7])
+def test_a_broken_family_costs_nobody_else_anything(
+    default, accept: str, bad: Callable[[], Any], worker: int | None, caplog, monkeypatch
+):
     default.register(Custom(bad()))
     default.register(Custom(gauge("good")))
     scrape = scrape_of()
+    collect = scrape.registry.collect
+    monkeypatch.setattr(scrape.registry, "collect", lambda _: collect(worker))
     for _ in range(2):
-        found = values(scrape.page(accept, "").body, accept)
-        assert found["good"] == 1.0
+        page = scrape.page(accept, "").body
+        assert (f'\ngood{{worker="{worker}"}} 1.0\n' if worker else "\ngood 1.0\n").encode() in page
+        found = values(page, accept)
         assert found["langflow_throughput"] == 0.0
 
     assert len(warnings(caplog)) == 1
@@ -501,6 +507,18 @@ def test_while_instrumentation_is_off_there_are_no_series():
     ours.register(LangflowCollector(with_process=True))
 
     assert prometheus_client.generate_latest(ours) == b""
+
+
+def test_where_metrics_have_nowhere_to_go_there_are_no_series():
+    """Zeros would be no measurement."""
+    settings = Settings(console=True)
+    instrument(tracer_provider=TracerProvider(shutdown_on_exit=False), settings=settings, skip_dep_check=True)
+    ours = CollectorRegistry()
+    ours.register(LangflowCollector(with_process=True))
+    try:
+        assert prometheus_client.generate_latest(ours) == b""
+    finally:
+        uninstrument()
 
 
 def test_an_error_of_ours_does_not_break_the_registry(default, measuring, monkeypatch, lenient, caplog):
