@@ -116,7 +116,8 @@ def _check_client_files(signal: str, env: Mapping[str, str], found: Accepted) ->
     if chain:
         accepts = f"the path of a PEM file that belongs to the key in {deciding[1]}, or holds it, unencrypted"
         found.refuse(deciding[0], accepts, "", env)
-    else:
+    elif deciding[1] == own[1] or not any(_is_set(f"{OTLP}{each}_CLIENT_CERTIFICATE", env) for each in SIGNALS):
+        # A general key may be for the certificate of another signal.
         found.refuse(deciding[1], f"it with {deciding[0]}", "", env)
     for name in own:
         found.use(name, "", env)

@@ -2,14 +2,15 @@
 
 Each function gives the text as every version of the SDK (1.30 and later) reads it, and raises ValueError or OSError for
 one that some of them refuse, or take for something else.
+
+What takes long to import is imported where it is needed: only few set these variables, and each component that says
+``from langflow_otel import traced`` comes by here.
 """
 
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -75,6 +76,8 @@ def installed(group: str) -> Callable[[str], str]:
 
 
 def _loads(group: str, name: str) -> bool:
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group=group, name=name):
         try:
             entry.load()
@@ -102,6 +105,8 @@ _DETECTORS: Final = "opentelemetry_resource_detector"
 
 def detectors(text: str) -> str:
     """Resource detectors, without those that are not installed. ``*`` is spelled out: not each SDK knows it."""
+    from importlib.metadata import entry_points
+
     every = {entry.name for entry in entry_points(group=_DETECTORS)}
     names = [name for part in _parts(text) for name in (sorted(every - {"otel"}) if part == "*" else [part])]
     return _without_others(text, names, [name for name in names if _loads(_DETECTORS, name)])
@@ -155,7 +160,6 @@ def headers(text: str) -> str:
 
 
 def status_codes(text: str) -> str:
-    # Not at the top: it takes as long as all the rest, and is seldom asked for.
     from grpc import StatusCode  # type: ignore[import-untyped]
 
     names = [name.upper() for name in _parts(text)]
@@ -183,6 +187,8 @@ def readable_file(text: str) -> str:
 
 def authority(text: str) -> str:
     """A file with certificates to trust."""
+    import ssl
+
     read_secret(Path(text))  # OpenSSL would read a device or a pipe without an end.
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
     return text
@@ -194,6 +200,8 @@ def are_a_pair(chain: str, key: str) -> bool:
     Args:
         key: Empty where the certificate's file holds it.
     """
+
+    import ssl
 
     def no_password() -> str:
         # Without this, OpenSSL would ask for one at the terminal, and wait.

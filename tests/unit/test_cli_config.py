@@ -167,6 +167,68 @@ def test_check_says_what_is_wrong_and_fails(env):
     assert settings_in(run("--format", "yaml").stdout)["LANGFLOW_OTEL_WINDOW"]["source"] == "not accepted"
 
 
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        (
+            {"LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": "/no/token"},
+            "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE: name a file that holds the token; until then each scrape is refused "
+            "(/no/token: cannot be read: No such file or directory)",
+        ),
+        (
+            {"LANGFLOW_OTEL_SCRAPE_CERT_FILE": "/no/cert"},
+            "LANGFLOW_OTEL_SCRAPE_CERT_FILE: name a PEM file, and its key in LANGFLOW_OTEL_SCRAPE_KEY_FILE; until then "
+            "each scrape is refused (/no/cert: cannot be used: No such file or directory)",
+        ),
+        (
+            {"LANGFLOW_OTEL_SCRAPE_KEY_FILE": "/no/key"},
+            "LANGFLOW_OTEL_SCRAPE_KEY_FILE: name its certificate in LANGFLOW_OTEL_SCRAPE_CERT_FILE; until then scrapes "
+            "are answered in plain text (/no/key is the key of no certificate)",
+        ),
+        (
+            {"LANGFLOW_OTEL_TRACE_FILE": "/"},
+            "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost (/: it is a folder)",
+        ),
+        (
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "100"},
+            "OTEL_BSP_MAX_QUEUE_SIZE='100' is not accepted; use at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE, which is 512. "
+            "Using '512' instead.",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/cert"},
+            "OTEL_EXPORTER_OTLP_CERTIFICATE='/no/cert' is not accepted; use the path of a PEM file. "
+            "Using 'none' instead.",
+        ),
+    ],
+)
+def test_check_knows_what_only_fails_once_it_is_used(env, variables: dict[str, str], line: str):
+    env(OTEL_METRICS_EXPORTER="prometheus", **variables)
+
+    assert run("--check", code=1).stderr.splitlines() == [line]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100", "512"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"api_key={SECRET},team=a,x", "api_key=***,team=a"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", f"x-key={SECRET},x:{SECRET}", "x-key=***"),
+        ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "soon", "7"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/cert", None),
+    ],
+)
+def test_what_is_used_instead_is_shown(env, name: str, text: str, shown: str | None):
+    env(OTEL_EXPORTER_OTLP_TIMEOUT="7", **{name: text})
+    result = run("--format", "yaml")
+
+    assert settings_in(result.stdout)[name] | {"masked": None} == {
+        "value": shown or "",
+        "source": "not accepted",
+        "masked": None,
+    }
+    assert SECRET not in result.stdout + result.stderr
+
+
 def test_there_is_no_such_format():
     result = run("--format", "xml", code=2)
 

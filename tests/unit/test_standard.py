@@ -13,11 +13,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 from urllib.parse import unquote
 
+import grpc
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -35,6 +44,8 @@ from langflow_otel.settings import Settings
 from langflow_otel.standard import accepted, accepted_environment
 from langflow_otel.standard_variables import STANDARD, names_for
 from langflow_otel.variables import VARIABLES
+
+from .broken_collectors import make_pem
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 
@@ -102,6 +113,13 @@ def log_processor(provider: Any) -> Any:
     return provider._multi_log_record_processor._log_record_processors[0]
 
 
+def delay_ms(processor: Any) -> float:
+    try:
+        return field(processor, "schedule_delay_millis")
+    except AttributeError:  # 1.33 to 1.35
+        return round(field(processor, "schedule_delay") * 1000)
+
+
 def metric_reader(provider: Any) -> Any:
     return (getattr(provider, "_metric_readers", None) or provider._sdk_config.metric_readers)[0]
 
@@ -144,8 +162,9 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield "OTEL_TRACES_SAMPLER", Case(traces, sampler, lowered)
     yield ARGUMENT, Case(traces, lambda made: made.sampler.rate, float)
     for family, start, processor in (("BSP", traces, span_processor), ("BLRP", logs, log_processor)):
+        read = lambda made, processor=processor: delay_ms(processor(made))  # noqa: E731
+        yield f"OTEL_{family}_SCHEDULE_DELAY", Case(start, read, int)
         for name, attribute in (
-            ("SCHEDULE_DELAY", "schedule_delay_millis"),
             ("EXPORT_TIMEOUT", "export_timeout_millis"),
             ("MAX_QUEUE_SIZE", "max_queue_size"),
             ("MAX_EXPORT_BATCH_SIZE", "max_export_batch_size"),
@@ -422,6 +441,85 @@ def test_two_that_are_wrong_have_their_own_lines():
     assert_starts(env)
 
 
+# Files
+
+
+def verification(made: Any) -> tuple[Any, Any]:
+    """By what an exporter over HTTP knows its collector, and what it shows of itself."""
+    session = getattr(getattr(getattr(made, "_client", None), "_transport", None), "_session", None)
+    return (made._certificate_file, made._client_cert) if session is None else (session.verify, session.cert)
+
+
+@pytest.mark.parametrize("infix", ["", "TRACES_"])
+def test_files_that_fit_are_used(tmp_path: Path, infix: str):
+    """Over gRPC also without an authority's, which the SDK asks for."""
+    pem = make_pem(tmp_path)
+    client = {
+        f"OTEL_EXPORTER_OTLP_{infix}CLIENT_CERTIFICATE": str(pem.chain),
+        f"OTEL_EXPORTER_OTLP_{infix}CLIENT_KEY": str(pem.key),
+    }
+    env = {**client, "OTEL_EXPORTER_OTLP_CERTIFICATE": str(pem.chain)}
+    chain, key = pem.chain.read_bytes(), pem.key.read_bytes()
+
+    assert standard_problems(env) == standard_problems(client) == []
+    with mock.patch.dict(os.environ, env), exporter(HTTP, "traces")() as made:
+        assert verification(made) == (str(pem.chain), (str(pem.chain), str(pem.key)))
+    assert grpc_credentials(env) == {"root_certificates": chain, "certificate_chain": chain, "private_key": key}
+    assert grpc_credentials(client) == {"certificate_chain": chain, "private_key": key}
+
+
+def grpc_credentials(env: dict[str, str]) -> dict[str, bytes]:
+    secure = replace(GRPC, endpoint="https://127.0.0.1:9", insecure=False)
+    made = grpc.ssl_channel_credentials
+    with (
+        mock.patch.dict(os.environ, env),
+        mock.patch.object(grpc, "ssl_channel_credentials", side_effect=made) as make,
+        exporter(secure, "traces")(),
+    ):
+        return dict(make.call_args.kwargs)
+
+
+def test_a_file_with_both_needs_no_second_one(tmp_path: Path):
+    pem = make_pem(tmp_path)
+    both = pem.chain.read_bytes() + pem.key.read_bytes()
+    pem.chain.write_bytes(both)
+    env = {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(pem.chain)}
+
+    assert standard_problems(env) == []
+    assert grpc_credentials(env) == {"certificate_chain": both, "private_key": both}
+
+
+@pytest.mark.parametrize("wrong", ["another key", "a password", "no certificate"])
+def test_files_that_do_not_fit_are_refused(tmp_path: Path, wrong: str):
+    pem, other = make_pem(tmp_path), tmp_path / "other"
+    other.mkdir()
+    key = make_pem(other).key
+    if wrong == "a password":
+        loaded = load_pem_private_key(pem.key.read_bytes(), None)
+        key.write_bytes(loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")))
+    if wrong == "no certificate":
+        pem.chain.write_text("nothing")
+        key = pem.key
+    certificate = "OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE"
+    env = {certificate: str(pem.chain), "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(key)}
+    (problem,) = standard_problems(env)
+
+    assert problem.startswith(f"{certificate}={str(pem.chain)!r}"[:40])
+    assert "a PEM file that belongs to the key in OTEL_EXPORTER_OTLP_CLIENT_KEY, or holds it, unencrypted" in problem
+    assert_starts(env)
+    with mock.patch.dict(os.environ, env), exporter(HTTP, "logs")() as made:
+        assert not verification(made)[1]
+
+
+@pytest.mark.parametrize("text", ["", " ", "/no/such/file"])
+def test_a_collector_is_verified_whatever_the_variable_says(text: str):
+    """Exporters of older SDKs take an empty variable for "do not verify"."""
+    for infix in ("", "TRACES_"):
+        env = {f"OTEL_EXPORTER_OTLP_{infix}CERTIFICATE": text}
+        with mock.patch.dict(os.environ, env), exporter(HTTP, "traces")() as made:
+            assert verification(made)[0] is True
+
+
 # The environment
 
 
@@ -477,7 +575,8 @@ OF_NO_CONCERN = {
         ),
         "of the logging instrumentor",
     ),
-    **dict.fromkeys(("OTEL_LOG_LEVEL",), "read by no part of the SDK"),
+    "OTEL_PYTHON_EVENT_LOGGER_PROVIDER": "of events by an older interface, of which we make none",
+    "OTEL_LOG_LEVEL": "read by no part of the SDK",
 }
 
 
