@@ -1,7 +1,8 @@
 """For authors of custom nodes: ``traced``, ``span``, ``set_attributes`` and ``record_retry``.
 
 While instrumentation is off, all of them do nothing and cost next to nothing. Attribute values are
-what OpenTelemetry accepts: str, bool, int, float, or a sequence of one of these.
+what OpenTelemetry accepts: str, bool, int, float, or a sequence of one of these. A name is cut at 1,024 characters, a
+value at 16,384, and marked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import Run, StepTokens, current_run, step_out
+from langflow_otel.recording.sizes import bounded
 from langflow_otel.recording.spans import custom_attributes
 from langflow_otel.recording.streams import watch
 
@@ -203,7 +205,7 @@ class _CustomSpan:
         run = self._run
         if run is not None and run.recording and run.span is not None:
             with _SET:
-                run.span.set_attributes(attributes)
+                run.span.set_attributes(bounded(attributes))
 
 
 def _start(name: str, attributes: Mapping[str, AttributeValue] | None, *, enter: bool = True) -> Run | None:
@@ -256,4 +258,4 @@ def set_attributes(**attributes: AttributeValue) -> None:
     recorder = active_recorder()
     if recorder is not None:
         with _SET:
-            recorder.span_above(otel_context.get_current(), current_run()).set_attributes(attributes)
+            recorder.span_above(otel_context.get_current(), current_run()).set_attributes(bounded(attributes))

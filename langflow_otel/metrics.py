@@ -29,6 +29,7 @@ from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
 from langflow_otel.recording.recorder import active_recorder, nearest_context
 from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.recording.sizes import cut
 
 logger = logging.getLogger("langflow_otel")
 
@@ -62,7 +63,7 @@ class _Instrument:
             kept = self._kept = _Kept(owner, Cap(f"label combinations of {self.metric.name}", MAX_SERIES))
         if labels.keys() != self._names:
             self._refuse(f"it has the labels {list(self.metric.labels)}, not {sorted(labels)}")
-        values = tuple([str(labels[name]) for name in self.metric.labels])
+        values = tuple([cut(str(labels[name])) for name in self.metric.labels])
         found = kept.series.get(values)
         if found is None:
             if not kept.cap.has_room(values):

@@ -19,7 +19,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
@@ -32,6 +32,7 @@ from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.export.store_histograms import READ_FROM_STORE, StoreHistograms, store_has_what_is_wanted
 from langflow_otel.masking import one_line, shown_value
+from langflow_otel.recording.sizes import MAX_SPAN_TEXT
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 from langflow_otel.standard import accepted_environment
@@ -155,7 +156,7 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
         Exception: Whatever the SDK raises; nothing is left open then.
     """
     with accepted_environment():
-        provider = SdkTracerProvider(resource=langflow_resource(settings))
+        provider = SdkTracerProvider(resource=langflow_resource(settings), span_limits=_span_limits(settings))
         if settings.samples:
             let_recorder_decide(provider, per_flow=bool(settings.sampling))
         try:
@@ -179,6 +180,14 @@ def _span_processors(settings: Settings) -> dict[str, Callable[[], SpanProcessor
     if settings.console:
         makers["to the console"] = lambda: SimpleSpanProcessor(ContentFilter(ConsoleSpanExporter(), settings))
     return makers
+
+
+def _span_limits(settings: Settings) -> SpanLimits:
+    """Those of the standard variables. Without one for the length of texts, what comes past us is cut as well: spans of
+    other instrumentors, and what is set on ours by OpenTelemetry's own API."""
+    if os.environ.get("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"):
+        return SpanLimits()
+    return SpanLimits(max_attribute_length=max(MAX_SPAN_TEXT, settings.content_length))
 
 
 def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanProcessor:

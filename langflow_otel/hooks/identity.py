@@ -15,6 +15,7 @@ from langflow_otel.hooks.versions import command_entry_point, loops_run_as_subgr
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
 from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.runs import ComponentRun, FlowRun, Run, current_run
+from langflow_otel.recording.sizes import chosen
 
 UNNAMED = "unnamed"
 TOOL_OUTPUT = "component_as_tool"
@@ -168,7 +169,7 @@ def loop_index(graph: Any, vertex: Any, within: Run | None, flow: FlowRun | None
         return None
     if getattr(vertex, "is_loop", False) and loops_run_as_subgraphs(graph):
         return None
-    return flow.builds.get(vertex.id, 0)
+    return flow.builds.get(chosen(vertex.id), 0)
 
 
 def output_names(vertex: Any) -> tuple[str, ...]:
@@ -181,4 +182,4 @@ def own_run(component: Any) -> ComponentRun | None:
     """The current component run if it is this component's own; a component may call another one."""
     run = current_run()
     own = run.component if run is not None else None
-    return own if own is not None and own.info.component_id == component._id else None
+    return own if own is not None and own.info.component_id == chosen(str(component._id)) else None

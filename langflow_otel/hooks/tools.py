@@ -17,6 +17,7 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import ToolRun, current_run
+from langflow_otel.recording.sizes import chosen
 
 Call = Callable[..., Any]
 
@@ -141,7 +142,7 @@ def _note_component(component: Any) -> None:
     with _NOTE:
         run = current_run()
         if isinstance(run, ToolRun):
-            run.add({semconv.COMPONENT_ID: str(component._id)})
+            run.add({semconv.COMPONENT_ID: chosen(str(component._id))})
 
 
 def _note_failure(exc: BaseException) -> None:

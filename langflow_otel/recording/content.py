@@ -15,6 +15,7 @@ from langflow_otel.recording import semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
 from langflow_otel.recording.plain import MARGIN, plain
 from langflow_otel.recording.privacy import redacted
+from langflow_otel.recording.sizes import chosen
 from langflow_otel.settings import Settings
 
 PER_SPAN: Final = 4
@@ -100,6 +101,7 @@ class SpanContent:
         """A value under an attribute's name; None is no value."""
         if value is None or self._room <= 0:
             return
+        name = chosen(name)
         text = self.gate.text(value, self._room, self._open_object, self._withheld)
         if text is not None:
             self._room -= len(text)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from langflow_otel.recording.sizes import MAX_NAME, chosen
 
 Status = Literal["ok", "error", "cancelled", "paused", "cached"]
 """How a run ended. ``paused`` (waiting for a person) and ``cancelled`` are not errors."""
@@ -25,9 +27,17 @@ ComponentKind = Literal[
 ]
 
 
+def _cut(info: Any, names: tuple[str, ...]) -> None:
+    """What others choose leaves as :func:`chosen` has it, wherever it goes."""
+    for name in names:
+        text = getattr(info, name)
+        if isinstance(text, str) and (len(text) > MAX_NAME or not text.isascii()):
+            object.__setattr__(info, name, chosen(text))
+
+
 @dataclass(frozen=True)
 class FlowInfo:
-    """Identity of one flow run.
+    """Identity of one flow run. Names and ids are cut.
 
     Attributes:
         name: The flow's name; the span is called ``invoke_workflow {name}``.
@@ -50,10 +60,13 @@ class FlowInfo:
     component_count: int | None = None
     version: str | None = None
 
+    def __post_init__(self) -> None:
+        _cut(self, ("name", "flow_id", "run_id", "session_id", "user_id"))
+
 
 @dataclass(frozen=True)
 class ComponentInfo:
-    """Identity of one component execution.
+    """Identity of one component execution. Names and ids are cut.
 
     Attributes:
         component_id: LangFlow's vertex id, such as ``ChatInput-x1y2z``.
@@ -71,24 +84,33 @@ class ComponentInfo:
     code_hash: str | None = None
     loop_index: int | None = None
 
+    def __post_init__(self) -> None:
+        _cut(self, ("component_id", "component_type", "display_name", "code_hash"))
+
 
 @dataclass(frozen=True)
 class ToolInfo:
-    """Identity of one tool call."""
+    """Identity of one tool call. Names and ids are cut."""
 
     name: str
     call_id: str | None = None
     component_id: str | None = None
 
+    def __post_init__(self) -> None:
+        _cut(self, ("name", "call_id", "component_id"))
+
 
 @dataclass(frozen=True)
 class ModelUsage:
-    """What a component's own model call used, as far as LangFlow knows it."""
+    """What a component's own model call used, as far as LangFlow knows it. Names are cut."""
 
     model: str | None = None
     provider: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        _cut(self, ("model", "provider"))
 
 
 class Interrupted(SystemExit):

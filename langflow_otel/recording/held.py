@@ -8,6 +8,7 @@ are made into spans then, with the ids that they had all along.
 from __future__ import annotations
 
 import random
+import sys
 import time
 import traceback
 from collections import deque
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -192,7 +192,7 @@ class HeldSpan(Span):
         self.kept = False
         self.made = False
         self.on_end: Callable[[HeldSpan], None] | None = None
-        size = _BYTES_PER_SPAN + getsizeof(name)
+        size = _BYTES_PER_SPAN + sys.getsizeof(name)
         if attributes:
             size += self._set_all(attributes)
         for link in links or ():
@@ -231,7 +231,7 @@ class HeldSpan(Span):
         if self.events is None:
             self.events = deque(maxlen=limits.max_events)
         kept = _bounded(attributes, limits.max_event_attributes, limits.max_attribute_length)
-        size = _BYTES_PER_EVENT + getsizeof(name) + _size_of(kept)
+        size = _BYTES_PER_EVENT + sys.getsizeof(name) + _size_of(kept)
         event = HeldEvent(name, kept, time.time_ns() if timestamp is None else timestamp, size)
         pushed_out = self._pushed_out(self.events, "_events")
         self.events.append(event)
@@ -245,7 +245,7 @@ class HeldSpan(Span):
 
     def update_name(self, name: str) -> None:
         if self._takes:
-            size = getsizeof(name) - getsizeof(self.name)
+            size = sys.getsizeof(name) - sys.getsizeof(self.name)
             self.name = name
             self._weigh(size)
 
@@ -304,15 +304,15 @@ class HeldSpan(Span):
 
     def _set_all(self, attributes: Mapping[str, AttributeValue]) -> int:
         own, limits = self.attributes, self._limits
-        if limits.max_span_attribute_length is not None:
-            return sum(self._set(key, value) for key, value in attributes.items())
-        most = limits.max_span_attributes
+        most, longest = limits.max_span_attributes, limits.max_span_attribute_length
+        if longest is None:
+            longest = sys.maxsize
         size = 0
         for key, value in attributes.items():
             # The common case, without a call for each.
-            if type(value) is str and key not in own and (most is None or len(own) < most):
+            if type(value) is str and len(value) <= longest and key not in own and (most is None or len(own) < most):
                 own[key] = value
-                size += _BYTES_PER_VALUE + len(key) + getsizeof(value)
+                size += _BYTES_PER_VALUE + len(key) + sys.getsizeof(value)
             else:
                 size += self._set(key, value)
         return size
@@ -320,20 +320,13 @@ class HeldSpan(Span):
     def _set(self, key: str, value: AttributeValue) -> int:
         """Set an attribute as the SDK would; returns how many bytes more that are."""
         limits = self._limits
-        longest = limits.max_span_attribute_length
         kind = type(value)
-        if kind is tuple and longest is None and _ONLY_TEXTS.issuperset(map(type, value)):  # type: ignore[arg-type]
-            size = _size_of(value)
-        elif kind is not str and kind not in _NUMBERS:
-            cleaned = _bounded({key: value}, None, longest)
+        if kind not in _NUMBERS and not _is_plain(value, limits.max_span_attribute_length):
+            cleaned = _bounded({key: value}, None, limits.max_span_attribute_length)
             if key not in cleaned:
                 return 0
             value = cleaned[key]
-            size = _size_of(value)
-        else:
-            if kind is str and longest is not None and len(value) > longest:  # type: ignore[arg-type]
-                value = value[:longest]  # type: ignore[index]
-            size = _size_of(value)
+        size = _size_of(value)
         attributes = self.attributes
         if key in attributes:
             size -= _size_of(attributes.pop(key))
@@ -428,11 +421,19 @@ def _bounded(
     return {key: value for key, value in found.items() if value is not None}
 
 
+def _is_plain(value: Any, longest: int | None) -> bool:
+    """True for a text, or some, that a span takes as they are."""
+    texts = value if type(value) is tuple else (value,)
+    if not _ONLY_TEXTS.issuperset(map(type, texts)):
+        return False
+    return longest is None or not texts or max(map(len, texts)) <= longest
+
+
 def _size_of(value: Any) -> int:
     """Bytes, about."""
     kind = type(value)
     if kind is str or kind is bytes:
-        return getsizeof(value)
+        return sys.getsizeof(value)
     if kind in _NUMBERS:
         return _BYTES_PER_VALUE
     if kind is tuple:
@@ -442,4 +443,4 @@ def _size_of(value: Any) -> int:
         return size
     if isinstance(value, Mapping):
         return _BYTES_PER_VALUE + sum(_BYTES_PER_VALUE + len(key) + _size_of(each) for key, each in value.items())
-    return 0 if value is None else getsizeof(value)
+    return 0 if value is None else sys.getsizeof(value)

@@ -13,8 +13,9 @@ from typing import Any, Final, Protocol
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
-from langflow_otel.recording.plain import sendable
-from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redactor
+from langflow_otel.recording.plain import MARGIN, sendable
+from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redacted
+from langflow_otel.recording.sizes import MAX_VALUE, chosen, cut
 from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name
 from langflow_otel.settings import Settings
 
@@ -37,6 +38,7 @@ _NOT_ATTRIBUTES = frozenset({"event", "level", "timestamp", "trace_id", "span_id
 # As LangFlow 1.10 and later has it; before, nobody else masks them.
 _MASK = "***"
 _INT64 = 2**63
+_READ: Final = MAX_VALUE + 2 * MARGIN
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,11 @@ def log_line(
     """
     secrets = recent_secrets()
     if settings.log_bodies or event.get(EXPORT_BODY) is True:
-        body = _redacted(sendable(str(event.get("event", ""))), settings, secrets)
-        attributes = {key: _redacted(value, settings, secrets) for key, value in _all(event).items()}
+        body = _redacted(str(event.get("event", "")), settings, secrets)
+        attributes = {chosen(key): _redacted(value, settings, secrets) for key, value in _all(event).items()}
     else:
         body = WITHHELD
-        attributes = {key: _sendable(event[key]) for key in SKELETON if isinstance(event.get(key), Value)}
+        attributes = {key: _skeleton(event[key]) for key in SKELETON if isinstance(event.get(key), Value)}
     if error is not None:
         attributes[semconv.EXCEPTION_TYPE] = qualified_type(error)
         attributes[semconv.EXCEPTION_STACKTRACE] = frames_of(error, settings, secrets)
@@ -92,7 +94,7 @@ def log_line(
         message = message_of(error, settings, secrets)
         if message is not None:
             attributes[semconv.EXCEPTION_MESSAGE] = message
-    return LogLine(scope, SEVERITIES[level], level.upper(), body, attributes)
+    return LogLine(chosen(scope), SEVERITIES[level], level.upper(), body, attributes)
 
 
 def _all(event: Mapping[str, Any]) -> dict[str, Value]:
@@ -110,19 +112,23 @@ def _is_secret(key: str, value: Value) -> bool:
 
 def _sendable(value: Value) -> Value:
     """One value that cannot be encoded would cost the whole batch."""
-    if isinstance(value, str):
-        return sendable(value)
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
         return str(value)
     return value
 
 
+def _skeleton(value: Value) -> Value:
+    return chosen(value) if isinstance(value, str) else _sendable(value)
+
+
 def _redacted(value: Any, settings: Settings, secrets: Collection[str]) -> Any:
+    """The value, cut. Secrets are taken out of no more than leaves."""
     if not isinstance(value, str):
         return value
-    safe: str | None = without_secrets(value, secrets)
-    if safe is not None and settings.redacts:
-        safe = redactor(settings).redact(safe)
+    read = sendable(value[:_READ])
+    if not settings.redacts:
+        return cut(without_secrets(read, secrets), MAX_VALUE, len(value))
+    safe = redacted(read, MAX_VALUE, settings, secrets, len(value))
     return WITHHELD if safe is None else safe
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.plain import MARGIN, cut_mark, sendable
+from langflow_otel.recording.sizes import chosen, cut
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ _MAX_FRAMES = 50
 
 def error_type(exc: BaseException) -> str:
     """The exception's class name, for ``error.type``: few distinct values, no user data."""
-    return type(exc).__qualname__
+    return chosen(type(exc).__qualname__)
 
 
 def qualified_type(exc: BaseException) -> str:
     """The exception's class with its module, for ``exception.type`` (builtins go without)."""
     module = type(exc).__module__
     name = type(exc).__qualname__
-    return name if module in ("builtins", "__main__", None) else f"{module}.{name}"
+    return chosen(name if module in ("builtins", "__main__", None) else f"{module}.{name}")
 
 
 def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Collection[str] = ()) -> str:
@@ -65,11 +66,13 @@ def message_of(exc: BaseException, settings: Settings, withheld: Collection[str]
         longest, length = settings.content_length, len(message)
         safe = without_secrets(message[: longest + MARGIN], withheld)
         # The exporter drops a text with a lone surrogate, and complains about it in the log.
-        return sendable(safe if length <= longest else _cut(safe, longest, length))
+        return sendable(cut(safe, longest, length))
     return redacted(message, settings.content_length, settings, withheld)
 
 
-def redacted(whole: str, room: int, settings: Settings, withheld: Collection[str] = ()) -> str | None:
+def redacted(
+    whole: str, room: int, settings: Settings, withheld: Collection[str] = (), length: int | None = None
+) -> str | None:
     """What may leave of a text that no gate has seen yet; None for nothing.
 
     Of what is read, however long the text is: what is cut of a secret at its end falls into the margin.
@@ -79,16 +82,18 @@ def redacted(whole: str, room: int, settings: Settings, withheld: Collection[str
         room: Characters, at most.
         settings: The patterns.
         withheld: Secrets that are known by their value.
+        length: Of the text, where not all of it is given.
     """
     read = room + 2 * MARGIN
+    length = len(whole) if length is None else length
     safe = redactor(settings).redact(without_secrets(whole[:read], withheld))
     if safe is None:
         return None
-    if len(whole) > read:
+    if length > read:
         safe = safe[: max(len(safe) - MARGIN, 0)]
     elif len(safe) <= room:
         return safe
-    return _cut(safe, room, len(whole))
+    return _cut(safe, room, length)
 
 
 def _cut(text: str, room: int, length: int) -> str:
@@ -137,7 +142,7 @@ def _with_causes(exc: BaseException) -> Iterator[BaseException]:
 
 def _one_stack(exc: BaseException, settings: Settings | None, withheld: Collection[str]) -> str:
     frames = [
-        f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}'
+        f'  File "{cut(frame.f_code.co_filename)}", line {line}, in {cut(frame.f_code.co_name)}'
         for frame, line in traceback.walk_tb(exc.__traceback__)
     ]
     message = None if settings is None else message_of(exc, settings, withheld)

@@ -25,7 +25,6 @@ from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.parents import Reaches, parent_and_links, same_provider, span_above, with_span
-from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
 from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
@@ -37,6 +36,7 @@ from langflow_otel.recording.runs import (
     current_run,
 )
 from langflow_otel.recording.sampling import Sampling, held_parent
+from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.stream_runs import StreamRun
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
@@ -233,9 +233,9 @@ class Recorder:
         """An output method starts; None unless the detail is ``output``."""
         if not self._outputs_on or within.span is None:
             return None
-        return self.start_span(
-            f"{semconv.OUTPUT} {name}", spans.custom_attributes({semconv.OUTPUT_NAME: name}, self.settings)
-        )
+        name = chosen(name)
+        attributes = spans.custom_attributes({semconv.OUTPUT_NAME: name}, self.settings)
+        return self.start_span(f"{semconv.OUTPUT} {name}", attributes)
 
     def open_stream(self, producer: ComponentRun) -> StreamRun | None:
         """A generator leaves its component; None if nobody wants to know."""
@@ -252,7 +252,7 @@ class Recorder:
         context = otel_context.get_current()
         if self._is_untraced(flow) or _suppressed(context):
             return None
-        span = self.make_span(sendable(name), context, attributes, within)
+        span = self.make_span(chosen(name), context, attributes, within)
         run = Run(span, with_span(span, context), flow, self.settings)
         if within is not None:
             run.component = within.component
@@ -311,7 +311,7 @@ def _chosen_baggage(context: Context, keys: tuple[str, ...]) -> dict[str, str]:
     from opentelemetry import baggage
 
     entries = baggage.get_all(context)
-    return {key: str(entries[key]) for key in keys if key in entries}
+    return {key: chosen(str(entries[key])) for key in keys if key in entries}
 
 
 def _component_parent(within: Run | None, context: Context) -> Context:

@@ -26,6 +26,7 @@ from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
 from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sampling import Sampling
+from langflow_otel.recording.sizes import chosen
 from langflow_otel.settings import Settings
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
@@ -171,7 +172,7 @@ def _start_span(
 ) -> Span:
     attributes: dict[str, AttributeValue] = {
         semconv.HTTP_REQUEST_METHOD: info.known_method,
-        semconv.URL_PATH: info.path,
+        semconv.URL_PATH: chosen(info.path),
         semconv.URL_SCHEME: info.scheme,
     }
     return sampling.start_request(

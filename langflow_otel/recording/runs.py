@@ -23,6 +23,7 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
+from langflow_otel.recording.sizes import chosen_names
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
@@ -422,7 +423,7 @@ class ComponentRun(Run):
 
     def produced(self, output_names: tuple[str, ...]) -> None:
         if output_names:
-            self.add({semconv.COMPONENT_OUTPUT_NAMES: output_names})
+            self.add({semconv.COMPONENT_OUTPUT_NAMES: chosen_names(output_names)})
 
     def used_model(self, usage: ModelUsage) -> None:
         if self.measures is not None:

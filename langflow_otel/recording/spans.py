@@ -10,6 +10,7 @@ from opentelemetry.util.types import AttributeValue
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
 from langflow_otel.recording.privacy import error_type, frames_of, http_status_of, message_of, qualified_type
+from langflow_otel.recording.sizes import bounded, bounded_value, chosen
 from langflow_otel.settings import Settings
 
 Attributes = dict[str, AttributeValue]
@@ -55,10 +56,9 @@ def flow_attributes(info: FlowInfo, settings: Settings) -> Attributes:
 def run_attributes(run_id: str | None, session_id: str | None) -> Attributes:
     attributes: Attributes = {}
     if run_id:
-        attributes[semconv.RUN_ID] = run_id
+        attributes[semconv.RUN_ID] = chosen(run_id)
     if session_id:
-        attributes[semconv.SESSION_ID] = session_id
-        attributes[semconv.GEN_AI_CONVERSATION_ID] = session_id
+        attributes[semconv.SESSION_ID] = attributes[semconv.GEN_AI_CONVERSATION_ID] = chosen(session_id)
     return attributes
 
 
@@ -96,7 +96,10 @@ def skipped_attributes(info: ComponentInfo) -> Attributes:
 
 
 def retry_attributes(attempt: int, delay_s: float, error: BaseException | None) -> Attributes:
-    attributes: Attributes = {semconv.RETRY_ATTEMPT: attempt, semconv.RETRY_DELAY: delay_s}
+    attributes: Attributes = {
+        semconv.RETRY_ATTEMPT: bounded_value(attempt),
+        semconv.RETRY_DELAY: bounded_value(delay_s),
+    }
     if error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(error)
     return attributes
@@ -124,8 +127,9 @@ def tool_attributes(info: ToolInfo, settings: Settings) -> Attributes:
 def custom_attributes(
     given: Mapping[str, AttributeValue] | None, settings: Settings
 ) -> Mapping[str, AttributeValue] | None:
-    """The author's own, who may also say another OpenInference kind."""
-    return {semconv.OPENINFERENCE_SPAN_KIND: "CHAIN", **(given or {})} if settings.openinference else given
+    """The author's own, cut, who may also say another OpenInference kind."""
+    kept = bounded(given) if given else given
+    return {semconv.OPENINFERENCE_SPAN_KIND: "CHAIN", **(kept or {})} if settings.openinference else kept
 
 
 def usage_attributes(usage: ModelUsage) -> Attributes:

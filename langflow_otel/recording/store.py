@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from langflow_otel.recording.metrics import Cells, Metric
 from langflow_otel.recording.plain import sendable
+from langflow_otel.recording.sizes import cut
 
 _MAX_LABEL = 256
 
@@ -107,4 +108,4 @@ def earliest(times_s: Iterable[float | None]) -> float | None:
 def _label(text: str) -> str:
     """A name from a JSON file may hold half of a surrogate pair, with which no scrape and no push could be made;
     and a name of a megabyte would stand in each of its lines."""
-    return sendable(text[:_MAX_LABEL])
+    return sendable(cut(text, _MAX_LABEL))

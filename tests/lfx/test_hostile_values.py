@@ -385,6 +385,38 @@ def test_names_that_are_no_text_cost_no_batch(caplog: pytest.LogCaptureFixture):
         assert lost <= {"mine", "value", "more"}
 
 
+def test_long_names_and_ids_are_cut_and_the_tree_is_whole():
+    """A flow from elsewhere may say anything, and so may a client of the API."""
+    huge = "AsksTool-" + "x" * 20_000
+
+    def make() -> Graph:
+        hostile.seen["value"] = lambda: "short"
+        start = chat_input()
+        node = hostile.AsksTool(_id=huge).set(value=start.message_response)
+        graph = Graph(start, chat_output(getattr(node, node.outputs[0].method)), flow_name=huge)
+        graph.get_vertex(huge).display_name = huge
+        return graph
+
+    async def drive(graph: Graph) -> Any:
+        return await graph.arun(INPUT, session_id=huge)
+
+    for settings in (OFF, ON, HELD):
+        with capture_telemetry(settings=settings) as telemetry:
+            lived(make, drive)
+        names = [name.strip().partition(" ")[0] for name in telemetry.tree()]
+        expected = ["invoke_workflow", "component", "component", "execute_tool", "component"]
+        assert [name for name in names if name in expected] == expected
+        assert len(otlp_json(telemetry.sdk_spans)) < 100_000
+        [(identity, asked)] = [
+            (each.attributes["langflow.component.id"], each.attributes)
+            for each in telemetry.sdk_spans
+            if each.attributes and each.attributes.get("langflow.component.type") == "AsksTool"
+        ]
+        assert identity == huge[: 1024 - 27] + "... [cut, 20009 characters]"
+        # It is known as its own component's, and so is what it says.
+        assert ("langflow.component.output.out" in asked) == settings.content_on_spans
+
+
 def table_with_status() -> Any:
     from lfx.schema.dataframe import DataFrame
 

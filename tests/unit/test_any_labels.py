@@ -93,7 +93,9 @@ def any_way(examples: int, long: int) -> Any:
 
 def shown(text: str) -> str:
     """What a label says."""
-    return text[:LONGEST].encode("utf-8", "replace").decode()
+    mark = f"... [cut, {len(text)} characters]"
+    kept = text if len(text) <= LONGEST else text[: LONGEST - len(mark)] + mark
+    return kept.encode("utf-8", "replace").decode()
 
 
 @contextmanager

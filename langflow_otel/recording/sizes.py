@@ -1,0 +1,135 @@
+"""What others choose is cut before it becomes an attribute: one text of megabytes would cost the batch that it is in.
+
+Others are the clients of an API, authors of flows and of components, libraries, models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.util.types import AttributeValue
+
+from langflow_otel.recording.plain import cut_mark, sendable
+
+MAX_NAME: Final = 1_024
+"""Characters of a name or an id: of flows, components, tools, models, sessions, errors, attributes; of baggage."""
+MAX_VALUE: Final = 16_384
+"""Characters of a value that an author sets, in all its parts, and of a text in a log line."""
+MAX_SPAN_TEXT: Final = 131_072
+"""Characters of any other text on a span; one that is content may be as long as the settings say."""
+
+_NUMBER: Final = 4
+"""Characters that a number counts as: 4,096 of them are a vector of a model."""
+_MARK: Final = "... [cut, "
+_LONGEST_MARK: Final = 40
+_NUMBERS: Final = frozenset({bool, int, float, type(None)})
+
+
+def cut(text: str, longest: int = MAX_NAME, length: int | None = None) -> str:
+    """The text, or so many characters of it with a mark that says how long it was.
+
+    Args:
+        text: Any.
+        longest: Characters, at most.
+        length: Of the whole, if this is only its beginning.
+    """
+    length = len(text) if length is None else length
+    return text if length <= longest else _marked(text, longest, length)
+
+
+def _marked(text: str, longest: int, length: int) -> str:
+    start = text.rfind(_MARK, len(text) - _LONGEST_MARK)
+    # What was cut once already says how long it was at first.
+    mark = text[start:] if start >= 0 and text.endswith(" characters]") else cut_mark(length)
+    return text[: max(longest - len(mark), 0)] + mark
+
+
+def chosen(name: str) -> str:
+    """A name or an id that others choose, as it may leave: cut, and without lone surrogates."""
+    return sendable(name if len(name) <= MAX_NAME else _marked(name, MAX_NAME, len(name)))
+
+
+def chosen_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Several such names."""
+    together = "".join(names)
+    if len(together) <= MAX_NAME and together.isascii():
+        return names
+    kept: tuple[str, ...] = bounded_value(tuple([chosen(name) for name in names]))
+    return kept
+
+
+def bounded(attributes: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:
+    """Attributes that others choose, as they may leave. Where nothing is to be cut, the same mapping.
+
+    A list of numbers cannot hold a mark; an attribute with ``.length`` after its name says how long it was.
+    """
+    for name, value in attributes.items():
+        if type(value) is str and len(value) <= MAX_VALUE and len(name) <= MAX_NAME:
+            continue
+        if type(value) not in _NUMBERS or len(name) > MAX_NAME:
+            return _all_bounded(attributes)
+    return attributes
+
+
+def bounded_value(value: Any) -> Any:
+    """One such value."""
+    return _Room().take(value)
+
+
+def _all_bounded(attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+    found: dict[str, AttributeValue] = {}
+    for name, value in attributes.items():
+        key = cut(name)
+        kept = found[key] = bounded_value(value)
+        if isinstance(kept, (list, tuple)) and len(kept) < len(value):  # type: ignore[arg-type]
+            found[f"{key}.length"] = len(value)  # type: ignore[arg-type]
+    return found
+
+
+class _Room:
+    """How much of one value has room."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUE
+
+    def take(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._part(value, len(value), cut)
+        if isinstance(value, (bytes, bytearray)):
+            return self._part(value, len(value), _cut_bytes)
+        if isinstance(value, Mapping):
+            return self._mapping(value)
+        if isinstance(value, Sequence):
+            return self._list(value)
+        self._left -= _NUMBER
+        return value
+
+    def _part(self, value: Any, size: int, cut_to: Any) -> Any:
+        room, self._left = max(self._left, 0), self._left - size
+        return cut_to(value, room)
+
+    def _list(self, values: Sequence[Any]) -> Any:
+        found: list[Any] = []
+        for value in values:
+            if self._left <= 0:
+                if all(isinstance(each, str) for each in found):
+                    found.append(f"{_MARK}{len(values)} items]")
+                break
+            found.append(self.take(value))
+        return tuple(found) if isinstance(values, tuple) else found
+
+    def _mapping(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for key, value in values.items():
+            if self._left <= 0:
+                found["..."] = f"{_MARK}{len(values)} entries]"
+                break
+            name = cut(key) if isinstance(key, str) else key
+            self._left -= len(name) if isinstance(name, str) else _NUMBER
+            found[name] = self.take(value)
+        return found
+
+
+def _cut_bytes(value: bytes, longest: int) -> bytes:
+    return bytes(value) if len(value) <= longest else bytes(value[:longest]) + f"{_MARK}{len(value)} bytes]".encode()
