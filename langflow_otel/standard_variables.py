@@ -120,7 +120,8 @@ def _limits() -> Iterator[StandardVariable]:
     number, accepts = texts.number(int, 0, texts.LARGEST), f"0 to {texts.LARGEST}"
     count, length = "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
     yield StandardVariable(count, "128", accepts, "attributes of a span or record", number)
-    yield StandardVariable(length, "", accepts, "longer texts are cut", number)
+    # The SDK has none; see recording/sizes.py.
+    yield StandardVariable(length, "131072", accepts, "longer texts are cut", number)
     for part, what in (("SPAN", "a span"), ("EVENT", "an event"), ("LINK", "a link"), ("LOGRECORD", "a log record")):
         name = f"OTEL_{part}_ATTRIBUTE_COUNT_LIMIT"
         yield StandardVariable(name, "128", accepts, f"attributes of {what}", number, count)

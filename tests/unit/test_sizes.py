@@ -24,6 +24,7 @@ from langflow_otel.recording.recorder import Recorder
 from langflow_otel.recording.requests import RequestInfo
 from langflow_otel.recording.sizes import MAX_NAME, MAX_SPAN_TEXT, MAX_VALUE, bounded, bounded_value, chosen, cut
 from langflow_otel.settings import Settings
+from langflow_otel.standard_variables import STANDARD
 from langflow_otel.testing import Telemetry
 
 from .support import recorder, recording
@@ -231,6 +232,12 @@ def test_a_session_id_of_megabytes_costs_no_other_run_a_span(protocol: Any, capl
 
 
 # The functions
+
+
+def test_the_limit_of_all_other_texts_is_the_one_that_the_check_knows():
+    (variable,) = [each for each in STANDARD if each.name == "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"]
+
+    assert variable.default == str(MAX_SPAN_TEXT)
 
 
 def test_what_is_short_is_the_same_object():
