@@ -192,6 +192,9 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         try:
             with _UNINSTRUMENT:
                 if process is not None:
+                    if process.closes_spans:
+                        # What is still going on would end when nothing is sent any more.
+                        _end_all("shutdown")
                     process.close()
         finally:
             self._recorder = None

@@ -27,7 +27,7 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.instruments import Recording
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
-from langflow_otel.recording.recorder import active_recorder, nearest_context
+from langflow_otel.recording.recorder import nearest_context, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sizes import cut
 
@@ -54,7 +54,7 @@ class _Instrument:
         self._kept: _Kept | None = None
 
     def _recording(self, labels: dict[str, str]) -> Recording | None:
-        recorder = active_recorder()
+        recorder = process_recorder()
         owner = None if recorder is None else recorder.metrics
         if owner is None:
             return None
@@ -92,7 +92,7 @@ class Counter(_Instrument):
 
     def add(self, amount: float = 1, **labels: str) -> None:
         """Add a number that is not negative. All labels of the definition must be given."""
-        if active_recorder() is not None:
+        if process_recorder() is not None:
             with self._guard:
                 if not 0 <= amount < math.inf:
                     self._refuse(f"it cannot go up by {amount}")
@@ -107,7 +107,7 @@ class Gauge(_Instrument):
 
     def set(self, value: float, **labels: str) -> None:
         """Set a finite value. All labels of the definition must be given."""
-        if active_recorder() is not None:
+        if process_recorder() is not None:
             with self._guard:
                 if not math.isfinite(value):
                     self._refuse(f"it cannot be set to {value}")
@@ -122,7 +122,7 @@ class Histogram(_Instrument):
     def record(self, value: float, **labels: str) -> None:
         """Record one finite value that is not negative, in the unit of the definition. All its labels must be
         given."""
-        if active_recorder() is not None:
+        if process_recorder() is not None:
             with self._guard:
                 # OpenTelemetry takes no other values, and the scrape must say the same.
                 if not 0 <= value < math.inf:

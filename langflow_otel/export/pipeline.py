@@ -27,7 +27,7 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.metrics import Reading
-from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.recording.recorder import Recorder, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import ScrapeSettings, Settings
@@ -267,7 +267,7 @@ class MetricsPipeline:
         if self.choice is not None and self.choice.own is not None:
             atexit.unregister(self.choice.own.shutdown)
         self.choice = None
-        recorder = active_recorder()
+        recorder = process_recorder()
         if recorder is not None and recorder.metrics is self.run_metrics:
             recorder.metrics = None
             recorder.prepare_with(functools.partial(self._revive, recorder))

@@ -28,7 +28,7 @@ from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
 from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
 from langflow_otel.export.sampling import follows_recorder
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.recorder import Recorder, active_recorder
+from langflow_otel.recording.recorder import Recorder, process_recorder
 from langflow_otel.settings import Settings
 
 logger = logging.getLogger("langflow_otel")
@@ -86,6 +86,11 @@ class ProcessTelemetry:
     def wanted(self) -> bool:
         """True if anything has somewhere to go, and the SDK lets it."""
         return self.metrics.wanted or bool(self._choices())
+
+    @property
+    def closes_spans(self) -> bool:
+        """True if no span leaves any more once this is closed; a provider that was passed in goes on."""
+        return self._traces is not None and self._traces.own is not None
 
     @property
     def reasons(self) -> list[str]:
@@ -165,7 +170,7 @@ class ProcessTelemetry:
         for choice in self._choices():
             if choice.own is not None:
                 atexit.unregister(choice.own.shutdown)
-        recorder = active_recorder()
+        recorder = process_recorder()
         if recorder is not None:
             recorder.use_tracer_provider(None)
             recorder.prepare_with(functools.partial(self._revive, recorder))

@@ -85,10 +85,7 @@ def _fail(run: ComponentRun, exc: BaseException) -> None:
     outcome = run.failure or outcome_of(exc)
     if outcome.status == "error" and run.flow is not None and run.flow.first_error is None:
         run.flow.first_error = outcome.error
-    try:
-        _add_model(run)
-    finally:
-        run.finish(outcome)
+    run.finish(outcome)
 
 
 def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
@@ -100,7 +97,6 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
             run.produced(output_names(vertex))
             if run.content is not None:
                 _leave_content(run, run.content)
-        _add_model(run)
     finally:
         run.finish(outcome)
 
@@ -115,11 +111,6 @@ def _leave_content(run: ComponentRun, content: SpanContent) -> None:
 
 def _is_from_cache(vertex: Any) -> bool:
     return bool(getattr(vertex.result, "used_frozen_result", False))
-
-
-def _add_model(run: ComponentRun) -> None:
-    if isinstance(run.model_component, ModelCall):
-        run.used_model(run.model_component.usage())
 
 
 async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
@@ -155,8 +146,8 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     if not run.class_known:
         run.class_known = True
         run.describe(replace(run.info, kind=component_kind(component._vertex, component)))
-    if run.info.kind in _USES_A_MODEL and run.model_component is None:
-        run.model_component = ModelCall(component)
+    if run.info.kind in _USES_A_MODEL and run.usage is None:
+        run.usage = ModelCall(component).usage
     recorder = active_recorder()
     if recorder is None:
         return None

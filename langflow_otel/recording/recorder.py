@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import semconv, spans
+from langflow_otel.recording import runs, semconv, spans
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
@@ -339,7 +339,7 @@ def count_dropped(signal: str, reason: str, items: int = 1) -> None:
             the receiver, or given_up: of a run that was not sampled and would have been kept.
         items: How many spans, data points or errors.
     """
-    recorder = active_recorder()
+    recorder = process_recorder()
     if recorder is not None and recorder.metrics is not None:
         recorder.metrics.dropped(signal, reason, items)
 
@@ -352,7 +352,17 @@ _active: Recorder | None = None
 
 
 def active_recorder() -> Recorder | None:
-    """The recorder while instrumentation is on, else None."""
+    """The recorder while instrumentation is on, else None. None also in the code of a run that was ended by the stop of
+    the process, and goes on."""
+    if runs.any_stopped:
+        run = runs._current_run.get()
+        if run is not None and run.flow is not None and run.flow.stopped:
+            return None
+    return _active
+
+
+def process_recorder() -> Recorder | None:
+    """The recorder while instrumentation is on, whatever the calling code is a part of."""
     return _active
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -40,11 +41,15 @@ StepTokens = tuple[Token["Run | None"], Token[Context] | None]
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 """Runs whose spans have not ended, for the end of the process."""
 
+any_stopped = False
+"""True once a run was ended by the stop of the process, or of this library. Its code may go on."""
+
 _UNREAD_STREAMS = Guard("stream.end_with_flow")
 _MEASURE = Guard("metrics.record")
 _KEEP = Guard("sampling.keep")
 _STOP = Guard("stop")
 _CONTENT = Guard("content.leave")
+_MODEL = Guard("component.model")
 
 
 def current_run() -> Run | None:
@@ -61,12 +66,17 @@ def current_run() -> Run | None:
 def end_open_runs(reason: str) -> None:
     """End what is still going on, innermost first: the process stops, and would take the spans with it.
 
+    What the code of these runs does from here on is not recorded: there is nothing left that it would be a part of.
+
     Args:
         reason: Why, for ``langflow.cancellation.reason``.
     """
+    global any_stopped
     # A span's start tells the order: a child starts after its parent.
     for run in sorted(_open_runs, key=lambda run: getattr(run.span, "start_time", 0) or 0, reverse=True):
         with _STOP:
+            if run.flow is not None:
+                run.flow.stopped = any_stopped = True
             run.add({semconv.CANCELLATION_REASON: reason})
             run.end(CANCELLED)
 
@@ -221,6 +231,7 @@ class FlowRun(Run):
         measures: Where this flow's measurements go; None without metrics.
         withheld: Values of secret inputs of this run's components.
         memory_peak: The highest resident memory of the process that was seen during the run, bytes.
+        stopped: True if the run was ended though its code goes on.
     """
 
     __slots__ = (
@@ -238,6 +249,7 @@ class FlowRun(Run):
         "measures",
         "memory_peak",
         "sampled",
+        "stopped",
         "withheld",
     )
 
@@ -259,6 +271,7 @@ class FlowRun(Run):
         self.info = info
         self._graph = None if graph is None else weakref.ref(graph)
         self.sampled = sampled
+        self.stopped = False
         self.held = held
         self.first_error: BaseException | None = None
         self.builds: dict[str, int] = {}
@@ -373,7 +386,7 @@ class ComponentRun(Run):
         iterations: Loop iterations that this component has started.
         chunks: Count of the chunks that the component itself drained, if it did.
         tokens_are_below: True if a nested instrumentor's span carries the tokens already.
-        model_component: The host's object to ask for model and tokens at the end; opaque here.
+        usage: Says at the end what model was called, and how many tokens that took; None if none was.
     """
 
     __slots__ = (
@@ -385,8 +398,8 @@ class ComponentRun(Run):
         "info",
         "iterations",
         "measures",
-        "model_component",
         "tokens_are_below",
+        "usage",
     )
 
     def __init__(
@@ -406,7 +419,7 @@ class ComponentRun(Run):
         self.entered = False
         self.iterations = 0
         self.chunks: ChunkCount | None = None
-        self.model_component: object | None = None
+        self.usage: Callable[[], ModelUsage] | None = None
         self.tokens_are_below = False
         self._failed: tuple[Outcome, float] | None = None
         self._started_s = time.perf_counter()
@@ -461,6 +474,9 @@ class ComponentRun(Run):
             ended_s = self._failed[1]
         if self.chunks is not None:
             self.add(self.chunks.attributes())
+        if self.usage is not None:
+            with _MODEL:
+                self.used_model(self.usage())
         try:
             super().end(outcome)
         finally:

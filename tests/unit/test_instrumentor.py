@@ -29,11 +29,13 @@ from langflow_otel.cli import doctor_installed
 from langflow_otel.export.process import ProcessTelemetry
 from langflow_otel.hooks import versions
 from langflow_otel.hooks.patching import Hook, Patches
+from langflow_otel.insights.trace import from_file
 from langflow_otel.instrumentor import NOTHING_TO_DO
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo
+from langflow_otel.recording.runs import FlowRun
 from langflow_otel.settings import Settings
 
 from .support import at_once
@@ -665,6 +667,55 @@ def test_stopped_a_provider_that_was_passed_in_goes_on(host):
     record()
 
     assert len(exporter.get_finished_spans()) == 1
+
+
+def started() -> FlowRun:
+    recorder = active_recorder()
+    assert recorder is not None
+    run = recorder.start_flow(FlowInfo("demo"))
+    assert run is not None
+    return run
+
+
+def test_switched_off_what_is_going_on_is_sent_as_cancelled(host, spans_file):
+    """Its end comes when nothing is sent any more."""
+    langflow_otel.instrument()
+    run = started()
+    langflow_otel.uninstrument()
+    run.finish()
+    (sent,) = from_file(spans_file)
+
+    assert sent.attributes["langflow.status"] == "cancelled"
+    assert sent.attributes["langflow.cancellation.reason"] == "shutdown"
+
+
+def test_switched_off_what_is_going_on_ends_by_itself_where_the_provider_goes_on(host):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    langflow_otel.instrument(tracer_provider=provider)
+    run = started()
+    langflow_otel.uninstrument()
+    assert exporter.get_finished_spans() == ()
+    run.finish()
+    (sent,) = exporter.get_finished_spans()
+
+    assert sent.attributes["langflow.status"] == "ok"
+
+
+def test_stopped_the_code_of_a_run_records_nothing_more_and_starts_nothing_again(host, spans_file):
+    langflow_otel.instrument()
+    run = started()
+    active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+    with langflow_otel.span("late"):
+        assert active_recorder() is None
+    assert not is_open()
+    run.finish()
+    assert active_recorder() is not None
+    record()
+    langflow_otel.uninstrument()
+
+    assert [each.name for each in from_file(spans_file)] == ["invoke_workflow demo"] * 2
 
 
 # Several threads at once
