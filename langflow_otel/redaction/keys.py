@@ -27,7 +27,8 @@ VENDORS: Final = (
     ("anthropic_key", "sk-ant-", f"{_WORD}{{20,}}"),
     ("openai_key", "sk-(?:proj|svcacct|admin|None)-", f"{_WORD}{{20,}}"),
     ("openai_key", "sk-", "[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}"),
-    ("sk_key", "sk-", f"{_WORD}{{20,}}"),
+    # Also LangFlow's own, DeepSeek's, OpenRouter's, Langfuse's and LangWatch's; ElevenLabs', JigsawStack's, Novita's.
+    ("sk_key", "sk[-_]", f"{_WORD}{{20,}}"),
     ("huggingface_token", "(?:hf_|api_org_)", "[A-Za-z0-9]{30,}"),
     ("npm_token", "npm_", "[A-Za-z0-9]{36,}"),
     ("pypi_token", "pypi-Ag", f"{_WORD}{{50,}}"),
@@ -38,18 +39,52 @@ VENDORS: Final = (
     ("api_key", "(?:gsk_|pplx-|pcsk_|ntn_)", "[A-Za-z0-9_]{40,}"),
     ("api_key", "(?:xai-|nvapi-)", f"{_WORD}{{50,}}"),
     ("api_key", "r8_", "[A-Za-z0-9]{37,}"),
-    ("api_key", "lsv2_(?:pt|sk)_", "[0-9a-f_]{40,}"),
+    ("api_key", "(?:lsv2_(?:pt|sk)_|ls__)", "[0-9a-f_]{32,}"),
     ("api_key", "tvly-", "[A-Za-z0-9-]{20,}"),
     ("api_key", "dapi[0-9a-f]", r"[0-9a-f]{31}\b"),
     ("api_key", "AstraCS:", "[A-Za-z0-9:%_-]{30,}"),
     # Telegram, DigitalOcean, Shopify, Vault, Docker Hub, Grafana, New Relic, Supabase
-    ("api_key", "[0-9]{8,10}:AA", f"{_WORD}{{33}}"),
+    ("api_key", "[0-9]{8,12}(?::|%3[aA])AA", f"{_WORD}{{33}}"),
     ("api_key", "(?:do[opr]_v1_|shp(?:at|ca|pa|ss)_|sbp_)", "[0-9a-fA-F]{32,}"),
+    ("api_key", "sb_secret_", f"{_WORD}{{20,}}"),
     ("api_key", r"(?:hv[sb]\.|dckr_[po]at_)", f"{_WORD}{{24,}}"),
     ("api_key", "(?:glsa|glc)_", "[A-Za-z0-9_+/=]{32,}"),
     ("api_key", "NRAK-", r"[A-Z0-9]{27}\b"),
+    # Apify, E2B, Firecrawl, Mailgun, Mem0, ScrapeGraph, Fireworks, Together, Cerebras
+    ("api_key", "apify_(?:api|proxy)_", "[A-Za-z0-9]{30,}"),
+    ("api_key", "(?:e2b_|fc-|key-)[0-9a-f]", r"[0-9a-f]{31,39}\b"),
+    ("api_key", "m0-", r"[A-Za-z0-9]{40}\b"),
+    ("api_key", "sgai-", "[0-9a-f-]{36}"),
+    ("api_key", "fw_", r"[A-Za-z0-9]{22,24}\b"),
+    ("api_key", "(?:tgp_v1_|csk-)", f"{_WORD}{{40,}}"),
+    # Jina, Voyage, Zep, Vectara, Twelve Labs, Composio, Browserbase, Brave, Baidu, Alibaba Cloud, Tencent Cloud
+    ("api_key", "jina_[0-9a-f]", "[A-Za-z0-9_-]{47,}"),
+    ("random_key", "(?:pa-|z_)", "[A-Za-z0-9_.-]{40,}"),
+    ("api_key", "(?:zwt_|zqt_|zut_)", f"{_WORD}{{30,}}"),
+    ("api_key", "tlk_", "[0-9A-Z]{20,}"),
+    ("random_key", "(?:ak_|bb_live_|BSA)", f"{_WORD}{{20,}}"),
+    ("api_key", "bce-v3/ALTAK-", "[A-Za-z0-9]{16,}/[0-9a-f]{32,}"),
+    ("random_key", "(?:LTAI|AKID)", r"[A-Za-z0-9]{12,36}\b"),
+    # Linear, Figma, HubSpot, Atlassian, Bitbucket, Discord, Resend
+    ("api_key", "(?:lin_api_|lin_oauth_|figd_|ATATT3|ATCTT3)", f"{_WORD}{{30,}}"),
+    ("api_key", "pat-(?:na|eu|ap)[0-9]-", "[0-9a-f-]{36}"),
+    ("random_key", "ATBB", r"[A-Za-z0-9]{32}\b"),
+    ("api_key", "[MNO][DTjz][AEIMQUYcgk][0-5w-z]", rf"{_WORD}{{18,24}}\.{_WORD}{{6}}\.{_WORD}{{27,}}"),
+    ("api_key", "re_[A-Za-z0-9]", r"[A-Za-z0-9]{7}_[A-Za-z0-9]{24}\b"),
+    # Postman, Sentry, PlanetScale, Neon, Weights & Biases, age
+    ("api_key", "PMAK-", r"[0-9a-f]{24}-[0-9a-f]{34}\b"),
+    ("api_key", "(?:sntrys_|sntryu_)", "[A-Za-z0-9_+/=-]{40,}"),
+    ("api_key", "pscale_(?:tkn|pw|oauth)_", "[A-Za-z0-9_.-]{30,}"),
+    ("api_key", "npg_", r"[A-Za-z0-9]{12,16}\b"),
+    ("api_key", "wandb_v1_", f"{_WORD}{{30,}}"),
+    ("api_key", "AGE-SECRET-KEY-1", "[0-9A-Z]{50,}"),
 )
-"""Kind, beginning and rest of what begins a word, in RE2's syntax. The prefixes are those that vendors document."""
+"""Kind, beginning and rest of what begins a word, in RE2's syntax. The prefixes are those that vendors document.
+
+Those of LangFlow's components are among them. No prefix have Mistral, Cohere, AssemblyAI, SerpAPI, SearchApi, Serper,
+Exa, Unstructured, Upstash, Elastic, watsonx, Zilliz, Weaviate, Cleanlab, AgentQL, Glean, SambaNova, Bing: theirs are
+known by the name before them, or as a secret input's value.
+"""
 
 _AZURE_KEY: Final = "(?:JQQJ99|AZDO|Q~)"
 _AZURE_SIGNATURE: Final = "[?&;]sig="
@@ -75,6 +110,8 @@ _KEY_END: Final = re.compile(rb"END [A-Z0-9 ]{0,40} ?-{4,5}\Z")
 _ALNUM: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _PLACEHOLDER_PASSWORD: Final = re.compile(rb"[$%{]*[{(][\w.]*[})]|\$\w+|\*+|x{3,}|X{3,}|\.{3}")
 
+_ANY_DIGIT: Final = re.compile(rb"[0-9]")
+
 Judge = Callable[[Scan, Any, str], "Finding | None"]
 
 
@@ -84,7 +121,7 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
 
     def vendor(secret: bytes, kind: str) -> str:
         number = vendors.first_in(secret)
-        return kind if number is None else VENDORS[number][0]
+        return kind if number is None else VENDORS[number][0].replace("random_key", "api_key")
 
     rules: list[tuple[str, str, str, Judge]] = [("secret", *named_values.QUOTED_NAME, _quoted)]
     rules += [
@@ -92,6 +129,8 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
         for kind, begin, rest in VENDORS
     ]
     rules += [
+        # Telegram's own URLs: https://api.telegram.org/bot123456789:AA...
+        ("api_key", r"\bbot[0-9]{8,12}(?::|%3[aA])AA", rf"\bbot([0-9]{{8,12}}(?::|%3[aA])AA{_WORD}{{33}})", _whole),
         ("secret", assignments.HEAD, assignments.HEAD, _assignment),
         ("private_key", _KEY_BEGINS, _PRIVATE_KEY, _private_key),
         ("private_key", "Private-Lines: ", r"Private-Lines: [0-9]+((?:\s+[A-Za-z0-9+/=]{16,})+)", _whole),
@@ -108,6 +147,8 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
         ("secret", _SIGNATURE, rf"{_SIGNATURE}([A-Za-z0-9%+/=_-]{{20,}})", _whole),
         ("secret", _XML, _XML, _xml),
         ("secret", assignments.FLAG, assignments.FLAG, _flag),
+        # Notion's older ones; behind the names, of which "secret_key" begins alike.
+        ("random_key", r"\bsecret_", r"\b(secret_[A-Za-z0-9]{43})\b", _random_key),
     ]
     patterns = Patterns([(begin, whole) for _, begin, whole, _ in rules])
 
@@ -178,6 +219,13 @@ def _sk_key(scan: Scan, match: Any, kind: str) -> Finding | None:
     return (start, end, kind) if assignments.looks_random(scan.raw[start + 3 : end]) else None
 
 
+def _random_key(scan: Scan, match: Any, kind: str) -> Finding | None:
+    start, end = match.span(1)
+    # The beginning is a word's as well: a digit and letters of both sizes tell.
+    rest = scan.raw[start:end]
+    return (start, end, "api_key") if assignments.looks_random(rest) and _ANY_DIGIT.search(rest) else None
+
+
 def _jwt(scan: Scan, match: Any, kind: str) -> Finding | None:
     start, end = match.span(1)
     parts = scan.raw[start:end].split(b".", 2)
@@ -212,4 +260,4 @@ def _assignment(scan: Scan, match: Any, kind: str) -> Finding | None:
     return assignments.value_after(scan.raw, match.start(), *match.span(1))
 
 
-_JUDGES: Final[dict[str, Judge]] = {"sk_key": _sk_key, "jwt": _jwt}
+_JUDGES: Final[dict[str, Judge]] = {"sk_key": _sk_key, "jwt": _jwt, "random_key": _random_key}

@@ -1,4 +1,5 @@
-"""E-mail addresses, phone numbers, payment cards, IBANs and IP addresses: found by shape, kept only if they add up."""
+"""E-mail addresses, phone numbers, payment cards, IBANs, identity numbers and IP addresses: found by shape, kept only
+if they add up."""
 
 from __future__ import annotations
 
@@ -28,19 +29,23 @@ _VERSION: Final = re.compile(rb"v?[0-9]+\.[0-9x]")
 
 # Not behind "0.": of a hundred numbers in JSON, fifty would be asked whether they are a card.
 _NO_FRACTION: Final = r"(?:^|[^.0-9A-Za-z]|[^0-9]\.)"
+# Between groups: a space, one that does not break, a thin one, a hyphen; also as JSON and HTML write them in ASCII.
+_GAP_SIGN: Final = r" \-\x{a0}\x{2000}-\x{200a}\x{2010}\x{2011}\x{202f}\x{3000}"
+_GAP: Final = rf"(?:[{_GAP_SIGN}]|\\+u(?:00[aA]0|20[01][0-9aA]|202[fF])|&nbsp;|&#160;)"
 # Each as a pair: how it begins, and the whole.
 _CARD: Final = (
-    rf"{_NO_FRACTION}(?:[2-6][0-9]{{13}}|[2-6][0-9]{{3}}[ -][0-9]{{4,6}}[ -][0-9]{{4}})",
+    rf"{_NO_FRACTION}(?:[2-6][0-9]{{13}}|[2-6][0-9]{{3}}{_GAP}[0-9]{{4,6}}{_GAP}[0-9]{{4}})",
     rf"{_NO_FRACTION}"
-    r"(3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5}|3(?:0[0-5]|[689][0-9])[0-9][ -]?[0-9]{6}[ -]?[0-9]{4}|"
-    r"(?:[2456][0-9]{3}|35[0-9]{2})(?:[ -]?[0-9]{4}){3}(?:[ -]?[0-9]{1,3})?)",
+    rf"(3[47][0-9]{{2}}{_GAP}?[0-9]{{6}}{_GAP}?[0-9]{{5}}|3(?:0[0-5]|[689][0-9])[0-9]{_GAP}?[0-9]{{6}}{_GAP}?[0-9]{{4}}|"
+    rf"(?:[2456][0-9]{{3}}|35[0-9]{{2}})(?:{_GAP}?[0-9]{{4}}){{3}}(?:{_GAP}?[0-9]{{1,3}})?)",
 )
 _IBAN: Final = (
-    r"\b[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{4}",
-    r"\b([A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?)",
+    rf"\b[A-Z]{{2}}[0-9]{{2}}{_GAP}?[A-Z0-9]{{4}}{_GAP}?[A-Z0-9]{{4}}",
+    rf"\b([A-Z]{{2}}[0-9]{{2}}(?:{_GAP}?[A-Z0-9]{{4}}){{2,7}}(?:{_GAP}?[A-Z0-9]{{1,3}})?)",
 )
+_PHONE_GAP: Final = rf"().\-/{_GAP_SIGN}"
 _PHONE: Final = (
-    (r"(?:\+|%2[Bb])\(?[1-9][0-9().\-/ \x{a0}]{6}", r"((?:\+|%2[Bb])\(?[1-9][0-9().\-/ \x{a0}]{6,28}[0-9])"),
+    (rf"(?:\+|%2[Bb])\(?[1-9][0-9{_PHONE_GAP}]{{6}}", rf"((?:\+|%2[Bb])\(?[1-9][0-9{_PHONE_GAP}]{{6,28}}[0-9])"),
     (r"\b00[1-9][0-9 /.-]", r"\b(00(?:1|7|[2-9][0-9]{1,2})[ /.-]\(?[0-9][0-9().\-/ ]{4,24}[0-9])"),
     (r"\([2-9][0-9]{2}\) ?[2-9]", r"(\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[-. ][0-9]{4})\b"),
     (
@@ -48,12 +53,39 @@ _PHONE: Final = (
         r"\b([2-9][0-9]{2}-[2-9][0-9]{2}-[0-9]{4}|[2-9][0-9]{2}\.[2-9][0-9]{2}\.[0-9]{4})\b",
     ),
 )
-_PHONE_WORD: Final = (
-    r"\b(?:(?i:tel|telefon|telephone|phone|mobile?|mobil|cell|cellphone|fax|handy|rufnummer|telefonnummer|handynummer|"
-    r"whatsapp)(?:[ _.-]?(?i:number|nummer|nr|no))?\\*[\"']?[ .:=(]{1,4}\\*[\"']?|"
-    r"(?i:call|call me at|call us at|ruf an|anrufen unter|reach me at|text me at)[ :]{1,2})\(?0[0-9]"
+_PHONE_NAMES: Final = (
+    "tel|telefon|telephone|phone|mobile?|mobil|cell|cellphone|fax|handy|rufnummer|telefonnummer|handynummer|whatsapp|"
+    "t[ée]l[ée]phone|portable|tel[ée]fono|telefone|celular|m[óo]vil|тел|телефон"
 )
-_NATIONAL: Final = (_PHONE_WORD, _PHONE_WORD.replace(r"\(?0[0-9]", r"(\(?0[0-9][0-9()./ -]{5,22}[0-9])"))
+_PHONE_NAMES_CJK: Final = ("电话", "電話", "手机", "手機", "传真", "携帯", "전화", "휴대폰")
+_ESCAPED_CJK: Final = "|".join(
+    "".join(rf"\\+u{ord(sign):04x}" for sign in name) for name in ("电话", "電話", "手机", "手機")
+)
+_OF_ESCAPED_CJK: Final = r"(?:\\+u(?:53f7|7801|865f|78bc)){0,2}"  # "number of", as JSON writes it
+_PHONE_WORD: Final = (
+    rf"(?:(?:\b|_)(?i:{_PHONE_NAMES})|[a-z](?:Phone|Mobile|Tel|Fax)|{'|'.join(_PHONE_NAMES_CJK)}|(?i:{_ESCAPED_CJK}))"
+    rf"(?:[ _.-]?(?i:number|nummer|nr|no)|号码?|號碼?|番号|번호|(?i:{_OF_ESCAPED_CJK}))?"
+    r"(?:\\*[\"']?[ \x{a0}.:=(\x{ff1a}]{1,4}\\*[\"']?|[ ](?i:is|ist|lautet|est|es)[ ]:?|是)"
+)
+_CALL: Final = r"(?i:call me at|call us at|reach me at|text me at|ruf an|anrufen unter)[ :]{1,2}"
+_NATIONAL: Final = (
+    rf"(?:{_PHONE_WORD}|{_CALL})\(?[0-9]{{2}}|(?i:\bcall)[ :]{{1,2}}\(?0[0-9]",
+    rf"(?:{_PHONE_WORD}|{_CALL}|(?i:\bcall)[ :]{{1,2}})(\(?[0-9][0-9/()._\x{{2e}}{_GAP_SIGN}]{{5,22}}[0-9])",
+)
+# Residents of China: place, date of birth, three digits and a check.
+_CHINESE: Final = (
+    rf"{_NO_FRACTION}[1-9][0-9]{{5}}(?:18|19|20)[0-9]{{2}}[01][0-9][0-3]",
+    rf"{_NO_FRACTION}"
+    r"([1-9][0-9]{5}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx])\b",
+)
+_SSN_WORD: Final = (
+    r"(?i:\bssn|\bsocial[ _-]?security(?:[ _-]?(?:number|no|num))?)[.#]?\\*[\"']?(?:[ :=#]{1,4}|[ ]is[ ])\\*[\"']?"
+)
+_SSN: Final = (r"\b[0-8][0-9]{2}-[0-9]{2}-", r"\b([0-8][0-9]{2}-[0-9]{2}-[0-9]{4})\b")
+_NAMED_SSN: Final = (
+    rf"{_SSN_WORD}[0-8]",
+    rf"{_SSN_WORD}([0-8][0-9]{{2}}[- \x{{a0}}]?[0-9]{{2}}[- \x{{a0}}]?[0-9]{{4}})\b",
+)
 _IPV4: Final = (r"\b[0-9]{1,3}\.[0-9]{1,3}\.", r"\b([0-9]{1,3}(?:\.[0-9]{1,3}){3})\b")
 _IPV6: Final = (
     # Not with two colons only, as a time of day has.
@@ -66,6 +98,18 @@ _NOT_ALNUM: Final = re.compile(rb"[^A-Z0-9]")
 _DATE: Final = re.compile(rb"(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}")
 _FRACTION: Final = re.compile(rb"\.[0-9]{5,}")
 _GROUPS: Final = re.compile(rb"[0-9]+")
+_ESCAPED_GAP: Final = re.compile(rb"\\+u[0-9A-Fa-f]{4}|&nbsp;|&#160;")
+# A number in one piece behind such a word is no card; "card_id" and "card number" have no such word alone.
+_ID_BEFORE: Final = re.compile(
+    rb"(?i:(?<!card)(?<!card[ _.-])(?:\b|_|(?<=[a-z]))(?:id|ids|uid|guid|order|bestellung|ref|reference|invoice|"
+    rb"rechnung|ticket|trace|span|session|request|tracking|serial|snowflake|tweet|row|seq|offset|isbn|ean|imei)"
+    rb"(?:[ _-]?(?:no|nr|number|nummer|id))?)\\*[\"']?[ .:=#(\[]{1,4}\\*[\"'#]?\Z"
+)
+_MONEY: Final = re.compile(rb",[0-9]| ?(?:EUR|USD|GBP|CNY|%|\xe2\x82\xac|\$)")
+_MAESTRO: Final = frozenset((5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763))
+_PROVINCES: Final = frozenset(
+    (*range(11, 16), *range(21, 24), *range(31, 38), *range(41, 47), *range(50, 55), *range(61, 66), 71, 81, 82, 91)
+)
 _IBAN_LENGTHS: Final = {
     country.encode(): int(length)
     for country, length in re.findall(
@@ -81,7 +125,8 @@ Judge = Callable[[bytes, int, int], "Finding | None"]
 
 def compiled(ips: bool) -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
     """The searches for personal data, in the order in which they run. Raises ImportError without ``google-re2``."""
-    rules: list[tuple[tuple[str, str], Judge]] = [(_CARD, _card), (_IBAN, _iban), (_NATIONAL, _national)]
+    rules: list[tuple[tuple[str, str], Judge]] = [(_CARD, _card), (_CHINESE, _chinese), (_IBAN, _iban)]
+    rules += [(_NATIONAL, _national), (_NAMED_SSN, _ssn), (_SSN, _ssn)]
     rules += [(pattern, _phone) for pattern in _PHONE]
     if ips:
         rules += [(_IPV4, _ip), (_IPV6, _ip)]
@@ -99,6 +144,7 @@ def compiled(ips: bool) -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
                 # Another number may begin inside, behind the first digits.
                 first = _GROUPS.search(scan.raw, start, end)
                 scan.at = end if first is None else first.end()
+                scan.passed_on = True
 
     def find_emails(scan: Scan) -> Iterator[Finding]:
         done = 0
@@ -161,46 +207,83 @@ def _goes_on_behind(raw: bytes, end: int) -> bool:
 def _card(raw: bytes, start: int, end: int) -> Finding | None:
     if _goes_on_before(raw, start):
         return None
-    groups = [match.span() for match in _GROUPS.finditer(raw, start, end)]
+    text = _with_plain_gaps(raw[start:end])
+    groups = [match.span() for match in _GROUPS.finditer(text)]
+    in_one_piece = groups[0][1] >= 14
+    if in_one_piece and _ID_BEFORE.search(raw[max(start - 48, 0) : start]):
+        return None
     while groups:
         stop = groups.pop()[1]
-        digits = _NOT_DIGIT.sub(b"", raw[start:stop])
+        digits = _NOT_DIGIT.sub(b"", text[:stop])
         if len(digits) < 14:
             return None
-        if _issued(digits) and luhn(digits) and not _goes_on_behind(raw, stop):
-            return start, stop, "card"
+        # 19 digits in one piece that begin with 4 are an id of a database far more often than a card.
+        is_issued = _issued(digits) and not (in_one_piece and len(digits) == 19 and digits[:1] == b"4")
+        if is_issued and luhn(digits) and not _goes_on_behind(raw, start + stop):
+            return start, start + stop, "card"
     return None
 
 
+def _with_plain_gaps(text: bytes) -> bytes:
+    """As many bytes, without the digits and letters of escapes."""
+    return _ESCAPED_GAP.sub(lambda found: b" " * len(found[0]), text)
+
+
 def _issued(digits: bytes) -> bool:
-    """Length and first digits fit an issuer: American Express, Diners, JCB, Mastercard, UnionPay and Maestro, Visa."""
+    """Length and first digits fit an issuer: American Express, Diners, JCB, Mastercard, UnionPay, Visa, Discover and
+    Maestro."""
     size, two, four = len(digits), digits[:2], int(digits[:4])
     if two in (b"34", b"37"):
         return size == 15
     if digits[:1] == b"3":
-        return size == 16 if two == b"35" else size == 14
+        return size == 16 and 3528 <= four <= 3589 if two == b"35" else size == 14
     if digits[:1] == b"4":
         return size in (16, 19)
     if digits[:1] == b"2":
         return size == 16 and 2221 <= four <= 2720
     if digits[:1] == b"5":
         return size == 16 and b"51" <= two <= b"55"
-    return 16 <= size <= 19 and two in (b"60", b"62", b"63", b"64", b"65", b"67")
+    if two == b"62":
+        return 16 <= size <= 19
+    if four == 6011 or two == b"65" or 644 <= four // 10 <= 649:
+        return size == 16
+    return 16 <= size <= 19 and four in _MAESTRO
+
+
+def _chinese(raw: bytes, start: int, end: int) -> Finding | None:
+    number = raw[start:end].upper()
+    check = sum((sign - 48) * 2 ** (17 - place) for place, sign in enumerate(number[:17]))
+    if _goes_on_before(raw, start) or _goes_on_behind(raw, end) or int(number[:2]) not in _PROVINCES:
+        return None
+    return (start, end, "identity_number") if b"10X98765432"[check % 11] == number[17] else None
+
+
+def _ssn(raw: bytes, start: int, end: int) -> Finding | None:
+    digits = _NOT_DIGIT.sub(b"", raw[start:end])
+    before, after = raw[max(start - 1, 0) : start], raw[end : end + 2]
+    if before in (b"-", b".", b"/", b"+") or after[:1] == b"-" or (after[:1] == b"." and after[1:].isdigit()):
+        return None
+    if len(digits) != 9 or digits[:3] in (b"000", b"666") or digits[3:5] == b"00" or digits[5:] == b"0000":
+        return None
+    return start, end, "ssn"
 
 
 def _iban(raw: bytes, start: int, end: int) -> Finding | None:
     size = _IBAN_LENGTHS.get(raw[start : start + 2])
     if size is None:
         return None
-    stop, seen = start, 0
-    while stop < end and seen < size:
-        seen += raw[stop : stop + 1].isalnum()
+    text = _with_plain_gaps(raw[start:end])
+    stop, seen = 0, 0
+    while stop < len(text) and seen < size:
+        seen += text[stop : stop + 1].isalnum()
         stop += 1
-    if seen < size or raw[stop : stop + 1].isalnum():
+    if seen < size or raw[start + stop : start + stop + 1].isalnum():
         return None
-    account = _NOT_ALNUM.sub(b"", raw[start:stop])
+    account = _NOT_ALNUM.sub(b"", text[:stop])
     rearranged = account[4:] + account[:4]
-    return (start, stop, "iban") if int("".join(str(int(chr(sign), 36)) for sign in rearranged)) % 97 == 1 else None
+    if int("".join(str(int(chr(sign), 36)) for sign in rearranged)) % 97 != 1:
+        return None
+    return start, start + stop, "iban"
 
 
 def _phone(raw: bytes, start: int, end: int) -> Finding | None:
@@ -234,12 +317,17 @@ def _fits_phone(sizes: list[int], text: bytes, international: bool) -> bool:
 
 
 def _national(raw: bytes, start: int, end: int) -> Finding | None:
+    if date := _DATE.search(raw, start, end):
+        end = date.start()
     groups = [match.span() for match in _GROUPS.finditer(raw, start, end)]
     while groups and sum(stop - begin for begin, stop in groups) > 13:
         groups.pop()
-    if not groups or sum(stop - begin for begin, stop in groups) < 7:
+    if not groups or sum(stop - begin for begin, stop in groups) < 7 or len(groups) > 6:
         return None
-    return start, groups[-1][1], "phone"
+    stop = groups[-1][1]
+    if raw[stop : stop + 1].isalnum() or raw[stop : stop + 1] == b"_" or _MONEY.match(raw, stop):
+        return None
+    return start, stop, "phone"
 
 
 def _ip(raw: bytes, start: int, end: int) -> Finding | None:

@@ -13,9 +13,9 @@ Finding = tuple[int, int, str] | tuple[int, int, str, bytes, bytes]
 
 KINDS: Final = (
     *("anthropic_key", "api_key", "authorization", "aws_key", "azure_key", "card", "cookie", "email", "gcp_key"),
-    *("github_token", "gitlab_token", "huggingface_token", "iban", "ip", "jwt", "npm_token", "openai_key", "password"),
-    *("pattern", "phone", "private_key", "pypi_token", "secret", "sendgrid_key", "sk_key", "slack_token"),
-    *("stripe_key", "twilio_key", "url_password"),
+    *("github_token", "gitlab_token", "huggingface_token", "iban", "identity_number", "ip", "jwt", "npm_token"),
+    *("openai_key", "password", "pattern", "phone", "private_key", "pypi_token", "secret", "sendgrid_key", "sk_key"),
+    *("slack_token", "ssn", "stripe_key", "twilio_key", "url_password"),
 )
 """What can stand in a marker. ``sk_key``: one that begins with ``sk-``, as LangFlow's own and DeepSeek's do."""
 

@@ -24,6 +24,7 @@ from unit.secret_corpus import LOOK_ALIKES, SENTENCES  # noqa: E402
 from langflow_otel.redaction.redactor import Redactor  # noqa: E402
 
 SIZES = (1_000, 8_000)
+ID_SIZES = (9, 11, 14, 15, 16, 18, 19)
 CLOCK = "import time; start = time.perf_counter(); {}; print((time.perf_counter() - start) * 1e3)"
 PACKAGE = "import langflow_otel.recording.guard"
 IMPORTS = {
@@ -97,6 +98,17 @@ def quality(texts: int) -> dict[str, object]:
     }
 
 
+def ids(numbers: int) -> dict[str, dict[str, float]]:
+    """Of random numbers of so many digits, which are nobody's, the share that is redacted, by where they stand."""
+    rng, redact = random.Random(4), Redactor().redact
+    found: dict[str, dict[str, float]] = {place: {} for place in secret_corpus.IDS}
+    for size in ID_SIZES:
+        texts = [secret_corpus.number(rng, size) for _ in range(numbers)]
+        for place, put in secret_corpus.IDS.items():
+            found[place][str(size)] = sum(redact(put(text)) != put(text) for text in texts) / numbers
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=2000, help="texts with secrets, and as many without")
@@ -105,6 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     found = {
         "quality": quality(options.texts),
+        "ids": ids(max(300, options.texts * 3 // 2)),
         "us_per_kb": costs(options.rounds),
         "import_ms": imports(max(1, options.rounds // 10)),
     }
@@ -123,6 +136,12 @@ def table(found: dict) -> str:
         "",
         f"texts without secrets that pass unchanged: {quality['clean_unchanged']:.4f}",
         f"markers that name the right kind:          {quality['right_kind']:.4f}",
+        "",
+        f"{'random ids that are redacted':30} " + " ".join(f"{size:>2} digits" for size in ID_SIZES),
+        *(
+            f"{place:30} " + " ".join(f"{by_size[str(size)]:9.4f}" for size in ID_SIZES)
+            for place, by_size in found["ids"].items()
+        ),
         "",
         f"{'us per kB':30} " + " ".join(f"{size:>6} B" for size in SIZES),
         *(

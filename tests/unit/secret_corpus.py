@@ -103,7 +103,16 @@ def openai(rng: random.Random) -> str:
 
 def sk(rng: random.Random) -> str:
     """LangFlow's own keys, DeepSeek's and OpenRouter's begin alike."""
-    return "s" + "k-" + rng.choice([some(rng, 43, URLSAFE), some(rng, 32, HEX), "or-v1-" + some(rng, 64, HEX)])
+    return "s" + rng.choice(
+        [
+            "k-" + some(rng, 43, URLSAFE),
+            "k-" + some(rng, 32, HEX),
+            "k-or-v1-" + some(rng, 64, HEX),
+            "k-lf-" + _uuid(rng),
+            "k-lw-" + some(rng, 48),
+            "k_" + some(rng, 48, HEX),
+        ]
+    )
 
 
 def anthropic(rng: random.Random) -> str:
@@ -143,8 +152,48 @@ def other_vendor(rng: random.Random) -> str:
             "da" + "pi" + some(rng, 32, HEX),
             "Astra" + "CS:" + some(rng, 24) + ":" + some(rng, 64, HEX),
             "hv" + "s." + some(rng, 90, URLSAFE),
+            "api" + "fy_api_" + some(rng, 36),
+            "e2" + "b_" + some(rng, 40, HEX),
+            "f" + "c-" + some(rng, 32, HEX),
+            "m" + "0-" + some(rng, 40),
+            "sg" + "ai-" + _uuid(rng),
+            "f" + "w_" + some(rng, 24),
+            "tgp" + "_v1_" + some(rng, 43, URLSAFE),
+            "cs" + "k-" + some(rng, 48),
+            "ji" + "na_" + some(rng, 32, HEX) + some(rng, 33, URLSAFE),
+            "p" + "a-" + some(rng, 43, URLSAFE).replace("-", "x"),
+            "z" + "_1dWlkIjoi" + some(rng, 80, ALNUM),
+            "zw" + "t_" + some(rng, 40, URLSAFE),
+            "tl" + "k_" + some(rng, 30, UPPER),
+            "a" + "k_" + some(rng, 32),
+            "BS" + "A" + some(rng, 28, ALNUM),
+            "bce" + "-v3/ALTAK-" + some(rng, 21) + "/" + some(rng, 40, HEX),
+            "LT" + "AI5t" + some(rng, 20),
+            "ls" + "__" + some(rng, 32, HEX),
+            "secret" + "_" + some(rng, 43),
+            base64.b64encode(some(rng, 18, "123456789").encode()).decode()
+            + "."
+            + some(rng, 6)
+            + "."
+            + some(rng, 38, URLSAFE),
+            "r" + "e_" + some(rng, 8) + "_" + some(rng, 24),
+            "np" + "g_" + some(rng, 12),
+            "lin" + "_api_" + some(rng, 40),
+            "fi" + "gd_" + some(rng, 40, URLSAFE),
+            "ATA" + "TT3xFfGF0" + some(rng, 180, URLSAFE),
+            "pa" + "t-na1-" + _uuid(rng),
+            "PM" + "AK-" + some(rng, 24, HEX) + "-" + some(rng, 34, HEX),
+            "sn" + "trys_" + some(rng, 120),
+            "psc" + "ale_tkn_" + some(rng, 43),
+            "AGE-SECRET" + "-KEY-1" + some(rng, 58, UPPER),
+            "sb" + "_secret_" + some(rng, 22, URLSAFE) + "_" + some(rng, 8),
+            f"{rng.randrange(10**8, 10**10)}:A" + "A" + some(rng, 33, URLSAFE),
         ]
     )
+
+
+def _uuid(rng: random.Random) -> str:
+    return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
 def encoded(document: object) -> str:
@@ -186,7 +235,7 @@ def card(rng: random.Random) -> str:
     size = {"34": 15, "37": 15, "36": 14}.get(start, 16)
     digits = start + some(rng, size - len(start) - 1, string.digits)
     digits += check_digit(digits)
-    sign = rng.choice(["", "", " ", "-"])
+    sign = rng.choice(["", "", " ", "-", "\u00a0", "\u202f"])
     groups = {16: (4, 4, 4, 4), 15: (4, 6, 5), 14: (4, 6, 4)}[size]
     parts, at = [], 0
     for group in groups:
@@ -206,7 +255,21 @@ def iban(rng: random.Random) -> str:
     )
     number = int("".join(str(int(sign, 36)) for sign in account + country + "00"))
     whole = f"{country}{98 - number % 97:02}{account}"
-    return " ".join(whole[at : at + 4] for at in range(0, len(whole), 4)) if rng.random() < 0.5 else whole
+    sign = rng.choice([" ", "\u00a0", "\u2009"])
+    return sign.join(whole[at : at + 4] for at in range(0, len(whole), 4)) if rng.random() < 0.5 else whole
+
+
+def identity_number(rng: random.Random) -> str:
+    """Of a resident of China, with its check as the standard does it: by weights, from a table."""
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+    born = f"{rng.randrange(1940, 2015)}{rng.randrange(1, 13):02}{rng.randrange(1, 29):02}"
+    digits = rng.choice(["110105", "310115", "440305", "510107"]) + born + some(rng, 3, string.digits)
+    return digits + "10X98765432"[sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=True)) % 11]
+
+
+def ssn(rng: random.Random) -> str:
+    area = rng.choice([rng.randrange(1, 666), rng.randrange(667, 900)])
+    return f"{area:03}-{rng.randrange(1, 100):02}-{rng.randrange(1, 10**4):04}"
 
 
 def email(rng: random.Random) -> str:
@@ -389,6 +452,8 @@ PLANTED: dict[str, tuple[Callable[[random.Random], str], list[Callable[[str, ran
     "url_password": (password, AS_URL_PASSWORD),
     "card": (card, PLACES),
     "iban": (iban, PLACES),
+    "identity_number": (identity_number, PLACES),
+    "ssn": (ssn, PLACES),
     "email": (email, ANYWHERE),
     "phone": (phone, PLACES),
 }
@@ -431,7 +496,27 @@ def _time(r: random.Random) -> str:
     return f"{r.randrange(24):02}:{r.randrange(60):02}:{r.randrange(60):02}"
 
 
+IDS: dict[str, Callable[[str], str]] = {
+    "alone": str,
+    "in a sentence": lambda digits: f"It was {digits} that failed.",
+    "behind a word": lambda digits: f"order {digits} was shipped",
+    "in JSON": lambda digits: f'{{"id": {digits}, "n": 1}}',
+    "assigned": lambda digits: f"user_id={digits}&n=1",
+}
+"""Where a number stands that is none of a person's."""
+
+
+def number(rng: random.Random, size: int) -> str:
+    return rng.choice("123456789") + some(rng, size - 1, string.digits)
+
+
 LOOK_ALIKES: list[Callable[[random.Random], str]] = [
+    lambda r: number(r, r.choice([9, 11, 12, 13, 17, 18])),
+    lambda r: f"order {number(r, 16)}",
+    lambda r: f"trace_id={number(r, r.choice([15, 16, 19]))}",
+    lambda r: json.dumps({"order_id": int(number(r, 16)), "phones": r.randrange(99)}),
+    lambda r: f"task_re_{some(r, 6, 'abcdef')}_pa-th_secret_sauce_fc-{some(r, 5, HEX)}",
+    lambda r: f"part 12{r.randrange(10)}-4{r.randrange(10)}-67{r.randrange(10)} of phone model 15",
     lambda r: str(uuid.UUID(int=r.getrandbits(128), version=4)),
     lambda r: some(r, 40, HEX),
     lambda r: some(r, 64, HEX),
