@@ -81,6 +81,7 @@ class Settings:
     instrumentors: tuple[str, ...] = ()
     remote_parent: RemoteParent = "continue"
     baggage_keys: tuple[str, ...] = ()
+    url_paths: bool = False
     sampling: tuple[tuple[str, float], ...] = ()
     keep_errors: bool = False
     keep_slow_s: float | None = None
@@ -175,6 +176,7 @@ class Settings:
             instrumentors=value["LANGFLOW_OTEL_INSTRUMENTORS"],
             remote_parent=value["LANGFLOW_OTEL_REMOTE_PARENT"],
             baggage_keys=value["LANGFLOW_OTEL_BAGGAGE_KEYS"],
+            url_paths=value["LANGFLOW_OTEL_URL_PATHS"],
             sampling=value["LANGFLOW_OTEL_SAMPLING"],
             keep_errors=keep[0],
             keep_slow_s=keep[1],

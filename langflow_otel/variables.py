@@ -411,6 +411,14 @@ VARIABLES: Final = (
         "W3C baggage entries that become attributes of flow spans, under their own names",
         _names,
     ),
+    Variable(
+        "LANGFLOW_OTEL_URL_PATHS",
+        "false",
+        "true, false",
+        "keep the paths of URLs on spans whole; without it `REDACTED` stands for each segment that is no known word of "
+        "an API, for keys and prompts are there as well",
+        _boolean,
+    ),
     Variable("LANGFLOW_OTEL_USER_ID", "false", "true, false", "put LangFlow's user id on flow spans", _boolean),
     Variable(
         "LANGFLOW_OTEL_LOG_LEVEL",

@@ -1,8 +1,10 @@
-"""What other instrumentors put on their spans does not leave: prompts, answers, queries, exception texts.
+"""What other instrumentors put on their spans does not leave: prompts, answers, queries, texts of exceptions, and
+values in URLs.
 
 Spans of instrumentation libraries keep what is known to be harmless; whatever else is a text is taken off, for
 a new release may call its prompts by a new name. Spans of a user's own tracer lose what is known to be content.
-Where content may leave, it passes the gate that our own passes. Our own spans have passed it, and stay as they are.
+Where content may leave, it passes the gate that our own passes. Our own spans have passed it. Secrets that are known by
+their value are taken out of all of them, our own too.
 """
 
 from __future__ import annotations
@@ -16,11 +18,21 @@ from opentelemetry.trace import Link, Status
 
 from langflow_otel.export import content_names
 from langflow_otel.export.giving_way import GivingWay
+from langflow_otel.export.known_secrets import KnownSecrets
+from langflow_otel.export.replaced_span import ReplacedSpan
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.privacy import redactor
+from langflow_otel.recording.stacktraces import without_source
+from langflow_otel.recording.urls import (
+    REDACTED,
+    name_without_values,
+    template_without_values,
+    text_without_url_values,
+    url_without_values,
+)
 from langflow_otel.redaction.secret_names import is_secret_name
 from langflow_otel.settings import Settings
 
@@ -46,13 +58,15 @@ class ContentFilter(SpanExporter):
         self._exporter = exporter
         self._settings = settings or Settings()
         self._gate = ContentGate(self._settings) if self._settings.captures_content else None
+        self._secrets = KnownSecrets()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         harmless = []
+        self._secrets.refresh()
         for span in GivingWay(spans):
             # A span that cannot be judged does not leave.
             with _FILTER:
-                harmless.append(self._harmless(span))
+                harmless.append(self._secrets.taken_out_of(self._harmless(span)))
         return self._exporter.export(GivingWay(harmless))
 
     def shutdown(self) -> None:
@@ -66,13 +80,18 @@ class ContentFilter(SpanExporter):
         if scope == semconv.SCOPE:
             return span
         strict = scope in _loaded_libraries or scope.startswith(content_names.LIBRARIES)
-        return _HarmlessSpan(
+        return ReplacedSpan(
             span,
+            name=self._name(span.name, strict),
             attributes=self._attributes(span.attributes, strict),
             events=[self._event(event, strict) for event in span.events if self._passes(event.name, strict)],
             links=[Link(link.context, self._attributes(link.attributes, strict)) for link in span.links],
             status=Status(span.status.status_code, self._message(span.status.description)),
         )
+
+    def _name(self, name: str, strict: bool) -> str:
+        # The names that a user's own tracer gives are its author's.
+        return name_without_values(name) if strict and not self._settings.url_paths else name
 
     def _passes(self, event_name: str, strict: bool) -> bool:
         return (self._gate is not None and self._gate.on_spans) or _event_passes(event_name, strict)
@@ -83,8 +102,9 @@ class ContentFilter(SpanExporter):
     def _attributes(self, attributes: Mapping[str, Any] | None, strict: bool) -> dict[str, Any]:
         kept = {}
         for name, value in (attributes or {}).items():
-            if name in content_names.URLS and isinstance(value, str):
-                kept[name] = _bare_url(value)
+            if name in content_names.URLS:
+                if isinstance(value, str):
+                    kept[name] = self._url(name, value)
             elif name in content_names.MESSAGES:
                 message = self._message(value)
                 if message is not None:
@@ -94,6 +114,12 @@ class ContentFilter(SpanExporter):
             elif self._gate is not None and self._gate.on_spans and not is_secret_name(name):
                 kept |= self._content(name, value)
         return kept
+
+    def _url(self, name: str, value: str) -> str:
+        if not self._settings.url_paths:
+            return template_without_values(value) if name in content_names.ROUTES else url_without_values(value)
+        url = url_without_values(value, whole_path=True)
+        return redactor(self._settings).redact(url) or REDACTED if self._settings.redacts else url
 
     def _content(self, name: str, value: Any) -> dict[str, Any]:
         """As far as the gate lets it pass; a list of texts becomes one text."""
@@ -107,42 +133,12 @@ class ContentFilter(SpanExporter):
 
     def _message(self, text: Any) -> Any:
         """As far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it pass; None if it does not."""
-        if self._settings.error_messages == "none":
+        if text is None or self._settings.error_messages == "none":
             return None
-        if self._settings.error_messages == "full" or text is None:
+        text = without_source(str(text))
+        if self._settings.error_messages == "full":
             return text
-        return redactor(self._settings).redact(without_secrets(str(text)))
-
-
-class _HarmlessSpan(ReadableSpan):
-    """A span with parts replaced. Through the public constructor: were a copy's fields renamed by a new SDK,
-    content would leave and nobody would notice."""
-
-    def __init__(self, original: ReadableSpan, **parts: Any) -> None:
-        super().__init__(
-            original.name,
-            context=original.get_span_context(),
-            parent=original.parent,
-            resource=original.resource,
-            kind=original.kind,
-            start_time=original.start_time,
-            end_time=original.end_time,
-            instrumentation_scope=original.instrumentation_scope,
-            **parts,
-        )
-        self._original = original
-
-    @property
-    def dropped_attributes(self) -> int:
-        return self._original.dropped_attributes
-
-    @property
-    def dropped_events(self) -> int:
-        return self._original.dropped_events
-
-    @property
-    def dropped_links(self) -> int:
-        return self._original.dropped_links
+        return redactor(self._settings).redact(text_without_url_values(without_secrets(text)))
 
 
 def _is_number(value: Any) -> bool:
@@ -156,13 +152,3 @@ def _is_content(name: str) -> bool:
 
 def _event_passes(name: str, strict: bool) -> bool:
     return name in content_names.SAFE_EVENTS if strict else name not in content_names.CONTENT_EVENTS
-
-
-def _bare_url(url: str) -> str:
-    """Without query, fragment, user and password."""
-    url = url.partition("?")[0].partition("#")[0]
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return url
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

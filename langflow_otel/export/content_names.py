@@ -62,10 +62,10 @@ _OPENLLMETRY: Final = (
     "traceloop.entity.version traceloop.span.kind traceloop.workflow.name"
 )
 _HTTP_AND_NETWORK: Final = (
-    "http.flavor http.host http.method http.request.method http.request.method_original http.route http.scheme "
+    "http.flavor http.host http.method http.request.method http.request.method_original http.scheme "
     "http.server_name net.host.name net.peer.ip net.peer.name net.transport network.local.address "
     "network.peer.address network.protocol.name network.protocol.version network.transport network.type "
-    "server.address url.domain url.path url.scheme url.template user_agent.name user_agent.original "
+    "server.address url.domain url.scheme user_agent.name user_agent.original "
     "user_agent.synthetic.type"
 )
 _OTHER_CALLS: Final = (
@@ -85,8 +85,11 @@ SAFE: Final = _names(_OTEL_GEN_AI, _OPENINFERENCE, _OPENLLMETRY, _HTTP_AND_NETWO
 SAFE_EVENTS: Final = frozenset({"exception", "message", "First Token Stream Event", "gen_ai.first_token"})
 """Events that a library's spans keep; ``message`` is a message of an RPC, counted and not quoted."""
 
-URLS: Final = frozenset({"url.full", "http.url", "http.target", "url.original"})
-"""They lose query, fragment, user and password, on every span."""
+ROUTES: Final = frozenset({"http.route", "url.template"})
+"""Templates of paths, such as ``/orders/{id}``; some instrumentors put the path itself there."""
+
+URLS: Final = ROUTES | {"url.full", "http.url", "http.target", "url.original", "url.path"}
+"""They lose query, fragment, user, password and the values in their path, on every span."""
 
 NEVER: Final = frozenset({"url.query", "url.fragment"})
 """Not even where content may leave."""

@@ -27,6 +27,7 @@ from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sampling import Sampling
 from langflow_otel.recording.sizes import chosen
+from langflow_otel.recording.urls import path_without_values
 from langflow_otel.settings import Settings
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
@@ -96,14 +97,15 @@ class RequestRun:
             sampling: Whether it is made.
             info: The request.
             context: What the request's headers say.
-            settings: Whether a caller in another process is believed.
+            settings: Whether a caller in another process is believed, and whether the path leaves whole.
             metrics: Measures it; None without metrics.
             reaches: Which spans are sent where ours are.
         """
         span = None
         if tracer is not None and info.traced:
             context, links = parent_and_links(context, settings.remote_parent, reaches=reaches)
-            span = _start_span(tracer, sampling, info, context, links)
+            path = info.path if settings.url_paths else path_without_values(info.path)
+            span = _start_span(tracer, sampling, info, path, context, links)
             context = with_span(span, context)
         elif not info.traced:
             context = with_span(trace.get_current_span(context), context)
@@ -168,11 +170,11 @@ def end_open_requests(reason: str) -> None:
 
 
 def _start_span(
-    tracer: Tracer, sampling: Sampling, info: RequestInfo, context: Context, links: list[Link] | None
+    tracer: Tracer, sampling: Sampling, info: RequestInfo, path: str, context: Context, links: list[Link] | None
 ) -> Span:
     attributes: dict[str, AttributeValue] = {
         semconv.HTTP_REQUEST_METHOD: info.known_method,
-        semconv.URL_PATH: chosen(info.path),
+        semconv.URL_PATH: chosen(path),
         semconv.URL_SCHEME: info.scheme,
     }
     return sampling.start_request(

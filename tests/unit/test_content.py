@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from langflow_otel.export import content_names
 from langflow_otel.export.content import ContentFilter, treat_as_library
+from langflow_otel.export.replaced_span import ReplacedSpan
 from langflow_otel.recording import guard
 from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.settings import Settings
@@ -168,22 +170,171 @@ def test_nothing_else_changes_and_the_original_does_not():
     assert '"name": "chat"' in sent.to_json()  # as the console exporter does
 
 
+def failed(scope: str, error: Exception) -> ReadableSpan:
+    """As an instrumentor records an error: by the SDK, and its own way in the status."""
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    span = provider.get_tracer(scope).start_span("chat")
+    try:
+        raise error  # canary-7f3a is in this line
+    except type(error) as exc:
+        span.record_exception(exc)
+        span.set_status(Status(StatusCode.ERROR, f"{exc!r}\n\n{traceback.format_exc()}"))
+    span.end()
+    return memory.get_finished_spans()[0]
+
+
+@pytest.mark.parametrize("scope", [LIBRARY, "my.app"])
+@pytest.mark.parametrize("error_messages", ["redacted", "full"])
+def test_lines_of_source_never_leave(scope: str, error_messages: Any):
+    span = failed(scope, ValueError("why"))
+
+    sent = filtered(span, error_messages)
+
+    assert CANARY.encode() in bytes_of(span)
+    assert CANARY.encode() not in bytes_of(sent)
+    trace = str((sent.events[0].attributes or {})["exception.stacktrace"]).split("\n")
+    assert [line.split(",")[0] for line in trace] == [
+        "Traceback (most recent call last):",
+        f'  File "{__file__}"',
+        "ValueError: why",
+        "",
+    ]
+    assert trace[1].endswith(", in failed")
+    assert str(sent.status.description).startswith("ValueError('why')\n\nTraceback (most recent call last):\n  File ")
+
+
+def test_a_redacted_message_quotes_no_query():
+    url = f"https://host/search/{CANARY}?q={CANARY}"
+
+    sent = filtered(failed(LIBRARY, ValueError(f"Client error '404 Not Found' for url '{url}'")), "redacted")
+
+    assert CANARY.encode() not in bytes_of(sent)
+    assert sent.events[0].attributes is not None
+    message = sent.events[0].attributes["exception.message"]
+    assert message == "Client error '404 Not Found' for url 'https://host/search/REDACTED'"
+
+
+URLS = ("url.full", "http.url", "http.target", "url.original", "url.path", "url.template", "http.route")
+
+
 @pytest.mark.parametrize("scope", [LIBRARY, "my.app"])
 @pytest.mark.parametrize(
-    ("url", "sent"),
+    ("url", "whole", "sent"),
     [
-        ("https://user:pass@host:8080/a/b?key=secret#part", "https://host:8080/a/b"),
-        ("https://host/a@b", "https://host/a@b"),
-        ("https://host?key=secret", "https://host"),
-        ("/a/b?key=secret", "/a/b"),
-        ("http://[::1]:80/x", "http://[::1]:80/x"),
-        ("", ""),
+        ("https://user:pass@host:8080/a/b?key=secret#part", "https://host:8080/a/b", "https://host:8080/R/R"),
+        ("https://host/a@b", "https://host/a@b", "https://host/R"),
+        ("https://host?key=secret", "https://host", "https://host"),
+        ("https://user:pa/ss@host/v1", "https://R", "https://R"),
+        ("https://host/v1/chat/completions", "https://host/v1/chat/completions", "https://host/v1/chat/completions"),
+        ("https://host/v1beta/models/mine", "https://host/v1beta/models/mine", "https://host/v1beta/models/R"),
+        ("/a/b?key=secret", "/a/b", "/R/R"),
+        ("http://[::1]:80/x", "http://[::1]:80/x", "http://[::1]:80/R"),
+        ("", "", ""),
     ],
 )
-def test_urls_lose_query_and_user(scope: str, url: str, sent: str):
-    span = make(scope, {"url.full": url, "http.url": url, "url.query": "key=secret"})
+def test_urls_lose_query_user_and_values_of_the_path(scope: str, url: str, whole: str, sent: str):
+    span = make(scope, {**dict.fromkeys(URLS, url), "url.query": "key=secret"})
 
-    assert filtered(span).attributes == {"url.full": sent, "http.url": sent}
+    assert filtered(span).attributes == dict.fromkeys(URLS, sent.replace("R", "REDACTED"))
+    keeps = Keeps()
+    ContentFilter(keeps, Settings(url_paths=True)).export([span])
+    assert keeps.spans[0].attributes == dict.fromkeys(URLS, whole.replace("R", "REDACTED"))
+
+
+def test_a_path_that_may_leave_is_redacted_where_texts_are():
+    key = "AK" + "IA" + "IOSFODNN7EXAMPLE"
+    keeps = Keeps()
+    settings = Settings(url_paths=True, error_messages="redacted")
+    ContentFilter(keeps, settings).export([make(LIBRARY, {"url.path": f"/orders/{key}"})])
+
+    assert keeps.spans[0].attributes == {"url.path": "/orders/[redacted:aws_key]"}
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        (f"GET /users/{CANARY}", "GET /users/REDACTED"),
+        (f"GET https://host/{CANARY}?q={CANARY}", "GET https://host/REDACTED"),
+        (f"/{CANARY} http send", "/REDACTED http send"),
+        ("GET /checkout/{order_id}", "GET /checkout/{order_id}"),
+        (f"GET /checkout/{CANARY}/%7Bx%7D/{{x}}", "GET /REDACTED/REDACTED/REDACTED/REDACTED"),
+        ("retrieve me/collection", "retrieve me/collection"),
+    ],
+)
+def test_the_name_of_a_librarys_span_has_no_values_of_paths(name: str, sent: str):
+    span = ReplacedSpan(make(LIBRARY), name=name)
+
+    assert filtered(span).name == sent
+    assert filtered(ReplacedSpan(make("my.app"), name=name)).name == name
+
+
+def everywhere(scope: str, secret: str) -> ReadableSpan:
+    """A span with the secret in each place that has a text."""
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    span = provider.get_tracer(scope).start_span(
+        f"execute_tool {secret}",
+        attributes={
+            "session.id": f"s-{secret}",
+            "gen_ai.tool.name": secret,
+            "tags": ["a", secret],
+            secret: True,
+            "n": 1,
+        },
+        links=[Link(SpanContext(1, 2, is_remote=True), {"tags": (secret,)})],
+    )
+    span.add_event(f"event {secret}", {"note": f"with {secret}"})
+    span.set_status(Status(StatusCode.ERROR, f"ValueError: {secret}"))
+    span.end()
+    return memory.get_finished_spans()[0]
+
+
+@pytest.mark.parametrize("scope", ["langflow_otel", LIBRARY, "my.app"])
+@pytest.mark.parametrize("error_messages", ["none", "redacted", "full"])
+@pytest.mark.parametrize("on_spans", [False, True])
+def test_a_known_secret_leaves_under_no_name(scope: str, error_messages: Any, on_spans: bool):
+    remember_secrets(["other-secret", CANARY])
+    keeps, span = Keeps(), everywhere(scope, CANARY)
+    settings = Settings(error_messages=error_messages, content_on_spans=on_spans)
+    ContentFilter(keeps, settings).export([span])
+
+    assert CANARY.encode() in bytes_of(span)
+    assert CANARY.encode() not in bytes_of(keeps.spans[0])
+    assert keeps.spans[0].name == "execute_tool [redacted:secret]"
+
+
+def test_our_own_span_keeps_everything_but_the_secret():
+    remember_secrets([CANARY])
+
+    sent = filtered(everywhere("langflow_otel", CANARY))
+
+    hidden = "[redacted:secret]"
+    assert sent.attributes == {
+        "session.id": f"s-{hidden}",
+        "gen_ai.tool.name": hidden,
+        "tags": ("a", hidden),
+        hidden: True,
+        "n": 1,
+    }
+    assert [(event.name, event.attributes) for event in sent.events] == [
+        (f"event {hidden}", {"note": f"with {hidden}"})
+    ]
+    assert [dict(link.attributes or {}) for link in sent.links] == [{"tags": (hidden,)}]
+    assert sent.status.description == f"ValueError: {hidden}"
+
+
+def test_a_secret_that_becomes_known_later_is_searched_again():
+    keeps, span = Keeps(), make("langflow_otel", {"note": CANARY})
+    exporter = ContentFilter(keeps)
+    remember_secrets(["other-secret"])
+    exporter.export([span])
+    remember_secrets([CANARY])
+    exporter.export([span])
+
+    assert [each.attributes["note"] for each in keeps.spans if each.attributes] == [CANARY, "[redacted:secret]"]
 
 
 def test_where_content_may_leave_it_passes_the_gate():

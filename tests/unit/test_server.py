@@ -182,6 +182,14 @@ async def test_a_request_is_one_server_span_named_by_its_route(app, telemetry, o
     assert ours("invoke_workflow orders").attributes["langflow.entry_point"] == "api"
 
 
+@pytest.mark.parametrize(("url_paths", "path"), [(False, "/api/v1/run/REDACTED"), (True, "/api/v1/run/canary")])
+async def test_a_requests_path_is_whole_only_where_it_may_be(app, url_paths: bool, path: str):
+    with recording(Settings(url_paths=url_paths)) as telemetry:
+        await ask(app, "POST", "/api/v1/run/canary")
+
+    assert sdk_span(telemetry, "POST /api/v1/run/{flow}").attributes["url.path"] == path
+
+
 async def test_what_the_client_did_wrong_is_no_error_of_the_server(app, telemetry, ours):
     assert (await ask(app, "GET", "/api/v1/missing/x"))[0] == 404
 

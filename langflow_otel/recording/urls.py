@@ -1,0 +1,111 @@
+"""URLs without the values in them: keys, names and questions stand in paths and queries, whatever the service.
+
+Of a path are kept versions and the words of a closed list, and nothing that only looks like a word: a token, a password
+or a question of one word does, too. ``REDACTED`` stands for the rest, as the conventions have it for ``url.full``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from langflow_otel.recording.url_words import WORDS
+
+REDACTED: Final = "REDACTED"
+
+_MOST_SEGMENTS: Final = 32
+
+_VERSION: Final = re.compile(r"v[0-9]{1,2}(?:[._][0-9]{1,2})?(?:alpha|beta)?[0-9]{0,2}", re.IGNORECASE)
+_PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]{0,40}(?::[a-z]{1,10})?\}")
+_LONGEST_OF_TEMPLATE: Final = 40
+
+# Linear: each begins at a sign that it does not have again.
+_QUOTED: Final = re.compile(r"""(["'`])([A-Za-z][A-Za-z0-9+.-]{0,20}://[^"'`\n]*)\1""")
+_ADDRESS: Final = re.compile(r"""://[^\s"'<>`|]+""")
+_QUERY: Final = re.compile(r"""\?[^\s"'<>`|?=]+=[^\s"'<>`|]*""")
+_URL_OF_URLLIB3: Final = re.compile(r"""with url: [^\s"'<>`|]+""")
+_CLOSING: Final = ").,;:]}"
+
+
+def path_without_values(path: str, hidden: str = REDACTED) -> str:
+    """The path with each segment that is no known word of an API hidden, without query and fragment.
+
+    Args:
+        path: Such as ``/v1/users/42/files?name=x``; ``/v1/users/REDACTED/files`` comes out.
+        hidden: Stands for what is hidden.
+    """
+    path = path.partition("?")[0].partition("#")[0]
+    segments = path.split("/", _MOST_SEGMENTS)
+    if len(segments) > _MOST_SEGMENTS:
+        segments[-1] = hidden
+    return "/".join(each if not each or _is_word(each) else hidden for each in segments)
+
+
+def template_without_values(template: str) -> str:
+    """A route, such as ``/orders/{id}``, as it stands; any other path or URL without its values."""
+    segments = template.split("/")
+    is_template = (
+        "://" not in template
+        and any(map(_PARAMETER.fullmatch, segments))
+        and not any(sign in template for sign in "%?# ")
+    )
+    if is_template and all(len(each) <= _LONGEST_OF_TEMPLATE for each in segments):
+        return template
+    return url_without_values(template)
+
+
+def url_without_values(url: str, *, whole_path: bool = False, hidden: str = REDACTED) -> str:
+    """Scheme, host and port of a URL and its path without values; neither user, password, query nor fragment.
+
+    Args:
+        url: With a scheme, or only a path.
+        whole_path: True to keep the path as it is.
+        hidden: Stands for what is hidden.
+    """
+    url = url.partition("?")[0].partition("#")[0]
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url if whole_path else path_without_values(url, hidden)
+    place, slash, path = rest.partition("/")
+    host = place.rpartition("@")[2]
+    port = host.rpartition("]")[2].partition(":")[2]
+    if port and not port.isdigit():
+        # A password with a slash in it: then this is its first half, and the host is somewhere behind it.
+        return f"{scheme}://{hidden}"
+    return f"{scheme}://{host}{slash}{path if whole_path else path_without_values(path, hidden)}"
+
+
+def name_without_values(name: str) -> str:
+    """The name of a span, such as ``GET /orders/42``, without the values of paths and URLs in it."""
+    if "/" not in name:
+        return name
+    return " ".join(_word_of_name(word) for word in name.split(" "))
+
+
+def _word_of_name(word: str) -> str:
+    if "://" in word:
+        return url_without_values(word)
+    return template_without_values(word) if word.startswith("/") else word
+
+
+def text_without_url_values(text: str) -> str:
+    """The text with the URLs in it without their values, and what looks like a query without its end.
+
+    For messages of exceptions: HTTP clients quote the whole URL of a call that failed.
+    """
+    if "://" in text:
+        # Between quotes it may hold spaces.
+        text = _QUOTED.sub(lambda found: f"{found[1]}{url_without_values(found[2])}{found[1]}", text)
+        text = _ADDRESS.sub(_address_without_values, text)
+    if "with url: " in text:
+        text = _URL_OF_URLLIB3.sub(lambda found: f"with url: {url_without_values(found[0][10:])}", text)
+    return _QUERY.sub(f"?{REDACTED}", text) if "?" in text else text
+
+
+def _address_without_values(found: re.Match[str]) -> str:
+    address = found[0].rstrip(_CLOSING)
+    return url_without_values(address) + found[0][len(address) :]
+
+
+def _is_word(segment: str) -> bool:
+    return segment.lower() in WORDS or _VERSION.fullmatch(segment) is not None
