@@ -401,7 +401,8 @@ VARIABLES: Final = (
         "LANGFLOW_OTEL_REMOTE_PARENT",
         "continue",
         "continue, link, ignore",
-        "what an incoming `traceparent` is to a run: its parent, a link, or nothing",
+        "what an incoming `traceparent` is to a run: its parent, a link, or nothing; with `link` and `ignore` the "
+        "caller's baggage and `tracestate` go no further either",
         _one_of("continue", "link", "ignore"),
     ),
     Variable(

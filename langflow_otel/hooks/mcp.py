@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN
 
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import current_run
 
 Call = Callable[..., Any]
@@ -26,8 +26,9 @@ async def handle_call_tool(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any
     """``langflow.api.v1.mcp_utils.handle_call_tool``: a client calls a flow as its tool."""
     token: Token[Context] | None = None
     with _IN:
-        if active_recorder() is not None:
-            token = _enter_callers_context(args[2] if len(args) > 2 else kwargs["server"])
+        recorder = active_recorder()
+        if recorder is not None and _is_heard(recorder):
+            token = _enter_callers_context(recorder, args[2] if len(args) > 2 else kwargs["server"])
     try:
         return await wrapped(*args, **kwargs)
     finally:
@@ -36,14 +37,24 @@ async def handle_call_tool(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any
                 otel_context.detach(token)
 
 
-def _enter_callers_context(server: Any) -> Token[Context] | None:
+def _is_heard(recorder: Recorder) -> bool:
+    """False if the caller's span would be neither parent nor link."""
+    remote_parent = recorder.settings.remote_parent
+    return remote_parent == "continue" or (remote_parent == "link" and recorder.traces)
+
+
+def _enter_callers_context(recorder: Recorder, server: Any) -> Token[Context] | None:
     meta = getattr(server.request_context, "meta", None)
     carrier = {
         key: value for key, value in (getattr(meta, "model_extra", None) or {}).items() if isinstance(value, str)
     }
     context = propagate.extract(carrier, trace.set_span_in_context(INVALID_SPAN))
-    if not trace.get_current_span(context).get_span_context().is_valid:
+    span = trace.get_current_span(context)
+    if not span.get_span_context().is_valid:
         return None
+    if recorder.settings.remote_parent != "continue":
+        # Not its baggage.
+        context = trace.set_span_in_context(span)
     return otel_context.attach(context)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import Token
 from typing import Any, Final
 
+from opentelemetry import baggage, propagate, trace
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import INVALID_SPAN
@@ -23,6 +23,7 @@ from opentelemetry.util.http import ExcludeList, get_excluded_urls
 from langflow_otel.hooks.identity import request_entry_point
 from langflow_otel.hooks.native import requests_are_pushed
 from langflow_otel.hooks.versions import entry_point_of_path
+from langflow_otel.recording.callers import refused_baggage, without_refused_baggage
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo, RequestRun
@@ -92,10 +93,12 @@ class ServerMiddleware:
 
     async def _answer(self, recorder: Recorder, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         entry_point: Token[str | None] | None = None
+        refused: Token[Mapping[str, object] | None] | None = None
         run: RequestRun | None = None
         with _START:
             await recorder.prepare_off_loop()
             entry_point = request_entry_point.set(entry_point_of_path(path))
+            refused = refused_baggage.set(_refused_baggage(recorder, scope))
             run = _start(recorder, path, scope)
         status: int | None = None
 
@@ -117,21 +120,27 @@ class ServerMiddleware:
                 if run is not None:
                     _finish(run, scope, path, status)
         finally:
+            if refused is not None:
+                refused_baggage.reset(refused)
             if entry_point is not None:
                 request_entry_point.reset(entry_point)
 
     async def _talk(self, recorder: Recorder, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """A websocket: no span over its whole life, which may be hours; what runs in it joins the caller's trace."""
         entry_point: Token[str | None] | None = None
+        refused: Token[Mapping[str, object] | None] | None = None
         token: Token[Context] | None = None
         with _START:
             entry_point = request_entry_point.set(entry_point_of_path(path))
-            token = otel_context.attach(_context_of(scope, by_host=recorder.has_parent_here()))
+            refused = refused_baggage.set(_refused_baggage(recorder, scope))
+            token = otel_context.attach(_context_of(recorder, scope, by_host=recorder.has_parent_here()))
         try:
             await self._app(scope, receive, send)
         finally:
             if token is not None:
                 otel_context.detach(token)
+            if refused is not None:
+                refused_baggage.reset(refused)
             if entry_point is not None:
                 request_entry_point.reset(entry_point)
 
@@ -145,16 +154,32 @@ def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
         traced=not by_host,
         pushed=not requests_are_pushed(),
     )
-    return recorder.start_request(info, _context_of(scope, by_host=by_host))
+    return recorder.start_request(info, _context_of(recorder, scope, by_host=by_host))
 
 
-def _context_of(scope: Scope, *, by_host: bool) -> Context:
-    """The current context if the host has made a span for the request; else what the headers say."""
-    context = otel_context.get_current()
+def _context_of(recorder: Recorder, scope: Scope, *, by_host: bool) -> Context:
+    """The current context if the host has made a span for the request; else what the headers say, of a caller that is
+    not believed only which span it is."""
+    context = without_refused_baggage(otel_context.get_current())
     if by_host:
         return context
     without_span = trace.set_span_in_context(INVALID_SPAN, context)
-    return propagate.extract(scope, without_span, _HEADERS)
+    if recorder.settings.remote_parent == "continue":
+        return propagate.extract(scope, without_span, _HEADERS)
+    if recorder.settings.remote_parent == "ignore":
+        return without_span
+    return trace.set_span_in_context(trace.get_current_span(_said_by_caller(scope)), context)
+
+
+def _refused_baggage(recorder: Recorder, scope: Scope) -> Mapping[str, object] | None:
+    """What the caller has sent as baggage, if it is not believed."""
+    if recorder.settings.remote_parent == "continue":
+        return None
+    return baggage.get_all(_said_by_caller(scope))
+
+
+def _said_by_caller(scope: Scope) -> Context:
+    return propagate.extract(scope, Context(), _HEADERS)
 
 
 class _Headers(Getter[Scope]):

@@ -17,6 +17,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext
 
+from langflow_otel.recording.callers import link_to, without_baggage, without_refused_baggage
 from langflow_otel.recording.held import HeldSpan
 from langflow_otel.settings import RemoteParent
 
@@ -89,9 +90,11 @@ def parent_and_links(
         answered_at_once: True for a run whose request is answered before it ends, perhaps before it starts.
         reaches: Which spans are sent where ours are; default: all. One that is not is linked, and no parent.
     """
+    context = without_refused_baggage(context)
     span = trace.get_current_span(context)
     if queued_by is not None:
-        return _in_a_trace_of_its_own(context, queued_by if queued_by.is_valid else None)
+        # The worker's context may be that of the first request that it was started in: its baggage is another caller's.
+        return _in_a_trace_of_its_own(without_baggage(context), queued_by if queued_by.is_valid else None)
     if reaches is not None:
         above = span_above(context, reaches)
         if above is INVALID_SPAN and span is not INVALID_SPAN:
@@ -99,7 +102,8 @@ def parent_and_links(
         if above is not span:
             span, context = above, trace.set_span_in_context(above, context)
     if remote_parent != "continue" and caller_of(span) is not None:
-        return _in_a_trace_of_its_own(context, span.get_span_context() if remote_parent == "link" else None)
+        context, links = _in_a_trace_of_its_own(without_baggage(context), None)
+        return context, [link_to(span.get_span_context())] if remote_parent == "link" else links
     # A local span that has ended is no parent: a worker that it started may go on for days, run after run.
     if getattr(span, "end_time", None) is not None and not answered_at_once:
         return _in_a_trace_of_its_own(context, span.get_span_context())

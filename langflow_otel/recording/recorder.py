@@ -104,6 +104,11 @@ class Recorder:
         self.metrics = metrics
         self._memory = memory
 
+    @property
+    def traces(self) -> bool:
+        """False if only metrics have somewhere to go."""
+        return self._traces
+
     def prepare_with(self, preparation: Callable[[], None]) -> None:
         """Call this once, before anything is recorded: a process that was forked, or that may yet fork its
         workers, makes its exporters only when it has something to record."""

@@ -21,6 +21,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording.callers import without_remote_span
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
 from langflow_otel.recording.privacy import error_type
@@ -109,6 +110,8 @@ class RequestRun:
             context = with_span(span, context)
         elif not info.traced:
             context = with_span(trace.get_current_span(context), context)
+        elif settings.remote_parent != "continue":
+            context = without_remote_span(context)
         return cls(span, sampling, context, info, metrics)
 
     def finish(self, route: str | None, status: int | None, error: BaseException | None = None) -> None:

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel.hooks import mcp as hook
 from langflow_otel.recording import guard
+from langflow_otel.settings import Settings
 from langflow_otel.testing import capture_telemetry
 
 TRACE_ID, CALLER_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -218,6 +219,20 @@ async def test_a_client_that_tells_nothing_leaves_the_requests_own_context(telem
 
 async def look(*_: Any) -> None:
     basic.seen["span"] = trace.get_current_span().get_span_context()
+
+
+@pytest.mark.parametrize("remote_parent", ["link", "ignore"])
+async def test_nothing_of_a_distrusted_client_goes_on(remote_parent):
+    with capture_telemetry(settings=Settings(remote_parent=remote_parent)) as telemetry:
+        await call_a_flow(CALLER)
+
+    links = [link.context for span in telemetry.sdk_spans for link in span.links]
+    assert [f"{each.span_id:016x}" for each in links] == ([CALLER_ID] if remote_parent == "link" else [])
+    assert "vendor" not in str(links)
+
+    assert TRACE_ID not in {span.trace_id for span in telemetry.spans}
+    assert basic.seen["span"].trace_state.to_header() == ""
+    assert basic.seen["baggage"] == {}
 
 
 async def test_off_a_clients_context_is_nobodys():

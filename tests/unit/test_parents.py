@@ -6,10 +6,11 @@ import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
+from langflow_otel.recording.callers import refused_baggage
 from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.parents import parent_and_links
+from langflow_otel.recording.parents import caller_of, parent_and_links
 from langflow_otel.settings import RemoteParent, Settings
 
 from .support import recorder, recording
@@ -45,7 +46,9 @@ def ended() -> trace.Span:
 def placed(span: trace.Span, remote_parent: RemoteParent, queued_by: SpanContext | None = None) -> tuple[str, str]:
     """Where the run goes, and what it is linked to."""
     context, links = parent_and_links(below(span), remote_parent, queued_by)
-    assert baggage.get_all(context) == {"tenant": "acme"}
+    # A caller that is not believed loses its baggage; what waited in a queue never had that of its worker.
+    is_foreign = queued_by is not None or (remote_parent != "continue" and caller_of(span) is not None)
+    assert baggage.get_all(context) == ({} if is_foreign else {"tenant": "acme"})
     names = {span.get_span_context().span_id: "the caller", QUEUED_BY.span_id: "the submitter", 0: "nobody"}
     parent = names[trace.get_current_span(context).get_span_context().span_id]
     linked = [names[link.context.span_id] for link in links or []]
@@ -82,6 +85,27 @@ def test_below_its_caller_linked_to_it_or_alone(caller, remote_parent, expected)
 @pytest.mark.parametrize("caller", [remote, local, ended])
 def test_what_waited_in_a_queue_is_linked_to_who_put_it_there(caller, remote_parent):
     assert placed(caller(), remote_parent, QUEUED_BY) == ("below nobody", "linked to the submitter")
+
+
+def test_a_link_to_a_caller_that_is_not_believed_has_nothing_of_its_tracestate():
+    caller = SpanContext(0xA, 0xB, True, TraceFlags(TraceFlags.SAMPLED), TraceState([("vendor", "canary")]))
+
+    _, links = parent_and_links(below(NonRecordingSpan(caller)), "link")
+
+    assert links is not None
+    assert [(link.context, link.context.trace_state.to_header()) for link in links] == [(REMOTE, "")]
+
+
+def test_what_the_caller_has_sent_is_told_from_what_the_host_has_added():
+    context = baggage.set_baggage("plan", "gold", baggage.set_baggage("tenant", "acme", below(local())))
+    context = baggage.set_baggage("user", "u1", context)
+    token = refused_baggage.set({"tenant": "acme", "plan": "free", "user": "u1"})
+    try:
+        context, _ = parent_and_links(context, "link")
+    finally:
+        refused_baggage.reset(token)
+
+    assert baggage.get_all(context) == {"plan": "gold"}
 
 
 def test_without_a_caller_it_is_alone():

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -54,6 +54,9 @@ seen: dict[str, Any] = {}
 
 def run_a_flow(name: str = "demo") -> None:
     run = recorder().start_flow(FlowInfo(name, entry_point_of(None)))
+    seen["sent"] = {}
+    with suppress(ValueError):  # of a propagator that fails
+        propagate.inject(seen["sent"])
     if run is not None:
         run.finish()
 
@@ -288,7 +291,7 @@ async def test_a_caller_that_is_not_believed_is_linked(app):
     assert f"{span.context.trace_id:032x}" != TRACE_ID
     assert [f"{link.context.span_id:016x}" for link in span.links] == [CALLER_ID]
     assert sdk_span(telemetry, "invoke_workflow orders").links == ()
-    assert seen["baggage"] == {"tenant": "acme"}
+    assert seen["baggage"] == {}
 
 
 async def test_a_caller_that_is_ignored_leaves_no_trace(app):
@@ -298,6 +301,71 @@ async def test_a_caller_that_is_ignored_leaves_no_trace(app):
     span = sdk_span(telemetry, "POST /api/v1/run/{flow}")
     assert (span.parent, span.links) == (None, ())
     assert TRACE_ID not in "".join(each.to_json() for each in telemetry.sdk_spans)
+
+
+DISTRUSTED = pytest.mark.parametrize("remote_parent", ["link", "ignore"])
+
+
+@DISTRUSTED
+@pytest.mark.parametrize("headers", [CALLER, {"baggage": CALLER["baggage"]}], ids=["whole", "baggage alone"])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_nothing_of_a_distrusted_caller_goes_on(app, remote_parent: Any, headers: dict[str, str], kind: str):
+    with recording(Settings(remote_parent=remote_parent, baggage_keys=("tenant",))) as telemetry:
+        if kind == "http":
+            await ask(app, "POST", "/api/v1/run/orders", **headers)
+        else:
+            await talk_to(app, headers)
+
+    assert seen["baggage"] == {}
+    assert seen["sent"].keys() == {"traceparent"}
+    assert TRACE_ID not in seen["sent"]["traceparent"]
+    assert not [span.name for span in telemetry.sdk_spans if "tenant" in span.attributes]
+
+
+@DISTRUSTED
+@pytest.mark.parametrize("inside", [False, True], ids=["around ours", "inside ours"])
+@pytest.mark.parametrize("headers", [CALLER, {"baggage": CALLER["baggage"]}], ids=["whole", "baggage alone"])
+async def test_nothing_of_a_distrusted_caller_goes_on_behind_the_hosts_span(
+    remote_parent: Any, inside: bool, headers: dict[str, str], their_tracer: trace.Tracer
+):
+    """LangFlow's own instrumentation of its application reads the headers, too, on either side of our middleware."""
+    bare = make_app()
+    bare.user_middleware.clear()
+
+    def instrumented(app: Any) -> Any:
+        async def call(scope: Any, receive: Any, send: Any) -> None:
+            carrier = {name.decode(): value.decode() for name, value in scope["headers"]}
+            with their_tracer.start_as_current_span("theirs", propagate.extract(carrier), SpanKind.SERVER):
+                token = otel_context.attach(
+                    baggage.set_baggage(
+                        "added",
+                        "by-host",
+                        trace.set_span_in_context(trace.get_current_span(), propagate.extract(carrier)),
+                    )
+                )
+                await app(scope, receive, send)
+                otel_context.detach(token)
+
+        return call
+
+    app = ServerMiddleware(instrumented(bare)) if inside else instrumented(ServerMiddleware(bare))
+    with recording(Settings(remote_parent=remote_parent, baggage_keys=("tenant",))) as telemetry:
+        await ask(app, "POST", "/api/v1/run/orders", **headers)
+
+    assert "acme" not in str(seen["sent"])
+    assert "vendor" not in str(seen["sent"])
+    assert ("added" in str(seen["sent"])) is ("traceparent" not in headers)
+    (flow,) = [span for span in telemetry.sdk_spans if span.name == "invoke_workflow orders"]
+    assert "tenant" not in flow.attributes
+
+
+@DISTRUSTED
+async def test_with_metrics_alone_a_distrusted_caller_goes_no_further_either(app, remote_parent: Any):
+    with recording(Settings(remote_parent=remote_parent)):
+        recorder().use_tracer_provider(None)
+        await ask(app, "POST", "/api/v1/run/orders", **CALLER)
+
+    assert (seen["baggage"], seen["sent"]) == ({}, {})
 
 
 # Beside a span that the host makes
@@ -522,7 +590,8 @@ async def test_requests_at_once_do_not_mix(app, telemetry):
     assert len(telemetry.spans) == 40
 
 
-async def test_a_websocket_joins_its_callers_trace_and_has_no_span(app, telemetry, ours):
+async def talk_to(app: Any, headers: dict[str, str]) -> list[str]:
+    """Types of the messages that were sent."""
     sent: list[str] = []
     messages = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}])
 
@@ -532,10 +601,14 @@ async def test_a_websocket_joins_its_callers_trace_and_has_no_span(app, telemetr
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message["type"])
 
-    before = otel_context.get_current()
-    await app(scope_of("", "/api/v1/voice/ws/s1", CALLER, "websocket"), receive, send)
+    await app(scope_of("", "/api/v1/voice/ws/s1", headers, "websocket"), receive, send)
+    return sent
 
-    assert sent == ["websocket.accept", "websocket.close"]
+
+async def test_a_websocket_joins_its_callers_trace_and_has_no_span(app, telemetry, ours):
+    before = otel_context.get_current()
+
+    assert await talk_to(app, CALLER) == ["websocket.accept", "websocket.close"]
     assert (otel_context.get_current(), request_entry_point.get()) == (before, None)
     assert telemetry.names() == ["invoke_workflow demo"]
     flow = ours("invoke_workflow demo")
