@@ -21,6 +21,7 @@ from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.export.http_clients import HttpClients
 from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import Settings
+from langflow_otel.variables import CAPTURE
 
 logger = logging.getLogger("langflow_otel")
 
@@ -41,18 +42,22 @@ _TRACELOOP_SWITCH: Final = "TRACELOOP_TRACE_CONTENT"
 _TRACELOOP_MARK: Final = "opentelemetry-semantic-conventions-ai"
 """All distributions of OpenLLMetry require it, and only they."""
 
+_OTEL_MARK: Final = "opentelemetry-util-genai"
+"""What OpenTelemetry's own GenAI instrumentors require."""
+
 _OPENINFERENCE_SWITCHES: Final = (
     "OPENINFERENCE_HIDE_INPUTS",
     "OPENINFERENCE_HIDE_OUTPUTS",
     "OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS",
     "OPENINFERENCE_HIDE_LLM_TOOLS",
-    "OPENINFERENCE_HIDE_EMBEDDING_VECTORS",
     "OPENINFERENCE_HIDE_EMBEDDINGS_TEXT",
     "OPENINFERENCE_HIDE_PROMPTS",
     "OPENINFERENCE_HIDE_CHOICES",
     "OPENINFERENCE_HIDE_RETRIEVAL_DOCUMENTS",
 )
 """OpenInference reads them once, when it is loaded."""
+_OPENINFERENCE_VECTORS: Final = ("OPENINFERENCE_HIDE_EMBEDDING_VECTORS", "OPENINFERENCE_HIDE_EMBEDDINGS_VECTORS")
+"""The same; the older name of the same, too."""
 
 
 class OtherInstrumentors:
@@ -64,10 +69,13 @@ class OtherInstrumentors:
     Args:
         settings: See :class:`~langflow_otel.settings.Settings`.
         provider: Makes the spans.
+        gated: True if its exporters let content pass as the settings say, see ``content.py``: then the instrumentors
+            record it where it may leave.
     """
 
-    def __init__(self, settings: Settings, provider: TracerProvider) -> None:
+    def __init__(self, settings: Settings, provider: TracerProvider, *, gated: bool = False) -> None:
         self._names = settings.instrumentors
+        self._content_on = gated and settings.content_on_spans
         self._provider = provider
         # Flows only: the called services then hang below the flow itself.
         self._calls_too = settings.detail != "flow"
@@ -76,7 +84,8 @@ class OtherInstrumentors:
         self._all_disabled = "*" in disabled
         self._http = HttpClients(_calls, self._disabled)
         self._loaded: list[Any] = []
-        self._switched = False
+        self._changed: dict[str, str | None] = {}
+        """Variables that others read at each call, as they were before."""
 
     def load(self) -> None:
         """Load all of them. To be called in the process that runs the flows."""
@@ -96,9 +105,12 @@ class OtherInstrumentors:
         while self._loaded:
             with _UNLOAD:
                 self._loaded.pop().uninstrument()
-        if self._switched:
-            self._switched = False
-            os.environ.pop(_TRACELOOP_SWITCH, None)
+        while self._changed:
+            name, before = self._changed.popitem()
+            if before is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = before
 
     def _find(self, wanted: str) -> EntryPoint | None:
         distribution, _, name = wanted.rpartition(":")
@@ -134,7 +146,7 @@ class OtherInstrumentors:
         if entry.name in http_clients.NAMES:
             return  # Loaded in any case.
         try:
-            with self._content_off(entry):
+            with self._content_as_it_may_leave(entry):
                 instrumentor = entry.load()()
                 if instrumentor.is_instrumented_by_opentelemetry:
                     logger.debug("langflow-otel leaves %s as it is: it is active already", entry.value)
@@ -159,20 +171,35 @@ class OtherInstrumentors:
             self._loaded.append(instrumentor)
 
     @contextmanager
-    def _content_off(self, entry: EntryPoint) -> Iterator[None]:
-        """Switch content off at its source, unless the user has said otherwise. What leaves is decided by
+    def _content_as_it_may_leave(self, entry: EntryPoint) -> Iterator[None]:
+        """Content is recorded only where it may leave, unless the user has said otherwise. What leaves is decided by
         the exporters' filter; this saves the work, and holds where the provider is not ours."""
+        switches: tuple[str, ...] = _OPENINFERENCE_VECTORS
         requires = (entry.dist.requires if entry.dist is not None else None) or ()
-        if any(each.startswith(_TRACELOOP_MARK) for each in requires) and _TRACELOOP_SWITCH not in os.environ:
-            os.environ[_TRACELOOP_SWITCH] = "false"
-            self._switched = True
-        added = [name for name in _OPENINFERENCE_SWITCHES if name not in os.environ]
+        if self._content_on:
+            if any(each.startswith(_OTEL_MARK) for each in requires):
+                self._spell_out_mode()
+            # OpenInference and OpenLLMetry record content unless they are stopped. Vectors are of no use to a reader.
+        else:
+            if any(each.startswith(_TRACELOOP_MARK) for each in requires) and _TRACELOOP_SWITCH not in os.environ:
+                self._change(_TRACELOOP_SWITCH, "false")
+            switches += _OPENINFERENCE_SWITCHES
+        added = [name for name in switches if name not in os.environ]
         os.environ.update(dict.fromkeys(added, "true"))
         try:
             yield
         finally:
             for name in added:
                 os.environ.pop(name, None)
+
+    def _spell_out_mode(self) -> None:
+        """The newer instrumentors of OpenTelemetry take the older ``true`` for a mistake."""
+        if os.environ.get(CAPTURE, "").strip().lower() == "true":
+            self._change(CAPTURE, "SPAN_ONLY")
+
+    def _change(self, name: str, value: str) -> None:
+        self._changed.setdefault(name, os.environ.get(name))
+        os.environ[name] = value
 
 
 def _all_are_loaded_by_somebody_else() -> bool:

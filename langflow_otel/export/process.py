@@ -118,7 +118,8 @@ class ProcessTelemetry:
         reaches = reaches_same_backend(provider, self._passes)
         recorder.use_tracer_provider(provider, decides=follows_recorder(provider), reaches=reaches)
         if self._traces is not None:
-            self._others = OtherInstrumentors(self._settings, self._traces.provider)
+            is_own = self._traces.own is not None
+            self._others = OtherInstrumentors(self._settings, self._traces.provider, gated=is_own)
             self._others.load()
 
     def flush_meanwhile(self) -> threading.Thread:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from flows import chat_output
@@ -80,9 +82,9 @@ def _each_test_for_itself() -> Iterator[None]:
 
 
 @contextmanager
-def loaded(telemetry: Telemetry, *names: str) -> Iterator[None]:
+def loaded(telemetry: Telemetry, *names: str, **settings: Any) -> Iterator[None]:
     watch_nested_model_spans(telemetry.provider)
-    others = OtherInstrumentors(Settings(instrumentors=names), telemetry.provider)
+    others = OtherInstrumentors(Settings(instrumentors=names, **settings), telemetry.provider, gated=True)
     others.load()
     try:
         yield
@@ -209,6 +211,66 @@ async def test_a_model_that_fails(telemetry, name):
     errors = [span for span in check_content(telemetry) if not span.status.is_ok]
     assert {span.instrumentation_scope.name for span in errors} > {OURS}
     telemetry.warnings.clear()  # older releases of OpenLLMetry set a status as the SDK does not like it
+
+
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+# Releases of OpenTelemetry's before 2026-06 have content in log records only, which are not made here.
+CONTENT_ON_SPANS = [name for name in LANGCHAIN if name != OFFICIAL or find_spec("opentelemetry.util.genai") is not None]
+
+
+def content_variables() -> dict[str, str]:
+    """Those by which the instrumentors know whether to record content."""
+    names = ("OPENINFERENCE_", "TRACELOOP_", CAPTURE)
+    return {name: value for name, value in os.environ.items() if name.startswith(names)}
+
+
+@pytest.fixture
+def _content_as_by_default(monkeypatch: pytest.MonkeyPatch, _content_on: None) -> None:
+    """Nothing but our own settings says whether content leaves."""
+    for name in content_variables():
+        monkeypatch.delenv(name)
+
+
+def sent_by_others(telemetry: Telemetry, settings: Settings) -> bytes:
+    kept = _Keeps()
+    ContentFilter(kept, settings).export(of_others(telemetry))
+    assert kept.spans
+    return encode_spans(kept.spans).SerializeToString()
+
+
+@pytest.mark.usefixtures("_content_as_by_default")
+@pytest.mark.parametrize("mode", ["SPAN_ONLY", "SPAN_AND_EVENT", "true"])
+@pytest.mark.parametrize("name", CONTENT_ON_SPANS)
+async def test_content_arrives_where_it_may_leave(telemetry, monkeypatch, name, mode):
+    monkeypatch.setenv(CAPTURE, mode)
+    settings, before = Settings.from_env(), content_variables()
+    assert settings.content_on_spans
+    with loaded(telemetry, name, content_on_spans=True):
+        await run_agent()
+
+    sent = sent_by_others(telemetry, settings)
+    assert [text for text in (nested.PROMPT, nested.ARGUMENT, nested.FOUND) if text.encode() not in sent] == []
+    assert b"__REDACTED__" not in sent
+    assert content_variables() == before
+    denied = Settings(content_on_spans=True, content_length=100, redact="canary-[a-z]+")
+    assert nested.CANARY.encode() not in sent_by_others(telemetry, denied)
+
+
+@pytest.mark.usefixtures("_content_as_by_default")
+@pytest.mark.parametrize("settings", [{}, {"content_in_events": True}], ids=["off", "events only"])
+@pytest.mark.parametrize("name", LANGCHAIN)
+async def test_content_that_may_not_leave_is_not_recorded(telemetry, name, settings):
+    with loaded(telemetry, name, **settings):
+        await run_agent()
+
+    found = {
+        name: value
+        for span in of_others(telemetry)
+        for name, value in (span.attributes or {}).items()
+        # OpenInference has no switch for this one; it goes no further than the exporters' filter.
+        if nested.CANARY in str(value) and not name.startswith("llm.prompt_template.")
+    }
+    assert found == {}
 
 
 async def test_all_at_once(telemetry):
