@@ -16,6 +16,7 @@ from langflow_otel.recording.known_secrets import recent_secrets, without_secret
 from langflow_otel.recording.plain import MARGIN, sendable
 from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redacted
 from langflow_otel.recording.sizes import MAX_VALUE, chosen, cut
+from langflow_otel.recording.stacktraces import without_source
 from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name
 from langflow_otel.settings import Settings
 
@@ -125,7 +126,7 @@ def _redacted(value: Any, settings: Settings, secrets: Collection[str]) -> Any:
     """The value, cut. Secrets are taken out of no more than leaves."""
     if not isinstance(value, str):
         return value
-    read = sendable(value[:_READ])
+    read = without_source(sendable(value[:_READ]))
     if not settings.redacts:
         return cut(without_secrets(read, secrets), MAX_VALUE, len(value))
     safe = redacted(read, MAX_VALUE, settings, secrets, len(value))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.plain import MARGIN, cut_mark, sendable
 from langflow_otel.recording.sizes import chosen, cut
+from langflow_otel.recording.stacktraces import without_source
+from langflow_otel.recording.urls import text_without_url_values
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,14 +66,23 @@ def message_of(exc: BaseException, settings: Settings, withheld: Collection[str]
         return None
     if settings.error_messages == "full":
         longest, length = settings.content_length, len(message)
-        safe = without_secrets(message[: longest + MARGIN], withheld)
+        safe = without_secrets(without_source(message[: longest + MARGIN]), withheld)
         # The exporter drops a text with a lone surrogate, and complains about it in the log.
         return sendable(cut(safe, longest, length))
-    return redacted(message, settings.content_length, settings, withheld)
+    return redacted(message, settings.content_length, settings, withheld, prepare=_without_source_and_url_values)
+
+
+def _without_source_and_url_values(message: str) -> str:
+    return text_without_url_values(without_source(message))
 
 
 def redacted(
-    whole: str, room: int, settings: Settings, withheld: Collection[str] = (), length: int | None = None
+    whole: str,
+    room: int,
+    settings: Settings,
+    withheld: Collection[str] = (),
+    length: int | None = None,
+    prepare: Callable[[str], str] = str,
 ) -> str | None:
     """What may leave of a text that no gate has seen yet; None for nothing.
 
@@ -83,10 +94,11 @@ def redacted(
         settings: The patterns.
         withheld: Secrets that are known by their value.
         length: Of the text, where not all of it is given.
+        prepare: Gets what is read of the text, and returns what of it the patterns get.
     """
     read = room + 2 * MARGIN
     length = len(whole) if length is None else length
-    safe = redactor(settings).redact(without_secrets(whole[:read], withheld))
+    safe = redactor(settings).redact(without_secrets(prepare(whole[:read]), withheld))
     if safe is None:
         return None
     if length > read:

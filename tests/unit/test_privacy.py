@@ -274,3 +274,20 @@ def test_the_policy_decides_on_the_message():
     assert message_of(ValueError("text"), Settings()) is None
     assert message_of(ValueError("text"), Settings(error_messages="full")) == "text"
     assert message_of(ValueError(), Settings(error_messages="full")) == ""
+
+
+@pytest.mark.parametrize("policy", ["redacted", "full"])
+def test_a_message_that_quotes_a_trace_quotes_no_source(policy: Any):
+    given = 'It failed:\n  File "/a.py", line 1, in f\n    key = "canary"\nValueError: why'
+
+    sent = message_of(RuntimeError(given), Settings(error_messages=policy))
+
+    assert sent == 'It failed:\n  File "/a.py", line 1, in f\nValueError: why'
+
+
+def test_a_redacted_message_has_the_place_of_a_url_and_no_more():
+    error = RuntimeError("404 Not Found for url 'https://host/search/canary?q=canary'")
+
+    sent = message_of(error, Settings(error_messages="redacted"))
+
+    assert sent == "404 Not Found for url 'https://host/search/REDACTED'"
