@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from langflow_otel.masking import masked_line, shown_path
 from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.settings import Settings
 from langflow_otel.standard import accepted
@@ -27,8 +28,9 @@ def audit_line(settings: Settings, env: Mapping[str, str] | None = None) -> str:
     Args:
         env: For the standard sampler, which the SDK reads itself; ``os.environ`` by default.
     """
-    parts = _parts(settings, os.environ if env is None else env)
-    return " ".join([PREFIX, *(f"{key}={_quoted(value)}" for key, value in parts)])
+    env = os.environ if env is None else env
+    line = " ".join([PREFIX, *(f"{key}={_quoted(value)}" for key, value in _parts(settings, env))])
+    return masked_line(line, env)
 
 
 def _parts(settings: Settings, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -46,7 +48,7 @@ def _parts(settings: Settings, env: Mapping[str, str]) -> Iterator[tuple[str, st
     yield from _content(settings)
     yield from _sampling(settings, env)
     yield from _scrape(settings)
-    yield "trace_file", "none" if settings.trace_file is None else str(settings.trace_file)
+    yield "trace_file", "none" if settings.trace_file is None else shown_path(str(settings.trace_file))
 
 
 def _places(target: OtlpTarget | None, **others: bool) -> str:

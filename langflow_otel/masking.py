@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
+
+from langflow_otel.recording.known_secrets import HIDDEN as REDACTED
+from langflow_otel.recording.known_secrets import without_secrets
+from langflow_otel.recording.urls import path_without_values
+from langflow_otel.redaction.secret_names import is_secret_name
+from langflow_otel.secret_files import read_secret
 
 HIDDEN: Final = "***"
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,47}")
-_SECRET_WORDS = ("key", "token", "secret", "passw", "auth", "credential")
+_NAME_PARTS = re.compile(r"[._/-]")
+_SECRET_WORDS = ("key", "token", "secret", "passw", "auth", "credential", "pwd")
+_CONNECTIONS = frozenset({"conn", "connection", "dsn", "uri"})
+# The second is the first half of a password with a comma in it.
+_HAS_PASSWORD = re.compile(
+    r"[^\s/:@]*:[^\s@]+@|://[^/:@\[\]]*:[^/]*[^/0-9]|(?:password|passwd|pwd|key|token|secret)=", re.IGNORECASE
+)
 _NOT_ACCEPTED = re.compile(r"^(\w+)=.* is not accepted;", re.DOTALL)
 _SHORTEST = 4
 """Shorter values are no secrets, and would be found in every other word."""
+_SHORTEST_SEGMENT = 8
+"""The same for a part of a path, which often is a word."""
+_SHORTEST_ANYWHERE = 8
+"""The same in texts of our own, which are made of such words."""
+_FILES = ("_FILE", "_CERTIFICATE", "_CLIENT_KEY")
+"""How the names of variables end that name a file: some put in there what belongs into the file."""
+_PLAIN_PART = re.compile(r"[A-Za-z]{0,24}[0-9]{0,4}")
+_LONGEST_TOLD: Final = 65_536
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def without_credentials(address: str) -> str:
-    """An address without its user, its password, the values of its query and its fragment."""
+    """An address without its user, its password, what may be a key in its path, the values of its query and its
+    fragment."""
     scheme, separator, rest = address.partition("://") if "://" in address else ("", "", address)
     # Everything before the last "@": a password may hold what it should not, such as a slash.
     user, at, place = rest.rpartition("@")
     place, question, query = place.partition("#")[0].partition("?")
     named = "&".join(f"{name}={HIDDEN}" for name in (part.partition("=")[0] for part in query.split("&")) if name)
-    return f"{scheme}{separator}{HIDDEN if user else ''}{at}{place}{question}{named}"
+    host, slash, path = place.partition("/")
+    shown = f"{scheme}{separator}{HIDDEN if user else ''}{at}{host}{slash}{_shown_segments(path)}"
+    return f"{shown}{question}{named}"
+
+
+def _shown_segments(path: str) -> str:
+    return "/".join(HIDDEN if _is_secret_segment(each) else each for each in path.split("/"))
+
+
+def _is_secret_segment(segment: str) -> bool:
+    """True for a part of a path that is long enough for a key, and no known word."""
+    return len(segment) >= _SHORTEST_SEGMENT and path_without_values(segment) != segment
 
 
 def masked_headers(text: str) -> str:
@@ -39,11 +76,53 @@ def _masked_pair(part: str) -> str:
 
 
 def _masked_attributes(text: str) -> str:
-    parts = []
+    parts: list[str] = []
     for part in text.split(","):
-        name, equals, _ = part.partition("=")
-        parts.append(f"{name}={HIDDEN}" if equals and any(word in name.lower() for word in _SECRET_WORDS) else part)
+        name, equals, value = part.partition("=")
+        if not equals:
+            # The rest of a value with a comma in it, or a name alone.
+            parts.append(part if _NAME.fullmatch(part.strip()) and HIDDEN not in "".join(parts) else HIDDEN)
+        elif _names_a_secret(name) or _HAS_PASSWORD.search(unquote(value)):
+            parts.append(f"{name}={HIDDEN}")
+        else:
+            parts.append(f"{name}={without_credentials(value)}" if "://" in value else part)
     return ",".join(parts)
+
+
+def _names_a_secret(name: str) -> bool:
+    lowered = name.strip().lower()
+    parts = _NAME_PARTS.split(lowered)
+    return (
+        any(word in lowered for word in _SECRET_WORDS)
+        or any(map(is_secret_name, (lowered, *parts)))
+        or not _CONNECTIONS.isdisjoint(parts)
+    )
+
+
+def shown_path(text: str) -> str:
+    """A path. What exists is one; of what does not, only the parts that look as names of folders and files do."""
+    if _exists(text):
+        return text
+    separator = "\\" if "\\" in text else "/"
+    if len(text) > _LONGEST_PATH or not text.isprintable() or (separator not in text and not _is_file_name(text)):
+        return HIDDEN
+    return separator.join(each if _is_file_name(each) else HIDDEN for each in text.split(separator))
+
+
+_LONGEST_PATH: Final = 1024
+_LONGEST_PART: Final = 40
+
+
+def _is_file_name(part: str) -> bool:
+    """Such as ``otel-headers_2.txt``: words, each with a few digits at its end."""
+    return len(part) <= _LONGEST_PART and all(map(_PLAIN_PART.fullmatch, re.split(r"[._ ~-]", part.rstrip(":"))))
+
+
+def _exists(text: str) -> bool:
+    try:
+        return os.path.lexists(os.path.expanduser(text.strip()))
+    except (OSError, ValueError):
+        return False
 
 
 def shown_value(name: str, text: str) -> str:
@@ -54,6 +133,8 @@ def shown_value(name: str, text: str) -> str:
         return masked_headers(text)
     if name == "OTEL_RESOURCE_ATTRIBUTES":
         return _masked_attributes(text)
+    if name.endswith(_FILES):
+        return masked_headers(text) if "=" in text and not _exists(text) else shown_path(text)
     return without_credentials(text) if name.endswith("_ENDPOINT") or "://" in text else text
 
 
@@ -67,38 +148,111 @@ def shown_problem(problem: str, env: Mapping[str, str]) -> str:
 
 
 def one_line(told: object) -> str:
-    """So much of what others say, such as the SDK of a value of 100 kB, as fits on a line or two."""
-    return " ".join(str(told).split())[:300]
+    """So much of what others say, such as the SDK of a value of 100 kB, as fits on a line or two, without the
+    credentials of this process's environment: half of one at the end would not be known as one."""
+    return " ".join(Secrets(os.environ).hide(str(told)[:_LONGEST_TOLD]).split())[:300]
 
 
 class Secrets:
-    """Knows the credentials of an environment, and takes them out of what others wrote, such as a collector."""
+    """Knows the credentials of an environment, from each place that an exporter reads, and takes them out of what is
+    shown: of what others wrote, such as a collector, and of lines of our own.
+
+    Args:
+        env: Its variables; the files that they name are read.
+    """
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        found = {secret for name, text in env.items() for secret in _secrets_in(name, text)}
-        # The longest first: one may hold another.
-        self._secrets = sorted((each for each in found if len(each) >= _SHORTEST), key=len, reverse=True)
+        found = {secret.strip() for name, text in env.items() for secret in _secrets_in(name, text)}
+        self._secrets = tuple(each for each in found if len(each) >= _SHORTEST)
+        self._long = tuple(each for each in self._secrets if len(each) >= _SHORTEST_ANYWHERE)
 
     def hide(self, text: str) -> str:
-        """The same without them."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return text
+        """What others wrote, without them, in whatever spelling."""
+        return without_secrets(text, self._secrets).replace(REDACTED, HIDDEN)
+
+    def hide_in_line(self, text: str) -> str:
+        """The same for a line of our own, where a short value would be found in other words."""
+        return without_secrets(text, self._long).replace(REDACTED, HIDDEN)
 
 
-def _secrets_in(name: str, text: str) -> Iterable[str]:
+def masked_line(line: str, env: Mapping[str, str] | None = None) -> str:
+    """A line for the log, without the credentials of the environment; ``os.environ`` by default."""
+    return Secrets(os.environ if env is None else env).hide_in_line(line)
+
+
+def _secrets_in(name: str, text: str) -> Iterator[str]:
+    if name.lower() in _PROXIES:
+        yield from _secrets_of_address(text)
     if not name.startswith(("OTEL_", "LANGFLOW_OTEL_")):
         return
     if name.endswith("_HEADERS"):
-        for part in text.split(","):
-            value = part.partition("=")[2].strip()
-            # "Bearer abc": a server may quote the second word alone.
-            words = [*unquote(value).split()[1:], *value.replace("%20", " ").split()[1:]]
-            yield from (part.strip(), value, unquote(value), *words)
+        yield from _secrets_of_headers(text.split(","))
     elif name.endswith("_ENDPOINT"):
-        rest = text.partition("://")[2] or text
-        user = rest.rpartition("@")[0]
-        yield from (user, user.partition(":")[2], unquote(user.partition(":")[2]))
-        for part in rest.partition("?")[2].split("&"):
-            value = part.partition("=")[2]
-            yield from (value, unquote(value))
+        yield from _secrets_of_address(text)
+    elif name == "OTEL_RESOURCE_ATTRIBUTES":
+        yield from _secrets_of_attributes(text)
+    elif name.endswith(_FILES):
+        yield from _secrets_of_file(name, text)
+
+
+def _secrets_of_headers(parts: Iterable[str]) -> Iterator[str]:
+    for part in parts:
+        value = part.partition("=")[2].strip()
+        for each in {value, unquote(value), value.replace("%20", " ")}:
+            # "Bearer abc": a server may quote the second word alone.
+            words = each.split()[1:]
+            yield from (each, *words)
+            for word in words:
+                yield from _in_basic_credentials(word)
+        yield part.strip()
+
+
+def _in_basic_credentials(word: str) -> Iterator[str]:
+    """User with password, and the password, where they are in base64."""
+    try:
+        user = base64.b64decode(word, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return
+    if ":" in user:
+        yield from (user, user.partition(":")[2])
+
+
+def _secrets_of_address(text: str) -> Iterator[str]:
+    rest = text.partition("://")[2] or text
+    user, _, place = rest.rpartition("@")
+    for each in (user, unquote(user)):
+        yield from (each, each.partition(":")[2])
+    path, _, query = place.partition("#")[0].partition("?")
+    for part in query.split("&"):
+        value = part.partition("=")[2]
+        yield from (value, unquote(value))
+    for segment in path.split("/")[1:]:
+        if _is_secret_segment(segment):
+            yield from (segment, unquote(segment))
+
+
+def _secrets_of_attributes(text: str) -> Iterator[str]:
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        plain = unquote(value)
+        if _names_a_secret(name):
+            yield from (value, plain)
+        if "@" in plain:
+            yield from _secrets_of_address(plain)
+
+
+def _secrets_of_file(name: str, text: str) -> Iterator[str]:
+    if shown_value(name, text) != text:
+        yield text
+        if "=" in text:
+            yield from _secrets_of_headers(text.split(","))
+    if not name.endswith(("_HEADERS_FILE", "_TOKEN_FILE")):
+        return
+    try:
+        lines = read_secret(Path(text.strip()).expanduser()).decode("utf-8").splitlines()
+    except (OSError, ValueError, RuntimeError):
+        return
+    if name.endswith("_TOKEN_FILE"):
+        yield from lines
+    else:
+        yield from _secrets_of_headers(part for line in lines for part in line.split(","))

@@ -6,6 +6,7 @@ import logging
 import os
 from typing import Any
 
+from langflow_otel.masking import shown_value
 from langflow_otel.otlp_target import spelled_out
 from langflow_otel.recording.guard import Guard
 
@@ -45,10 +46,15 @@ def _switch_on() -> bool:
     if not instrumentor.is_instrumented_by_opentelemetry:
         for name, value in spelled_out(os.environ).items():
             os.environ[name] = value
-            logger.info("%s is now %s, so that LangFlow's own telemetry understands it, too.", name, value)
+            _say_what_it_is_now(name, value)
         settings = Settings.from_env()
         if settings.enabled != "true" and not settings.has_destination:
             logger.debug("langflow-otel has no destination, so nothing is instrumented.")
             return False
         instrumentor.instrument(settings=settings, deferred=True)
     return bool(instrumentor.is_instrumented_by_opentelemetry)
+
+
+def _say_what_it_is_now(name: str, value: str) -> None:
+    shown = shown_value(name, value)
+    logger.info("%s is now %s, so that LangFlow's own telemetry understands it, too.", name, shown)

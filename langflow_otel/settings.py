@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from langflow_otel.masking import masked_headers
+from langflow_otel.masking import masked_line, shown_value
 from langflow_otel.otlp_target import OtlpTarget, otlp_target
 from langflow_otel.secret_files import is_readable
 from langflow_otel.standard import accepted
@@ -186,7 +186,7 @@ class Settings:
     def log_problems(self) -> None:
         """One warning for each wrong value."""
         for problem in self.problems:
-            logger.warning("%s", problem)
+            logger.warning("%s", masked_line(problem))
 
 
 def _read(variable: Variable, env: Mapping[str, str], problems: list[str]) -> Any:
@@ -210,8 +210,7 @@ def _one_for_each_variable(problems: list[str]) -> tuple[str, ...]:
 def _readable(path: Path | None, problems: list[str]) -> Path | None:
     if path is not None and not is_readable(path):
         name = "LANGFLOW_OTEL_OTLP_HEADERS_FILE"
-        # Some put the headers themselves here.
-        shown = masked_headers(str(path)) if "=" in str(path) else str(path)
+        shown = shown_value(name, str(path))
         shown = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
         problems.append(f"{name}={shown!r} cannot be read. Using no further headers instead.")
     return path

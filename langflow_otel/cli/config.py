@@ -19,7 +19,7 @@ from rich.text import Text
 from langflow_otel.cli.config_standard import standard_problems, standard_variables
 from langflow_otel.cli.console import FAILED, give_up, heading, make_console, printable, say
 from langflow_otel.cli.doctor_local import file_problems
-from langflow_otel.masking import shown_problem, shown_value
+from langflow_otel.masking import Secrets, shown_problem, shown_value
 from langflow_otel.settings import Settings
 from langflow_otel.standard import accepted
 from langflow_otel.standard_variables import StandardVariable
@@ -72,7 +72,7 @@ def format_named(name: str) -> Format:
 def config(wanted: Format, *, check: bool) -> None:
     """Print the settings, or only what is wrong with them; then exits with 1 if anything is."""
     env = dict(os.environ)
-    problems = [*all_problems(env), *(shown_problem(each, env) for each in file_problems(Settings.from_env(env)))]
+    problems = [*all_problems(env), *_shown(file_problems(Settings.from_env(env)), env)]
     ours, standard = _all_settings(env)
     if check:
         _check(problems, [*ours, *standard])
@@ -87,8 +87,12 @@ def config(wanted: Format, *, check: bool) -> None:
 
 def all_problems(env: Mapping[str, str]) -> list[str]:
     """Wrong values and misspelled names, without credentials."""
-    found = [*Settings.from_env(env).problems, *standard_problems(env)]
-    return list(dict.fromkeys(shown_problem(problem, env) for problem in found))
+    return _shown([*Settings.from_env(env).problems, *standard_problems(env)], env)
+
+
+def _shown(problems: Iterable[str], env: Mapping[str, str]) -> list[str]:
+    secrets = Secrets(env)
+    return list(dict.fromkeys(secrets.hide_in_line(shown_problem(problem, env)) for problem in problems))
 
 
 def _check(problems: list[str], settings: Iterable[Setting]) -> None:

@@ -19,7 +19,7 @@ from langflow_otel.cli.doctor_destinations import destinations_section
 from langflow_otel.cli.doctor_hooks import hooks_section
 from langflow_otel.cli.doctor_installed import installed_section
 from langflow_otel.cli.doctor_local import local_section
-from langflow_otel.cli.doctor_report import Finding, Section, as_object, is_well, show, summary
+from langflow_otel.cli.doctor_report import Finding, Section, as_object, is_well, show, summary, without_secrets
 from langflow_otel.masking import Secrets, one_line
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
@@ -36,8 +36,9 @@ def doctor(*, as_json: bool) -> None:
     console = make_console()
     if not as_json:
         console.print(f"[bold]langflow-otel {__version__}[/]: what is installed, what is set, and what arrives")
-    sections = []
-    for section in _sections(console if not as_json else None):
+    sections, secrets = [], Secrets(os.environ)
+    for found in _sections(console if not as_json else None):
+        section = without_secrets(found, secrets)
         sections.append(section)
         if not as_json:
             show(console, section)

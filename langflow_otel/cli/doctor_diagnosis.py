@@ -103,7 +103,7 @@ def _wants_certificate(to: Destination) -> Verdict:
 
 
 def _not_found(answer: Answer, to: Destination, *, others_arrive: bool) -> Verdict:
-    endpoint, path = to.variable("ENDPOINT"), urlsplit(to.target.endpoint).path
+    endpoint, path = to.variable("ENDPOINT"), urlsplit(to.shown).path
     if to.is_grpc:
         text = f"the server does not take {to.signal} ({answer.code})"
         other = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import UNICODE, glyphs_of, heading, printable
+from langflow_otel.masking import Secrets
 from langflow_otel.version import __version__
 
 Status = Literal["ok", "info", "warning", "problem"]
@@ -45,6 +46,26 @@ class Section:
     title: str
     detail: str
     findings: Sequence[Finding]
+
+
+def without_secrets(section: Section, secrets: Secrets) -> Section:
+    """The section without credentials, whichever finding quotes one."""
+    findings = [
+        replace(
+            finding,
+            text=secrets.hide_in_line(finding.text),
+            advice=secrets.hide_in_line(finding.advice),
+            facts={name: _hidden(value, secrets) for name, value in finding.facts.items()},
+        )
+        for finding in section.findings
+    ]
+    return replace(section, findings=findings)
+
+
+def _hidden(value: Any, secrets: Secrets) -> Any:
+    if isinstance(value, str):
+        return secrets.hide_in_line(value)
+    return [_hidden(each, secrets) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def show(console: Console, section: Section) -> None:

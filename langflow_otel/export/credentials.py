@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from langflow_otel.masking import shown_path
 from langflow_otel.secret_files import read_secret
 
 logger = logging.getLogger("langflow_otel")
@@ -44,9 +45,15 @@ class WatchedFile:
             except (OSError, ValueError) as exc:
                 if version != self._told:
                     self._told = version
-                    names = " and ".join(map(str, self._paths))
-                    logger.warning("%s cannot be used for the scrape endpoint: %s", names, exc)
+                    self._say(str(exc))
         return self._known[1]
+
+    def _say(self, why: str) -> None:
+        # The error quotes the path, and some put there what belongs into the file.
+        for path in map(str, self._paths):
+            why = why.replace(path, shown_path(path))
+        names = " and ".join(shown_path(str(path)) for path in self._paths)
+        logger.warning("%s cannot be used for the scrape endpoint: %s", names, why)
 
     @staticmethod
     def _version_of(path: Path) -> tuple[int, ...] | None:

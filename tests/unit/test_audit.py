@@ -8,7 +8,9 @@ import re
 
 import pytest
 
+from langflow_otel import plugin
 from langflow_otel.audit import PREFIX, audit_line
+from langflow_otel.otlp_target import spelled_out
 from langflow_otel.settings import Settings
 
 SECRET = "s3cret-t0ken"
@@ -118,3 +120,30 @@ def test_it_holds_no_credentials_and_is_one_line():
 @pytest.mark.parametrize("env", [{"OTEL_SDK_DISABLED": "true"}, {"LANGFLOW_OTEL_ENABLED": "false"}])
 def test_what_is_off_is_told_as_off(env: dict[str, str]):
     assert line(OTEL_EXPORTER_OTLP_ENDPOINT="http://x", **env).endswith(" service=langflow telemetry=off")
+
+
+def test_lines_of_the_start_have_no_credential(monkeypatch, caplog, tmp_path):
+    secret = "s3cret-t0ken-a1b2"
+    (tmp_path / "headers").write_text(f"authorization={secret}\n")
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"collector.example.com:4318/{secret}",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-key={secret}",
+        "LANGFLOW_OTEL_OTLP_HEADERS_FILE": secret,
+        "LANGFLOW_OTEL_TRACE_FILE": secret,
+        "LANGFLOW_OTEL_WINDOW": secret,
+        "LANGFLOW_OTEL_SCRAPE_CERT_FILE": "x" * 5000 + secret,
+        "OTEL_TRACES_SAMPLER": secret,
+        "OTEL_SERVICE_NAME": f"shop {secret}",
+    }
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_env()
+    with caplog.at_level("INFO", "langflow_otel"):
+        settings.log_problems()
+        for name, value in spelled_out(env).items():
+            plugin._say_what_it_is_now(name, value)
+
+    assert "collector.example.com" in caplog.text
+    assert "LANGFLOW_OTEL_OTLP_HEADERS_FILE='***' cannot be read" in caplog.text
+    assert secret not in caplog.text
+    assert secret not in audit_line(settings)

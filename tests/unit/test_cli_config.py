@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -18,7 +20,14 @@ from typer.testing import CliRunner
 from langflow_otel.cli import config
 from langflow_otel.cli.config_standard import standard_problems, standard_variables
 from langflow_otel.cli.main import app
-from langflow_otel.masking import Secrets, masked_headers, shown_problem, shown_value, without_credentials
+from langflow_otel.masking import (
+    Secrets,
+    masked_headers,
+    one_line,
+    shown_problem,
+    shown_value,
+    without_credentials,
+)
 from langflow_otel.settings import Settings
 from langflow_otel.variables import VARIABLES
 
@@ -98,6 +107,52 @@ def test_secrets_are_masked(env, output: str):
         assert "authorization=***,x-tenant=***" in result.stdout
         assert "team=a,vendor.api_key=***" in result.stdout
         assert "https://***@x.example.com:4318/p?api_key=***" in result.stdout
+
+
+@pytest.mark.parametrize("output", ["table", "env", "yaml"])
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://x.example.com/{SECRET}/v1", "https://x.example.com/***/v1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"x.example.com:4318/{SECRET}", "x.example.com:4318/***"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"a=b,conn=postgres://u:{SECRET}@h/d", "a=b,conn=***"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"db=postgres://u:{SECRET},{SECRET}@h/d,a=b", "db=***,***,a=b"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"db=postgres%3A%2F%2Fu%3A{SECRET}%40h", "db=***"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"db=Server=x;Pwd={SECRET}", "db=***"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"db.dsn={SECRET},app.pwd={SECRET}", "db.dsn=***,app.pwd=***"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"site=https://h/{SECRET}?k={SECRET}", "site=https://h/***?k=***"),
+        ("LANGFLOW_OTEL_OTLP_HEADERS_FILE", SECRET, "***"),
+        ("LANGFLOW_OTEL_OTLP_HEADERS_FILE", f"authorization=Bearer%20{SECRET}", "authorization=***"),
+        ("LANGFLOW_OTEL_SCRAPE_TOKEN_FILE", SECRET, "***"),
+        ("LANGFLOW_OTEL_SCRAPE_TOKEN_FILE", f"/run/secrets/{SECRET}", "/run/secrets/***"),
+        ("LANGFLOW_OTEL_TRACE_FILE", SECRET, "***"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", SECRET, "***"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", f"-----BEGIN PRIVATE KEY-----{SECRET}", "***"),
+    ],
+)
+def test_a_credential_is_masked_in_whatever_variable(env, output: str, name: str, text: str, shown: str):
+    env(**{name: text})
+    result = run("--format", output)
+    # It fails where a file cannot be read.
+    checked = CliRunner().invoke(app, ["config", "--check"])
+
+    assert SECRET not in result.stdout + result.stderr + checked.stdout + checked.stderr
+    if output == "yaml":
+        assert f'{name}:\n  value: {json.dumps(shown)}\n  source: "environment"\n  masked: true\n' in result.stdout
+
+
+@pytest.mark.parametrize(
+    "path", ["/run/secrets/otel-headers.txt", "~/headers_2", "C:\\otel\\ca.pem", "certs/ca.pem", "token"]
+)
+def test_a_path_that_does_not_exist_is_shown(path: str):
+    assert shown_value("LANGFLOW_OTEL_OTLP_HEADERS_FILE", path) == path
+
+
+def test_a_path_that_exists_is_shown_whatever_it_is_called(tmp_path):
+    path = tmp_path / "a1b2c3d4e5f6g7h8i9j0"
+    path.touch()
+
+    assert shown_value("LANGFLOW_OTEL_OTLP_HEADERS_FILE", str(path)) == str(path)
 
 
 def test_for_a_shell(env, tmp_path):
@@ -299,6 +354,60 @@ def test_a_problem_does_not_quote_a_password():
     assert shown[1].startswith("OTEL_EXPORTER_OTLP_ENDPOINT='http://***@h.example.com:port' is not accepted; use host")
     assert "pppp" not in "".join(shown)
     assert shown_value("OTEL_SERVICE_NAME", "a=b@c?d") == "a=b@c?d"
+
+
+def test_credentials_are_known_from_each_place_that_an_exporter_reads(tmp_path):
+    (tmp_path / "headers").write_text("# mine\nauthorization=Basic dXNlcjpwYXNzIndvcmQ=\nx-key=k-from-file,x-b=b\n")
+    (tmp_path / "token").write_text("scrape-token\n")
+    env = {
+        "LANGFLOW_OTEL_OTLP_HEADERS_FILE": str(tmp_path / "headers"),
+        "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": str(tmp_path / "token"),
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": "k3y-instead-of-a-path",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://me:endpoint-password@h/path-k3y-1/v1",
+        "OTEL_RESOURCE_ATTRIBUTES": "team=a,conn=postgres://u:db-password@h/d",
+        "HTTPS_PROXY": "http://p:proxy-password@proxy:3128",
+    }
+    known = [
+        'pass"word',
+        "k-from-file",
+        "scrape-token",
+        "k3y-instead-of-a-path",
+        "endpoint-password",
+        "path-k3y-1",
+        "db-password",
+        "proxy-password",
+    ]
+    spellings: list[Callable[[str], str]] = [
+        str,
+        json.dumps,
+        repr,
+        quote,
+        lambda text: json.dumps(json.dumps({"echo": text})),
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.b64encode(f"me:{text}".encode()).decode(),
+    ]
+    secrets = Secrets(env)
+    for spelled in [spell(secret) for secret in known for spell in spellings]:
+        said = secrets.hide(f"echo {spelled} end")
+        assert said.startswith("echo ")
+        assert said.endswith(" end")
+        assert "***" in said, spelled
+        assert spelled not in said, spelled
+
+
+def test_half_a_credential_at_the_end_of_a_line_is_not_shown(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={SECRET}")
+
+    said = one_line("x" * (300 - len(SECRET) // 2) + SECRET)
+
+    assert said == "x" * (300 - len(SECRET) // 2) + "***"
+
+
+def test_a_short_value_of_a_header_stays_in_lines_of_our_own():
+    secrets = Secrets({"OTEL_EXPORTER_OTLP_HEADERS": "x-env=prod,x-key=a-long-key"})
+
+    assert secrets.hide_in_line("prod: a-long-key") == "prod: ***"
+    assert secrets.hide("prod: a-long-key") == "***: ***"
 
 
 def test_what_others_write_is_freed_of_credentials():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any, Literal
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -543,6 +545,34 @@ def test_credentials_are_nowhere_in_it(monkeypatch, protocol):
     assert "a header holds a line break" in told.check("metrics", "destinations")["text"]
     assert "?key=***" in of_traces(told)["endpoint"]
     assert SECRET not in "".join((human.stdout, human.stderr, told.stdout, told.stderr))
+
+
+@pytest.mark.parametrize("protocol", [GRPC, HTTP])
+def test_credentials_of_files_and_paths_are_nowhere_in_it(monkeypatch, tmp_path, protocol):
+    """A collector echoes what it got, in whatever spelling."""
+    token = f'{SECRET}"/{SECRET}'
+    (tmp_path / "headers").write_text(f"authorization=Bearer {SECRET}%22%2F{SECRET}\n")
+    encoded = base64.b64encode(f"me:{token}".encode()).decode()
+    says = " ".join((token, json.dumps({"got": token}), quote(token, safe=""), encoded))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("LANGFLOW_OTEL_OTLP_HEADERS_FILE", str(tmp_path / "headers"))
+    monkeypatch.setenv("LANGFLOW_OTEL_SCRAPE_TOKEN_FILE", SECRET)
+    monkeypatch.setenv("LANGFLOW_OTEL_SCRAPE_CERT_FILE", f"/{SECRET}")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "otlp,prometheus")
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "0")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", f"/{SECRET}/ca.pem")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", f"conn=postgres://u:{SECRET}@h,{SECRET}")
+    refusing = aborts("INVALID_ARGUMENT", says) if protocol == GRPC else answers(400, TEXT, says.encode())
+    with refusing() as address:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{address}/{SECRET}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", f"https://{address}/{SECRET}")
+        human, told = run(), run("--json")
+
+    assert (human.code, told.code) == (1, 1)
+    assert "***" in of_traces(told)["text"]
+    everything = "".join((human.stdout, human.stderr, told.stdout, told.stderr))
+    assert SECRET not in everything.replace("\n", "")
+    assert encoded not in everything.replace("\n", "")
 
 
 def test_destinations_beside_the_collector_write_nothing_on_stdout(monkeypatch):

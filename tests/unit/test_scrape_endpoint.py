@@ -529,6 +529,14 @@ def test_without_a_token_in_its_file_nobody_is_let_in(serve, tmp_path, caplog, c
     assert status(endpoint, Authorization="Bearer now") == 200
 
 
+def test_a_token_in_place_of_its_path_is_not_in_the_log(serve, caplog):
+    serve(token_file=Path("s3cret-t0ken-a1b2"))
+
+    assert warnings(caplog) == [
+        "*** cannot be used for the scrape endpoint: [Errno 2] No such file or directory: '***'",
+    ]
+
+
 def test_a_token_from_what_has_no_end_lets_nobody_in(serve, caplog):
     endpoint = serve(token_file=Path("/dev/zero"))
 
