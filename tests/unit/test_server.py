@@ -354,7 +354,8 @@ async def test_nothing_of_a_distrusted_caller_goes_on_behind_the_hosts_span(
 
     assert "acme" not in str(seen["sent"])
     assert "vendor" not in str(seen["sent"])
-    assert ("added" in str(seen["sent"])) is ("traceparent" not in headers)
+    # Where there is a caller's span, nobody knows whose the rest is.
+    assert "added" in str(seen["sent"]) or "traceparent" in headers
     (flow,) = [span for span in telemetry.sdk_spans if span.name == "invoke_workflow orders"]
     assert "tenant" not in flow.attributes
 
