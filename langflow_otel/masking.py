@@ -81,7 +81,8 @@ def _masked_attributes(text: str) -> str:
         name, equals, value = part.partition("=")
         if not equals:
             # The rest of a value with a comma in it, or a name alone.
-            parts.append(part if _NAME.fullmatch(part.strip()) and HIDDEN not in "".join(parts) else HIDDEN)
+            is_name = not part.strip() or (_NAME.fullmatch(part.strip()) and HIDDEN not in "".join(parts))
+            parts.append(part if is_name else HIDDEN)
         elif _names_a_secret(name) or _HAS_PASSWORD.search(unquote(value)):
             parts.append(f"{name}={HIDDEN}")
         else:

@@ -27,7 +27,7 @@ INHERITED: Final[dict[str, dict[str, str]]] = {
     "export.below_runs.TracerBelowRuns": {},
     "export.below_runs.TracersBelowRuns": {},
     "export.content.ContentFilter": {},
-    "export.content._HarmlessSpan": {"*": ALL},
+    "export.replaced_span.ReplacedSpan": {"*": ALL},
     "export.counting.CountingBatchSpanProcessor": {"*": ALL},
     "export.counting.CountingMetricExporter": {},
     "export.counting.CountingSpanExporter": {},
