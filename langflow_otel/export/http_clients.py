@@ -91,6 +91,15 @@ class HttpClients:
             with _LOAD:
                 self._loaded.pop().undo()
 
+    def restore(self) -> None:
+        """Instrument again what others have taken away meanwhile: there is one instrumentor in a process, and who
+        wanted to use it while it was ours, may believe that it was theirs."""
+        for loaded in [each for each in self._loaded if not each.is_there]:
+            self._loaded.remove(loaded)
+            with _LOAD:
+                loaded.undo()
+            self.imported(loaded.client, sys.modules[loaded.client.library])
+
     def imported(self, client: _Client, module: ModuleType) -> None:
         """The host has imported that client."""
         if client in self._wanted:
@@ -106,7 +115,7 @@ class HttpClients:
         made = getattr(package, client.instrumentor, None)
         if made is None or made().is_instrumented_by_opentelemetry:
             return
-        loaded = _Loaded(made())
+        loaded = _Loaded(client, made())
         if client.library == "aiohttp":
             loaded.gate_sessions(module.ClientSession)
         made().instrument(
@@ -147,11 +156,16 @@ def _imported(client: _Client, module: ModuleType) -> None:
 class _Loaded:
     """One instrumentor, with the gates before it."""
 
-    def __init__(self, instrumentor: Any) -> None:
+    def __init__(self, client: _Client, instrumentor: Any) -> None:
+        self.client = client
         self._instrumentor = instrumentor
         self._on_top: list[tuple[Any, str, Any]] = []
         self._session: tuple[Any, Any, Any] | None = None
         self._open = True
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self._instrumentor.is_instrumented_by_opentelemetry)
 
     def gate(self, owner: Any, method: str) -> None:
         instrumented = owner.__dict__[method]
@@ -199,7 +213,7 @@ class _Loaded:
         self._open = False
         # Somebody who has wrapped the method since then would lose their wrapper; the gate is shut anyway.
         alone = all(owner.__dict__[method] is wrapper for owner, method, wrapper in self._on_top)
-        if alone and self._instrumentor.is_instrumented_by_opentelemetry:
+        if alone and self.is_there:
             self._instrumentor.uninstrument()
         if self._session is not None:
             session, gated, original = self._session

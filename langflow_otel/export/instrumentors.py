@@ -98,6 +98,11 @@ class OtherInstrumentors:
             if entry is not None:
                 self._load(entry)
 
+    def restore(self) -> None:
+        """Load again what others have taken away meanwhile of the HTTP clients'."""
+        if _spans.makes_spans is self._provider:
+            self._http.restore()
+
     def unload(self) -> None:
         """Undo :meth:`load`; what was active before stays so."""
         _spans.makes_spans = _calls.makes_spans = None

@@ -121,6 +121,7 @@ class ProcessTelemetry:
             is_own = self._traces.own is not None
             self._others = OtherInstrumentors(self._settings, self._traces.provider, gated=is_own)
             self._others.load()
+            recorder.restore_clients = self._others.restore
 
     def flush_meanwhile(self) -> threading.Thread:
         """Send what is there, in a thread of its own."""

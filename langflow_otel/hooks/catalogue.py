@@ -12,6 +12,7 @@ _GRAPH = "lfx.graph.graph.base"
 _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
+_TRACING = "langflow.services.tracing"
 _BACKGROUND = "langflow.services.background_execution.executor"  # LangFlow 1.11 and later
 
 HOOKS: Final = (
@@ -37,7 +38,8 @@ HOOKS: Final = (
     Hook(_BACKGROUND, "InProcessExecutor.submit", queues.submit, ("key", "coro_factory")),
     Hook("langflow.api.v1.mcp_utils", "handle_call_tool", mcp.handle_call_tool, ("server",)),
     Hook("mcp.shared.session", "BaseSession.send_request", mcp.send_request, ("request",)),
-    Hook("langflow.services.tracing.service", "TracingService.start_tracers", native.start_tracers),
+    Hook(_TRACING + ".service", "TracingService.start_tracers", native.start_tracers),
+    Hook(_TRACING + ".http_instrumentation", "HTTPClientInstrumentationManager.disable", native.http_clients_disabled),
     Hook("fastapi.applications", "FastAPI.build_middleware_stack", server.build_middleware_stack),
     Hook("uvicorn.server", "Server.shutdown", server.shut_down),
     Hook("langflow.api.build", "generate_flow_events", flow.generate_flow_events, ("flow_id",)),

@@ -9,9 +9,11 @@ from typing import Any, Final
 from opentelemetry import metrics
 
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import StepTokens, step_out, step_outside
 
 _OUTSIDE = Guard("tracers.start")
+_CLIENTS = Guard("tracers.end")
 
 PUSHED_BY_LANGFLOW: Final = frozenset(
     {
@@ -76,6 +78,17 @@ async def start_tracers(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: 
         with _OUTSIDE:
             if tokens is not None:
                 step_out(tokens)
+
+
+def http_clients_disabled(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    """``HTTPClientInstrumentationManager.disable``: at the end of a run LangFlow's tracers for Phoenix and LangWatch
+    take the instrumentors of HTTP clients away, ours as well."""
+    result = wrapped(*args, **kwargs)
+    with _CLIENTS:
+        recorder = active_recorder()
+        if recorder is not None and recorder.restore_clients is not None:
+            recorder.restore_clients()
+    return result
 
 
 def _metrics_are_pushed() -> bool:

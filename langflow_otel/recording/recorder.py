@@ -61,6 +61,7 @@ class Recorder:
         on_stop: Called when the server stops, with the seconds that there are to send the rest.
         on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
         flush: Sends what is there, in the thread that it returns.
+        restore_clients: Instruments HTTP clients again that others have uninstrumented.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Recorder:
         self.on_stop: Callable[[float], None] | None = None
         self.on_give_up: Callable[[], None] | None = None
         self.flush: Callable[[], threading.Thread | None] | None = None
+        self.restore_clients: Callable[[], None] | None = None
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
         self._outputs_on = settings.detail == "output"

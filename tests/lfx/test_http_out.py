@@ -19,12 +19,14 @@ from nodes import http
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel.export.instrumentors import OtherInstrumentors
+from langflow_otel.hooks import native
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -197,6 +199,28 @@ async def test_what_somebody_else_instrumented_stays_theirs(telemetry, server):
     assert f"{below.parent.span_id:016x}" == telemetry.only_span("component Calls").span_id
     assert outside.parent is None
     assert "traceparent" in server[1][1]
+
+
+async def test_a_client_that_others_uninstrument_is_restored(telemetry, server):
+    """LangFlow's tracer for Phoenix does so after each run, though instrumenting was refused to it."""
+    others = OtherInstrumentors(Settings(), telemetry.provider)
+    others.load()
+    try:
+        for _ in range(2):
+            before = _methods()
+            RequestsInstrumentor().instrument(tracer_provider=TracerProvider(shutdown_on_exit=False))
+            RequestsInstrumentor().uninstrument()
+            native.http_clients_disabled(lambda: None, None, (), {})
+            assert RequestsInstrumentor().is_instrumented_by_opentelemetry
+            await run(line(http.CallsByRequests))
+            assert len([one for one, other in zip(_methods(), before, strict=True) if one is not other]) == 1
+    finally:
+        others.unload()
+    telemetry.warnings.clear()  # the base class says that it was instrumented already
+
+    assert telemetry.names().count("GET") == 2
+    calls = [span.span_id for span in telemetry.spans if span.name == "GET"]
+    assert [headers["traceparent"].split("-")[2] for headers in server[1]] == calls
 
 
 def test_unloading_puts_every_method_back(server):
