@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from langflow_otel.cli import config
+from langflow_otel.cli import config, doctor
 from langflow_otel.cli.config_standard import standard_problems, standard_variables
 from langflow_otel.cli.main import app
 from langflow_otel.masking import (
@@ -259,6 +259,22 @@ def test_check_knows_what_only_fails_once_it_is_used(env, variables: dict[str, s
     env(OTEL_METRICS_EXPORTER="prometheus", **variables)
 
     assert run("--check", code=1).stderr.splitlines() == [line]
+
+
+def test_doctor_says_the_same_of_the_variables(env):
+    env(
+        LANGFLOW_OTEL_WINDOW="0",
+        OTEL_BSP_MAX_QUEUE_SIZE="100",
+        OTEL_METRIC_EXPORT_INTERVAL="0",
+        OTEL_METRICS_EXEMPLAR_FILTER="xyz",
+        OTEL_TRACES_EXPORTER="console",
+    )
+    told = [finding.text for finding in doctor._settings_section(os.environ, []).findings]
+    providers = doctor._providers(Settings.from_env())
+
+    assert told == run("--check", code=1).stderr.splitlines()
+    assert len(told) == 4
+    assert [finding.status for finding in providers.findings] == ["ok", "info", "info"]
 
 
 @pytest.mark.parametrize(
