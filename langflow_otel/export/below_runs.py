@@ -13,7 +13,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.export.content import treat_as_library
+from langflow_otel.export import content_names
+from langflow_otel.export.content import treat_as_library, without_url_values
 from langflow_otel.export.nested import note_tokens
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import HeldSpan
@@ -35,10 +36,13 @@ class TracersBelowRuns(TracerProvider):
 
     Attributes:
         makes_spans: The provider that makes those that record; None if none shall.
+        url_paths: True to hand over the paths of called URLs whole. A provider that is not ours has no filter before
+            its exporters.
     """
 
     def __init__(self) -> None:
         self.makes_spans: TracerProvider | None = None
+        self.url_paths = False
 
     def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
         with _START:
@@ -56,6 +60,9 @@ class TracerBelowRuns(Tracer):
 
     def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
         with _START:
+            attributes = kwargs.get("attributes")
+            if attributes and not content_names.URLS.isdisjoint(attributes):
+                kwargs["attributes"] = without_url_values(attributes, whole_path=self._provider.url_paths)
             span = self._start_below_run(name, context, *args, **kwargs)
             if span is not None:
                 return span

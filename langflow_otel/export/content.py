@@ -46,6 +46,22 @@ def treat_as_library(scope: str) -> None:
     _loaded_libraries.add(scope)
 
 
+def without_url_values(attributes: Mapping[str, Any], *, whole_path: bool) -> dict[str, Any]:
+    """The attributes, with URLs as they may leave."""
+    return {
+        name: _url(name, value, whole_path=whole_path)
+        if name in content_names.URLS and isinstance(value, str)
+        else value
+        for name, value in attributes.items()
+    }
+
+
+def _url(name: str, value: str, *, whole_path: bool) -> str:
+    if whole_path or name not in content_names.ROUTES:
+        return url_without_values(value, whole_path=whole_path)
+    return template_without_values(value)
+
+
 class ContentFilter(SpanExporter):
     """The same exporter, behind the rule above. The spans themselves are not changed.
 
@@ -116,10 +132,9 @@ class ContentFilter(SpanExporter):
         return kept
 
     def _url(self, name: str, value: str) -> str:
-        if not self._settings.url_paths:
-            return template_without_values(value) if name in content_names.ROUTES else url_without_values(value)
-        url = url_without_values(value, whole_path=True)
-        return redactor(self._settings).redact(url) or REDACTED if self._settings.redacts else url
+        whole_path = self._settings.url_paths
+        url = _url(name, value, whole_path=whole_path)
+        return redactor(self._settings).redact(url) or REDACTED if whole_path and self._settings.redacts else url
 
     def _content(self, name: str, value: Any) -> dict[str, Any]:
         """As far as the gate lets it pass; a list of texts becomes one text."""

@@ -77,6 +77,7 @@ class OtherInstrumentors:
         self._names = settings.instrumentors
         self._content_on = gated and settings.content_on_spans
         self._provider = provider
+        self._url_paths = settings.url_paths
         # Flows only: the called services then hang below the flow itself.
         self._calls_too = settings.detail != "flow"
         disabled = {name.strip() for name in os.environ.get(_DISABLED, "").split(",")}
@@ -89,6 +90,7 @@ class OtherInstrumentors:
 
     def load(self) -> None:
         """Load all of them. To be called in the process that runs the flows."""
+        _spans.url_paths = _calls.url_paths = self._url_paths
         _spans.makes_spans = self._provider
         _calls.makes_spans = self._provider if self._calls_too else None
         if not _all_are_loaded_by_somebody_else():

@@ -97,6 +97,22 @@ async def test_a_components_http_call_has_a_span_that_is_on_the_wire(telemetry, 
     assert next(span for span in telemetry.sdk_spans if span.name == "GET").kind is trace.SpanKind.CLIENT
 
 
+@pytest.mark.parametrize("url_paths", [False, True])
+@pytest.mark.parametrize("component", CALLERS)
+async def test_a_called_urls_values_do_not_leave_with_a_given_provider_either(telemetry, server, component, url_paths):
+    """Which has no filter of ours before its exporters."""
+    http.seen["url"] = f"{server[0]}/botcanary/send?q=canary"
+    with loaded(telemetry, Settings(url_paths=url_paths)):
+        await run(line(component))
+
+    (call,) = [span for span in telemetry.sdk_spans if span.name == "GET"]
+    path = "/path/botcanary/send" if url_paths else "/REDACTED/REDACTED/send"
+    assert [value for name, value in call.attributes.items() if name in ("http.url", "url.full")] == [
+        server[0].removesuffix("/path") + path
+    ]
+    assert "q=canary" not in call.to_json()
+
+
 async def test_a_call_that_fails(telemetry, server):
     http.seen["url"] = "http://127.0.0.1:1/"
     with loaded(telemetry), pytest.raises(Exception, match="All connection attempts failed"):
