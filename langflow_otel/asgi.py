@@ -7,7 +7,8 @@ Example, in FastAPI or Starlette::
     app.add_route("/metrics", metrics_app)
 
 It shows what the endpoint shows: the totals over all workers, whichever of them answers, and the same bearer
-token is asked for. ``OTEL_METRICS_EXPORTER=prometheus`` must be set.
+token is asked for. ``OTEL_METRICS_EXPORTER=prometheus`` must be set. Which hosts a request may name is the
+application's to decide, for all of its routes (Starlette's ``TrustedHostMiddleware``).
 """
 
 from __future__ import annotations

@@ -375,7 +375,7 @@ def test_a_file_of_another_version(path, magic: bytes):
         ValuesReader(path)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path), os.mkdir], ids=["pipe", "folder"])
 def test_what_is_no_regular_file_is_not_waited_for(path, make: Any):
     make(path)
 

@@ -806,7 +806,7 @@ def test_a_damaged_file_of_a_living_worker_is_set_aside(group, root, start, capl
     assert totals(group).orders == 20
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path), os.mkdir], ids=["pipe", "folder"])
 def test_what_is_no_file_is_set_aside(group, caplog, make: Any):
     make(group.folder / "1-2.values")
     dead_worker(group, 10)
