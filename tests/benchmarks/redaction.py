@@ -21,9 +21,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 from unit import secret_corpus  # noqa: E402
 from unit.secret_corpus import LOOK_ALIKES, SENTENCES  # noqa: E402
 
+from langflow_otel.recording.known_secrets import without_secrets  # noqa: E402
 from langflow_otel.redaction.redactor import Redactor  # noqa: E402
 
 SIZES = (1_000, 8_000)
+KNOWN_SECRETS = (5, 50, 256)
 ID_SIZES = (9, 11, 14, 15, 16, 18, 19)
 CLOCK = "import time; start = time.perf_counter(); {}; print((time.perf_counter() - start) * 1e3)"
 PACKAGE = "import langflow_otel.recording.guard"
@@ -98,6 +100,24 @@ def quality(texts: int) -> dict[str, object]:
     }
 
 
+def known(rounds: int) -> dict[str, dict[str, float]]:
+    """Microseconds to look for so many secrets that are known by their value, in texts of these sizes without one."""
+    rng = random.Random(5)
+    text = " ".join(rng.choices(SENTENCES, k=200))
+    found: dict[str, dict[str, float]] = {}
+    for number in KNOWN_SECRETS:
+        secrets = [secret_corpus.some(rng, 40) for _ in range(number)]
+        found[str(number)] = {}
+        for size in (100, *SIZES):
+            best = float("inf")
+            for _ in range(rounds):
+                start = time.perf_counter()
+                without_secrets(text[:size], secrets)
+                best = min(best, time.perf_counter() - start)
+            found[str(number)][str(size)] = best * 1e6
+    return found
+
+
 def ids(numbers: int) -> dict[str, dict[str, float]]:
     """Of random numbers of so many digits, which are nobody's, the share that is redacted, by where they stand."""
     rng, redact = random.Random(4), Redactor().redact
@@ -119,6 +139,7 @@ def main() -> None:
         "quality": quality(options.texts),
         "ids": ids(max(300, options.texts * 3 // 2)),
         "us_per_kb": costs(options.rounds),
+        "known_us": known(options.rounds),
         "import_ms": imports(max(1, options.rounds // 10)),
     }
     print(json.dumps(found, indent=2) if options.json else table(found))
@@ -147,6 +168,12 @@ def table(found: dict) -> str:
         *(
             f"{name:30} " + " ".join(f"{by_size[str(size)]:8.1f}" for size in SIZES)
             for name, by_size in found["us_per_kb"].items()
+        ),
+        "",
+        f"{'known secrets, us':30} " + " ".join(f"{size:>6} B" for size in (100, *SIZES)),
+        *(
+            f"{name:30} " + " ".join(f"{us:8.1f}" for us in by_size.values())
+            for name, by_size in found["known_us"].items()
         ),
         "",
         *(f"{name:30} {took:8.1f} ms" for name, took in found["import_ms"].items()),

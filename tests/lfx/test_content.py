@@ -150,8 +150,9 @@ async def test_a_secret_that_a_component_hands_on_is_known_by_its_value():
     assert handed_on in ("the key is [redacted:secret]", "the key is **********")
 
 
-async def test_a_secret_in_an_error_is_known_by_its_value():
-    settings = Settings(error_messages="redacted")
+@pytest.mark.parametrize("messages", ["redacted", "full"])
+async def test_a_secret_in_an_error_is_known_by_its_value(messages: Any):
+    settings = Settings(error_messages=messages)
     with capture_telemetry(settings=settings) as telemetry, pytest.raises(Exception, match="canary-secret"):
         await run(line(content.Complains))
 
@@ -169,6 +170,15 @@ async def test_a_secret_in_what_a_server_logs_when_the_run_is_over_is_known_by_i
     said = log_line("server", "error", {"event": f"failed: {failed.value}"}, failed.value, None, settings)
     assert "no access with [redacted:secret]" in said.body
     assert "canary-secret" not in str(said)
+
+
+async def test_secrets_are_known_where_content_stays_here():
+    settings = Settings(log_bodies=True)
+    with capture_telemetry(settings=settings), pytest.raises(Exception, match="canary-secret") as failed:
+        await run(line(content.Complains))
+
+    said = log_line("server", "error", {"event": f"failed: {failed.value}"}, None, None, settings)
+    assert "no access with [redacted:secret]" in said.body
 
 
 async def test_a_value_that_cannot_be_compared_is_content_as_any_other():

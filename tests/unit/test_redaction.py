@@ -385,6 +385,15 @@ LONG = {
     "backslashes": "\\",
     "headers": "authorization: ",
     "cookies": "cookie: a=",
+    "phone words": "phone: 1234 ",
+    "one phone word": "tel 1",
+    "bots": "bot1234567890:AA",
+    "gaps": "4111\u00a0",
+    "escaped gaps": "4111\\u00a0",
+    "identity heads": "110105194912",
+    "social security": "ssn: 123-",
+    "short beginnings": "pa-z_fw_re_",
+    "ids": "id=41111111111111 ",
 }
 
 
