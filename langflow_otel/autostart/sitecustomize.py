@@ -1,40 +1,66 @@
 """Python runs this at the start of each process below ``langflow-otel exec``: it waits for LangFlow's import.
 
-Processes of other environments, with older Pythons and without this package, run it too: so nothing new, and
-nothing that fails.
+Processes of other environments, with Pythons down to 2.7 and without this package, run it too: so no syntax that is
+newer (annotations among it), and nothing that fails.
 """
 
-import importlib.machinery
-import importlib.util
+# mypy: ignore-errors
+
 import os
 import sys
 
 
-def _run_the_one_that_is_hidden() -> None:
-    """The environment may have a ``sitecustomize`` of its own, which this one stands in front of."""
+def _start():
+    # Below a command of another environment there is a file like this of each, and each runs the next one: once.
+    ran = sys.__dict__.setdefault("_langflow_otel_autostart", [])
     here = os.path.dirname(os.path.abspath(__file__))
-    path = [folder for folder in sys.path if os.path.abspath(folder or os.curdir) != here]
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", path)
-    if spec is not None and spec.loader is not None:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    if here in ran:
+        return
+    ran.append(here)
+    _wait_for_langflow()
+    _run_the_one_that_is_hidden([folder for folder in sys.path if os.path.abspath(folder or os.curdir) not in ran])
 
 
-def _wait_for_langflow() -> None:
+def _run_the_one_that_is_hidden(path):
+    """The environment may have a ``sitecustomize`` of its own, which this one stands in front of."""
     try:
-        import wrapt
+        from importlib.machinery import PathFinder
+        from importlib.util import module_from_spec
+    except ImportError:  # before Python 3.5
+        _run_it_in_an_old_python(path)
+        return
+    spec = PathFinder.find_spec("sitecustomize", path)
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(module_from_spec(spec))
+
+
+def _run_it_in_an_old_python(path):
+    import imp
+
+    try:
+        found = imp.find_module("sitecustomize", path)
     except ImportError:
         return
-    wrapt.register_post_import_hook(_switch_on, "lfx")
+    # Under another name: the import of this file is not over.
+    imp.load_module("_langflow_otel_hidden_%d" % len(sys._langflow_otel_autostart), *found)  # noqa: UP031 - Python 2
 
 
-def _switch_on(_: object) -> None:
+def _wait_for_langflow():
+    try:
+        import wrapt
+
+        wrapt.register_post_import_hook(_switch_on, "lfx")
+    except Exception:  # noqa: BLE001 - an environment that does not fit must not break the user's program
+        return
+
+
+def _switch_on(_):
     try:
         from langflow_otel.plugin import switch_on
 
         switch_on()
-    except Exception:  # noqa: BLE001, S110 - an environment that does not fit must not break the user's import
+    except Exception:  # noqa: BLE001, S110 - the same
         pass
 
 
-_wait_for_langflow()
-_run_the_one_that_is_hidden()
+_start()

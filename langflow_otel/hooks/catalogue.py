@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from langflow_otel.hooks import component, flow, logs, mcp, native, queues, server, streaming, tools
+from langflow_otel.hooks import agents, component, flow, logs, mcp, native, queues, server, streaming, tools
 from langflow_otel.hooks.patching import Hook, Patches
 
 _GRAPH = "lfx.graph.graph.base"
@@ -13,6 +13,8 @@ _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
 _TRACING = "langflow.services.tracing"
+_AGENT = ("langchain.agents.agent", "langchain_classic.agents.agent")  # before LangChain 1.0, and since
+_LIMIT = "langchain.agents.middleware.model_call_limit"  # since LangChain 1.0
 _BACKGROUND = "langflow.services.background_execution.executor"  # LangFlow 1.11 and later
 
 HOOKS: Final = (
@@ -32,6 +34,11 @@ HOOKS: Final = (
     Hook(_COMPONENT_TOOL, "_build_output_async_function", tools.build_output_async_function, ("component",)),
     Hook(_TOOL, "BaseTool.run", tools.run),
     Hook(_TOOL, "BaseTool.arun", tools.arun),
+    *(
+        Hook(module, "AgentExecutor._should_continue", agents.should_continue, ("iterations",), True)
+        for module in _AGENT
+    ),
+    Hook(_LIMIT, "ModelCallLimitMiddleware.before_model", agents.before_model, optional=True),
     Hook(_GRAPH, "Graph.__deepcopy__", flow.copied),
     Hook(_GRAPH, "Graph.copy_for_run", flow.copied, optional=True),
     Hook(_GRAPH, "Graph.from_payload", flow.from_payload),

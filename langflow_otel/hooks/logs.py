@@ -172,14 +172,20 @@ class _Active:
 
 
 def say(line: str) -> None:
-    """Log a line of ours at info level, where this process's lines go: LangFlow's server gives Python's own logging no
-    handler."""
+    """Log a line of ours at info level, where this process's lines go, and as one line: LangFlow's server gives
+    Python's own logging no handler, or the MCP SDK's, which breaks a line at the width of a terminal."""
     own = logging.getLogger("langflow_otel")
-    if own.hasHandlers() or MODULE not in sys.modules:
+    if MODULE not in sys.modules or (own.hasHandlers() and not _breaks_lines(own)):
         own.info("%s", line)
     else:
         with _SAY:
             sys.modules[MODULE].logger.info(line)
+
+
+def _breaks_lines(logger: logging.Logger) -> bool:
+    """True if its lines go to rich alone, and the program has not asked for that on this very logger."""
+    root = logging.getLogger()
+    return not logger.handlers and all(type(each).__name__ == "RichHandler" for each in root.handlers)
 
 
 def is_sent_by_langflow() -> bool:

@@ -113,6 +113,10 @@ class ModelUsage:
         _cut(self, ("model", "provider"))
 
 
+UNNAMED: Final = "unnamed"
+"""Name of a flow as long as no better one is known."""
+
+
 class Interrupted(SystemExit):
     """A signal asks this process to end: what it runs is cancelled."""
 

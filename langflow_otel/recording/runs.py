@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from langflow_otel.recording import semconv, spans
-from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.facts import CANCELLED, OK, UNNAMED, ComponentInfo, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.parents import with_span
@@ -314,6 +314,9 @@ class FlowRun(Run):
             return
         with _MEASURE:
             self.measures = self._metrics.flow(info)
+            if info.name == UNNAMED and not self.bound:
+                # The playground's, which gets its name with its graph: the series would stay.
+                return
             if self._active is not None:
                 self._active.add(-1)
             self._active = self.measures.active(info.entry_point)

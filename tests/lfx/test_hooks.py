@@ -26,7 +26,10 @@ from langflow_otel.testing import capture_telemetry
 
 
 def _current(hook: Hook) -> object:
-    owner = importlib.import_module(hook.module)
+    try:
+        owner = importlib.import_module(hook.module)
+    except ModuleNotFoundError:
+        return None
     *path, attribute = hook.path.split(".")
     for name in path:
         owner = getattr(owner, name)

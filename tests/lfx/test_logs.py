@@ -7,6 +7,7 @@ import json
 import linecache
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,10 @@ from opentelemetry.context import attach, detach, set_value
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from otlp_receiver import otlp_receiver
+from rich.console import Console
+from rich.logging import RichHandler
 
+from langflow_otel.audit import audit_line
 from langflow_otel.export.log_records import in_memory_logger_provider
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.hooks import logs
@@ -205,6 +209,40 @@ def test_ids_that_a_line_has_already_stay(lines):
         structlog.get_logger().info("said", trace_id="theirs", span_id="theirs")
 
     assert (lines()[-1]["trace_id"], lines()[-1]["span_id"]) == ("theirs", "theirs")
+
+
+@pytest.fixture
+def pretty() -> Iterator[io.StringIO]:
+    """What LangFlow writes in its default format."""
+    written = io.StringIO()
+    vars(MODULE.logger).pop("bind", None)
+    configure(log_level="INFO", log_env="", output_file=written, cache=False)
+    yield written
+    configure(log_level="CRITICAL", cache=False)
+
+
+def test_audit_line_is_one_line_in_the_default_format(pretty, monkeypatch):
+    """Beside the root handler of the MCP SDK, which LangFlow's server loads."""
+    rich_lines = io.StringIO()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [RichHandler(console=Console(file=rich_lines, width=80))])
+    monkeypatch.setattr(logging.getLogger("langflow_otel"), "level", logging.INFO)
+    line = audit_line(Settings())
+    logs.say(line)
+
+    (written,) = [each for each in pretty.getvalue().splitlines() if each.strip()]
+    assert line in re.sub(r"\x1b\[\d*m", "", written)
+    assert rich_lines.getvalue() == ""
+
+
+def test_audit_line_goes_to_the_handlers_that_the_program_has(pretty, monkeypatch, caplog):
+    own = logging.getLogger("langflow_otel")
+    monkeypatch.setattr(own, "handlers", [caplog.handler])
+    monkeypatch.setattr(own, "level", logging.INFO)
+    monkeypatch.setattr(own, "propagate", False)
+    logs.say("a line of ours")
+
+    assert [record.getMessage() for record in caplog.records] == ["a line of ours"]
+    assert pretty.getvalue() == ""
 
 
 # Chains: LangFlow makes a new one with each configure(), and loggers keep those that they know

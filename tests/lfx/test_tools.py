@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 from flows import chat_input, run
 from lfx.graph import Graph
@@ -31,6 +33,36 @@ async def test_an_agents_tool_call_nests_below_the_agent(telemetry):
         "gen_ai.tool.type": "function",
         "langflow.status": "ok",
     }
+
+
+@pytest.mark.parametrize(("most", "reason"), [(2, "iteration_limit"), (0, None)])
+async def test_agent_that_stops_at_its_limit_says_so_on_its_span(telemetry, most, reason):
+    agent = models.StuckAgent if most else models.FakeAgent
+    graph = await agent_flow(agent)
+    if most:
+        graph.get_vertex("Agent-a").custom_component.set(max_iterations=most)
+    await run(graph)
+
+    span = telemetry.only_span(f"invoke_agent {agent.display_name}")
+    assert span.attributes["langflow.status"] == "ok"
+    assert span.attributes.get("langflow.agent.stop_reason") == reason
+
+
+HAS_MIDDLEWARE = importlib.util.find_spec("langchain.agents.middleware") is not None
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason"),
+    # LangChain 1.0 and later.
+    [(models.MiddlewareAgent, None), (models.LimitedMiddlewareAgent, "iteration_limit")]
+    if HAS_MIDDLEWARE
+    else [(models.FakeAgent, None)],
+)
+async def test_agent_on_langgraph_that_stops_at_its_limit_says_so(telemetry, agent, reason):
+    await run(await agent_flow(agent))
+
+    (span,) = [span for span in telemetry.spans if span.attributes.get("langflow.component.id") == "Agent-a"]
+    assert span.attributes.get("langflow.agent.stop_reason") == reason
 
 
 @pytest.mark.parametrize("tool", [models.Shout, models.ShoutAsync])

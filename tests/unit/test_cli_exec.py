@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +27,31 @@ STATE = (
     "import json, sys; from langflow_otel.recording.recorder import active_recorder;"
     "print(json.dumps([active_recorder() is not None, 'langflow_otel.plugin' in sys.modules]))"
 )
+
+
+OLD_PYTHONS = [
+    found
+    for version in ("2.7.18", "3.6.15")
+    for found in [str(Path.home() / ".pyenv" / "versions" / version / "bin" / "python")]
+    if Path(found).exists()
+] or [sys.executable]
+"""Those that are here, else at least this one."""
+
+
+def test_file_that_each_python_runs_has_the_syntax_of_python_2():
+    """Where there is no such Python to run it."""
+    source = (Path(AUTOSTART) / "sitecustomize.py").read_bytes()
+    newer = (ast.AnnAssign, ast.JoinedStr, ast.AsyncFunctionDef, ast.Await, ast.Nonlocal, ast.YieldFrom, ast.NamedExpr)
+    for node in ast.walk(ast.parse(source.decode("ascii"))):
+        assert not isinstance(node, newer)
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.args, *node.args.kwonlyargs, *node.args.posonlyargs]
+            assert node.returns is None
+            assert not node.args.kwonlyargs
+            assert not node.args.posonlyargs
+            assert [each.annotation for each in arguments] == [None] * len(arguments)
+        if isinstance(node, ast.Raise):
+            assert node.cause is None
 
 
 @pytest.fixture
@@ -185,6 +212,26 @@ class TestProcesses:
         inherited = {**destination(folder), "PYTHONPATH": os.pathsep.join([AUTOSTART, str(folder)])}
         done = call(sys.executable, "-c", "import lfx; print('ran')", folder=folder, ours=False, **inherited)
         assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+
+    def test_nested_commands_of_two_environments_start_once_each(self, folder: Path) -> None:
+        """Each has put its own folder in front of the other's, and the program has a sitecustomize of its own."""
+        other = folder / "another-environment"
+        shutil.copytree(AUTOSTART, other)
+        (folder / "sitecustomize.py").write_text("import builtins; builtins.runs = getattr(builtins, 'runs', 0) + 1\n")
+        nested = os.pathsep.join([AUTOSTART, str(other), AUTOSTART, str(folder)])
+        inherited = {**destination(folder), "PYTHONPATH": nested}
+        code = f"import lfx; print(runs); {STATE}"
+        done = call(sys.executable, "-c", code, folder=folder, ours=False, **inherited)
+
+        assert (done.returncode, done.stdout, done.stderr) == (0, "1\n[true, true]\n", "")
+
+    @pytest.mark.parametrize("python", OLD_PYTHONS)
+    def test_child_of_an_old_python_runs_in_silence(self, folder: Path, python: str) -> None:
+        (folder / "sitecustomize.py").write_text("import sys; sys.hidden = 'no more'\n")
+        inherited = {**destination(folder), "PYTHONPATH": os.pathsep.join([AUTOSTART, str(folder)])}
+        done = call(python, "-c", "import sys; print(sys.hidden)", folder=folder, ours=False, **inherited)
+
+        assert (done.returncode, done.stdout, done.stderr) == (0, "no more\n", "")
 
     def test_an_error_at_the_start_costs_one_line_and_no_program(self, folder: Path) -> None:
         broken = textwrap.dedent("""

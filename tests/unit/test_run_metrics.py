@@ -217,6 +217,18 @@ def test_active_runs_go_up_and_down(telemetry):
     assert both_sinks(telemetry)[0].keys() == both_sinks(telemetry)[1].keys()
 
 
+def test_run_that_stays_unnamed_is_active_once_its_graph_is_known(telemetry):
+    graph = object.__new__(type("Graph", (), {}))
+    run = start_flow(FlowInfo("unnamed", "playground"))
+    run.bind(graph)
+    run.describe(FlowInfo("unnamed", "playground"))
+    during = active(telemetry)
+    run.finish()
+    unnamed = 'langflow_flow_active{flow="unnamed",entry_point="playground"}'
+
+    assert (during, active(telemetry)) == ({unnamed: 1.0}, {unnamed: 0.0})
+
+
 def test_a_run_whose_name_is_learned_later_counts_under_it_from_there_on(telemetry):
     """As in the playground, whose graph is known with its first component."""
     run = start_flow(FlowInfo("unnamed", "playground"))
@@ -225,11 +237,9 @@ def test_a_run_whose_name_is_learned_later_counts_under_it_from_there_on(telemet
     during = active(telemetry)
     run_component(run)
     run.finish(FAILED)
-    unnamed, shop = (f'{{flow="{name}",entry_point="playground"}}' for name in ("unnamed", "shop"))
+    shop = 'langflow_flow_active{flow="shop",entry_point="playground"}'
 
-    assert before == {f"langflow_flow_active{unnamed}": 1.0}
-    assert during == {f"langflow_flow_active{unnamed}": 0.0, f"langflow_flow_active{shop}": 1.0}
-    assert active(telemetry) == {f"langflow_flow_active{unnamed}": 0.0, f"langflow_flow_active{shop}": 0.0}
+    assert (before, during, active(telemetry)) == ({}, {shop: 1.0}, {shop: 0.0})
     assert labels_of(telemetry, "langflow.flow.duration") == [
         {"flow": "shop", "status": "error", "entry_point": "playground"}
     ]

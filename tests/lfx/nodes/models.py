@@ -80,6 +80,41 @@ class FakeAgent(LCToolsAgentComponent):
         return super().build_agent()
 
 
+class StuckAgent(FakeAgent):
+    """An agent whose model calls the tool again and again."""
+
+    display_name = "Stuck Agent"
+    name = "StuckAgent"
+
+    def create_agent_runnable(self):
+        calls = [
+            AIMessage(content="", tool_calls=[{"name": "add", "args": {"a": 2, "b": 3}, "id": f"call-{n}"}])
+            for n in range(5)
+        ]
+        prompt = ChatPromptTemplate.from_messages([("human", "{input}"), ("placeholder", "{agent_scratchpad}")])
+        return create_tool_calling_agent(CallsOneTool(responses=calls), self.tools, prompt)
+
+
+class MiddlewareAgent(Component):
+    """What LangChain's middleware for LangGraph does before each call of the model, here the third."""
+
+    display_name = "Middleware Agent"
+    name = "MiddlewareAgent"
+    run_limit = 3
+    inputs = [MessageTextInput(name="input_value", display_name="Input")]
+    outputs = [Output(display_name="Response", name="response", method="respond")]
+
+    async def respond(self) -> Message:
+        from langchain.agents.middleware import ModelCallLimitMiddleware
+
+        middleware = ModelCallLimitMiddleware(run_limit=self.run_limit)
+        return Message(text=str(await middleware.abefore_model({"run_model_call_count": 2}, None)))
+
+
+class LimitedMiddlewareAgent(MiddlewareAgent):
+    run_limit = 2
+
+
 def plain_tool():
     return StructuredTool.from_function(add, name="add", description="Adds.")
 
