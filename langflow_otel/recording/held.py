@@ -54,6 +54,7 @@ _NUMBERS: Final = frozenset({bool, int, float})
 _ONLY_TEXTS: Final = frozenset({str})
 _KEEP = Guard("trace.keep")
 _END = Guard("trace.end")
+_ADD = Guard("trace.add")
 
 _ids: ContextVar[SpanContext | None] = ContextVar("langflow_otel_ids", default=None)
 
@@ -214,46 +215,43 @@ class HeldSpan(Span):
     def is_recording(self) -> bool:
         return self.end_time is None
 
+    # Others call these. The SDK's contain what goes wrong with a value, and so do these.
+
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        if self._takes:
-            self._weigh(self._set(key, value))
+        if self.end_time is None and not self._discarded:
+            with _ADD:
+                self._weigh(self._set(key, value))
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        if self._takes:
-            self._weigh(self._set_all(attributes))
+        if self.end_time is None and not self._discarded:
+            with _ADD:
+                self._weigh(self._set_all(attributes))
 
     def add_event(
         self, name: str, attributes: Mapping[str, AttributeValue] | None = None, timestamp: int | None = None
     ) -> None:
-        if not self._takes:
-            return
-        limits = self._limits
-        if self.events is None:
-            self.events = deque(maxlen=limits.max_events)
-        kept = _bounded(attributes, limits.max_event_attributes, limits.max_attribute_length)
-        size = _BYTES_PER_EVENT + sys.getsizeof(name) + _size_of(kept)
-        event = HeldEvent(name, kept, time.time_ns() if timestamp is None else timestamp, size)
-        pushed_out = self._pushed_out(self.events, "_events")
-        self.events.append(event)
-        if not self.events:
-            return
-        self._weigh(size if pushed_out is None else size - pushed_out.size)
+        if self.end_time is None and not self._discarded:
+            with _ADD:
+                self._weigh(self._event(name, attributes, time.time_ns() if timestamp is None else timestamp))
 
     def add_link(self, context: SpanContext, attributes: Mapping[str, AttributeValue] | None = None) -> None:
-        if self._takes:
-            self._weigh(self._link(context, attributes))
+        if self.end_time is None and not self._discarded:
+            with _ADD:
+                self._weigh(self._link(context, attributes))
 
     def update_name(self, name: str) -> None:
-        if self._takes:
-            size = sys.getsizeof(name) - sys.getsizeof(self.name)
-            self.name = name
-            self._weigh(size)
+        if self.end_time is None and not self._discarded:
+            with _ADD:
+                size = sys.getsizeof(name) - sys.getsizeof(self.name)
+                self.name = name
+                self._weigh(size)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        if self._takes:
-            before = self._status
-            self._status = now = Status(status, description) if isinstance(status, StatusCode) else status
-            self._weigh(_size_of(now.description) - (0 if before is None else _size_of(before.description)))
+        if self.end_time is None and not self._discarded:
+            with _ADD:
+                before = self._status
+                self._status = now = Status(status, description) if isinstance(status, StatusCode) else status
+                self._weigh(_size_of(now.description) - (0 if before is None else _size_of(before.description)))
 
     def record_exception(
         self,
@@ -298,10 +296,6 @@ class HeldSpan(Span):
         self._discarded = True
         self.attributes, self.events, self._links, self._status = {}, None, None, None
 
-    @property
-    def _takes(self) -> bool:
-        return self.end_time is None and not self._discarded
-
     def _set_all(self, attributes: Mapping[str, AttributeValue]) -> int:
         own, limits = self.attributes, self._limits
         most, longest = limits.max_span_attributes, limits.max_span_attribute_length
@@ -345,6 +339,18 @@ class HeldSpan(Span):
         if oldest is None:
             return 0
         return _BYTES_PER_VALUE + len(oldest) + _size_of(self.attributes.pop(oldest))
+
+    def _event(self, name: str, attributes: Mapping[str, AttributeValue] | None, timestamp: int) -> int:
+        limits = self._limits
+        if self.events is None:
+            self.events = deque(maxlen=limits.max_events)
+        kept = _bounded(attributes, limits.max_event_attributes, limits.max_attribute_length)
+        size = _BYTES_PER_EVENT + sys.getsizeof(name) + _size_of(kept)
+        pushed_out = self._pushed_out(self.events, "_events")
+        self.events.append(HeldEvent(name, kept, timestamp, size))
+        if not self.events:
+            return 0
+        return size if pushed_out is None else size - int(pushed_out.size)
 
     def _link(self, context: SpanContext, attributes: Mapping[str, AttributeValue] | None) -> int:
         limits = self._limits

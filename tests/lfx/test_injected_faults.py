@@ -127,10 +127,11 @@ NO_STEPS = {
     **dict.fromkeys([f"recording.held.HeldSpan.{name}" for name in HELD_SPAN], SPAN),
     "recording.held.new_span_context": SPAN,
     "recording.sampling.UnsampledFlowSpan.is_recording": SPAN,
-    **dict.fromkeys(["recording.recorder.active_recorder", "recording.runs.Run.recording"], TRIVIAL),
+    **dict.fromkeys([f"recording.recorder.{name}_recorder" for name in ("active", "process")], TRIVIAL),
+    "recording.runs.Run.recording": TRIVIAL,
     **dict.fromkeys(["recording.streams._Proxy.__del__", "hooks.identity._forget"], WEAK),
     "hooks.flow._give_up_stepping": WEAK,
-    **dict.fromkeys(["export.counting.CountingSpanExporter.export"], COUNTS),
+    **dict.fromkeys(["export.counting.CountingSpanExporter.export", "export.refusals.export_in_parts"], COUNTS),
     "export.log_records.CountingLogExporter.export": COUNTS,
 }
 """Functions that may not fail, and why they need not be able to."""
