@@ -58,6 +58,8 @@ def _provider(settings: Settings, processor: Any) -> sdk.LoggerProvider:
 def emit_function(provider: LoggerProvider, scope: str) -> Callable[[LogLine], None]:
     """What emits lines under a scope, with the ids of the span that is current then."""
     emit: Any = provider.get_logger(scope).emit
+    if not hasattr(provider, "_log_record_limits") and _limits_are_refused():
+        emit = _emit_with_accepted_limits(emit)
     if "body" in inspect.signature(Logger.emit).parameters:
         return lambda line: emit(**_context(), **_fields(line))
     # Before 1.38: a record of the SDK's, which knows the resource.
@@ -65,6 +67,25 @@ def emit_function(provider: LoggerProvider, scope: str) -> Callable[[LogLine], N
     resource = getattr(provider, "resource", None)
     place = _context if "context" in inspect.signature(record).parameters else _ids
     return lambda line: emit(record(resource=resource, **place(), **_fields(line)))
+
+
+def _limits_are_refused() -> bool:
+    limits: Any = getattr(sdk, "LogRecordLimits", None) or sdk.LogLimits
+    try:
+        limits()
+    except ValueError:
+        return True
+    return False
+
+
+def _emit_with_accepted_limits(emit: Any) -> Any:
+    """SDKs such as 1.38 and 1.40 read the variables anew for each record."""
+
+    def emit_within(*args: Any, **kwargs: Any) -> None:
+        with accepted_environment():
+            emit(*args, **kwargs)
+
+    return emit_within
 
 
 def _context() -> dict[str, Any]:

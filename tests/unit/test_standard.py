@@ -35,11 +35,12 @@ from opentelemetry.sdk.metrics.export import MetricExportResult
 
 from langflow_otel.cli.config_standard import standard_problems
 from langflow_otel.export.counting import CountingMetricExporter
-from langflow_otel.export.log_records import otlp_logger_provider
+from langflow_otel.export.log_records import emit_function, in_memory_logger_provider, otlp_logger_provider
 from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.providers import build_meter_provider, build_tracer_provider
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.otlp_target import OtlpTarget
+from langflow_otel.recording.log_lines import LogLine
 from langflow_otel.settings import Settings
 from langflow_otel.standard import accepted, accepted_environment
 from langflow_otel.standard_variables import STANDARD, names_for
@@ -405,6 +406,17 @@ def test_an_empty_variable_is_as_good_as_none(text: str):
     with mock.patch.dict(os.environ, env), traces() as provider:
         assert provider._span_limits.max_span_attributes == 128
         assert provider._span_limits.max_events == 128
+
+
+@pytest.mark.parametrize("name", ["OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT"])
+def test_a_log_record_leaves_whatever_its_limits_say(monkeypatch, name: str):
+    """Some of the SDK's versions read them for each record."""
+    monkeypatch.setenv(name, "many")
+    with accepted_environment():
+        provider, kept = in_memory_logger_provider()
+    emit_function(provider, "lfx")(LogLine("lfx", 9, "INFO", "hello", {"a": 1}))
+
+    assert len(kept.get_finished_logs()) == 1
 
 
 def test_a_header_is_never_quoted():
