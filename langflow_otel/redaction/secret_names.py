@@ -101,8 +101,9 @@ def _is_secret(name: str) -> bool:
         return True
     if _STEM.search(squeezed) is not None:
         return _STEM.search(_NO_SECRET.sub("", squeezed)) is not None
-    words = _WORDS.findall(name)
-    return bool(words) and words[-1].lower() in _IS_END
+    *before, last = (word.lower() for word in _WORDS.findall(name) or [""])
+    # In value_to_pass it is a verb.
+    return last in _IS_END and before[-1:] != ["to"]
 
 
 def is_name_of_secret_number(name: str) -> bool:

@@ -238,7 +238,16 @@ class TestNames:
                 "shopping",
                 "session_id",
             ),
-            *("token_type", "tokenizer", "primary_key", "text_key", "secretary", "opinion", "x" * 1_000_000),
+            *(
+                "token_type",
+                "tokenizer",
+                "primary_key",
+                "text_key",
+                "value_to_pass",
+                "secretary",
+                "opinion",
+                "x" * 1_000_000,
+            ),
         ],
     )
     def test_others(self, name: str):
