@@ -53,7 +53,7 @@ async def one_component(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("drive", [run, steps, step_by_step, one_component])
-async def test_what_the_first_run_sends_with_is_made_off_the_event_loop(tmp_path, monkeypatch, drive):
+async def test_what_the_first_run_sends_with_is_made_off_the_loop(tmp_path, monkeypatch, drive):
     """Where a resource is detected, which may take seconds, other runs go on meanwhile."""
     loop, seen_threads = asyncio.get_running_loop(), []
 
@@ -220,7 +220,7 @@ async def test_the_version_depends_on_the_definition_and_not_on_values(telemetry
     assert len(versions[0]) == 12
 
 
-async def test_a_flow_from_a_file_has_the_name_inside_it_which_is_read_once(telemetry, tmp_path, monkeypatch):
+async def test_flow_from_a_file_has_the_name_inside_it_read_once(telemetry, tmp_path, monkeypatch):
     path = tmp_path / "file-name.json"
     path.write_text(json.dumps({**line(Edited).dump(), "name": "inside"}), encoding="utf-8")
     read = []

@@ -129,7 +129,7 @@ def make_serve_app() -> FastAPI:
 
 
 @pytest.mark.parametrize("made_before", [True, False], ids=["made before", "made after"])
-async def test_server_made_by_a_function_imported_before_has_request_spans(made_before, monkeypatch):
+async def test_server_made_by_an_imported_function_has_request_spans(made_before, monkeypatch):
     monkeypatch.setenv("LANGFLOW_API_KEY", "sk-test")
     app = make_serve_app() if made_before else None
     with capture_telemetry() as telemetry:

@@ -81,7 +81,7 @@ def not_answered(cls: type, inherited: dict[str, Any]) -> Iterator[str]:
                 yield f"{upstream.__name__}.{name}"
 
 
-def test_each_class_that_stands_in_for_one_of_opentelemetry_is_listed():
+def test_each_class_that_stands_in_for_an_upstream_one_is_listed():
     assert CLASSES.keys() == INHERITED.keys()
 
 
@@ -104,7 +104,7 @@ def test_class_that_inherits_all_is_not_abstract(name: str):
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_preset_ids_say_whether_ids_are_random_as_their_generator_does(answer: bool):
+def test_preset_ids_are_random_if_their_generator_says_so(answer: bool):
     class Ids(IdGenerator):
         def generate_span_id(self) -> int:
             return 1

@@ -217,7 +217,7 @@ def test_active_runs_go_up_and_down(telemetry):
     assert both_sinks(telemetry)[0].keys() == both_sinks(telemetry)[1].keys()
 
 
-def test_run_that_stays_unnamed_is_active_once_its_graph_is_known(telemetry):
+def test_run_that_stays_unnamed_is_active_with_its_graph(telemetry):
     graph = object.__new__(type("Graph", (), {}))
     run = start_flow(FlowInfo("unnamed", "playground"))
     run.bind(graph)
