@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import Token
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -25,6 +26,8 @@ from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.sampling import held_parent
 
 _START = Guard("nested.start")
+_ATTACH = Guard("nested.attach")
+_DETACH = Guard("nested.detach")
 
 
 class TracersBelowRuns(TracerProvider):
@@ -94,24 +97,26 @@ class TracerBelowRuns(Tracer):
         on_error = {name: kwargs.get(name, True) for name in ("record_exception", "set_status_on_exception")}
         end_on_exit = kwargs.pop("end_on_exit", True)
         span = self.start_span(*args, **kwargs)
-        with _current(span), trace.use_span(span, end_on_exit=end_on_exit, **on_error):
-            yield span
+        token: Token[Context] | None = None
+        with _ATTACH:
+            token = _attach(span)
+        try:
+            with trace.use_span(span, end_on_exit=end_on_exit, **on_error):
+                yield span
+        finally:
+            if token is not None:
+                with _DETACH:
+                    otel_context.detach(token)
 
     # As an attribute, for the base class has it as a decorated generator that mypy cannot compare with this one.
     start_as_current_span: Any = _as_current
 
 
-@contextmanager
-def _current(span: Span) -> Iterator[None]:
-    """The nearest of ours, also for what starts below a span of another provider."""
+def _attach(span: Span) -> Token[Context] | None:
+    """Remember the span as the nearest of ours, also for what starts below a span of another provider."""
     if isinstance(span, NonRecordingSpan):
-        yield
-        return
-    token = otel_context.attach(with_span(span, otel_context.get_current()))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
+        return None
+    return otel_context.attach(with_span(span, otel_context.get_current()))
 
 
 def _hold(

@@ -199,12 +199,8 @@ SECRET_COLUMNS = {"cookie": "CANARYa", "pin": 482913, "auth": "CANARYc", "note":
         Data(data=SECRET_COLUMNS),
         Data(data={"rows": [{"id": 1, **SECRET_COLUMNS}]}),
         Data(data={"text": json.dumps(SECRET_COLUMNS), "note": "it stays"}),
-        # pandas loads much for its first table.
-        pytest.param(DataFrame([SECRET_COLUMNS, SECRET_COLUMNS]), marks=pytest.mark.slow),
-        pytest.param(
-            DataFrame([{"field": name, "value": value} for name, value in SECRET_COLUMNS.items()]),
-            marks=pytest.mark.slow,
-        ),
+        DataFrame([SECRET_COLUMNS, SECRET_COLUMNS]),
+        DataFrame([{"field": name, "value": value} for name, value in SECRET_COLUMNS.items()]),
     ],
     ids=["data", "rows", "JSON in data", "table", "names and values"],
 )
