@@ -111,13 +111,14 @@ class DefaultRegistry:
 
     def _collectors(self) -> list[Any]:
         client: Any = sys.modules.get("prometheus_client")
-        if client is None:  # Then nobody has put anything there.
+        registry: Any = getattr(client, "REGISTRY", None)
+        if registry is None:  # Not imported, or another thread has not imported it to its end: it holds nothing yet.
             return []
-        own = (client.PROCESS_COLLECTOR, client.PLATFORM_COLLECTOR, client.GC_COLLECTOR)
+        own = [getattr(client, name, None) for name in ("PROCESS_COLLECTOR", "PLATFORM_COLLECTOR", "GC_COLLECTOR")]
         # One by one: in the registry's own method, the first that fails ends the collection.
-        each = getattr(client.REGISTRY, "_collector_to_names", None)
+        each = getattr(registry, "_collector_to_names", None)
         if each is None:
-            return [client.REGISTRY]
+            return [registry]
         return [collector for collector in tuple(each) if not any(collector is known for known in own)]
 
     def _shared_by_processes(self) -> Any:

@@ -89,7 +89,9 @@ class PresetIds(IdGenerator):
 
     def is_trace_id_random(self) -> bool:
         """Newer SDKs ask, and say so in ``traceparent`` (W3C Trace Context, level 2)."""
-        ids = preset_ids()
-        if ids is not None:
-            return has_random_trace_id(ids)
-        return bool(getattr(self._otherwise, "is_trace_id_random", bool)())
+        with _DECIDE:
+            ids = preset_ids()
+            if ids is not None:
+                return has_random_trace_id(ids)
+            return bool(getattr(self._otherwise, "is_trace_id_random", bool)())
+        return False

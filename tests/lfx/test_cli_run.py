@@ -174,7 +174,9 @@ class TestRun:
 
         assert (process.returncode, stdout) == (code, "")
         assert stderr.splitlines()[-1] == "langflow-otel: cancelled"
-        status = {span.name: span.attributes["langflow.status"] for span in from_file(trace_file)}
+        # LangFlow 1.12 and later makes a span without this attribute, in the same file: in this process our provider is
+        # the global one.
+        status = {span.name: span.attributes.get("langflow.status") for span in from_file(trace_file)}
         assert status["invoke_workflow orders"] == status["component Order Lookup"] == "cancelled"
 
     def test_a_component_that_is_not_installed_is_named(self, flow_file: Any) -> None:

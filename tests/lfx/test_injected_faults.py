@@ -103,6 +103,7 @@ NO_STEPS = {
     **dict.fromkeys(
         [f"export.sampling.PresetIds.{name}" for name in ("generate_span_id", "generate_trace_id")], TRIVIAL
     ),
+    "export.sampling.PresetIds.is_trace_id_random": GUARDED,
     "recording.held.preset_ids": TRIVIAL,
     **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),
     **dict.fromkeys([f"metrics.{name}" for name in ("Counter.add", "Gauge.set", "Histogram.record")], GUARDED),

@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -280,6 +281,13 @@ def test_without_prometheus_client_nothing_is_read(monkeypatch):
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
 
     assert DefaultRegistry().collect(None) == []
+
+
+def test_a_half_imported_prometheus_client_is_empty(monkeypatch):
+    """Another thread may be importing it while a page is made."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", types.ModuleType("prometheus_client"))
+
+    assert DefaultRegistry().collect(worker=None) == []
 
 
 def test_the_registry_can_be_left_out(default):
