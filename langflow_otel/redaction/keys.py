@@ -124,6 +124,7 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
         return kind if number is None else VENDORS[number][0].replace("random_key", "api_key")
 
     rules: list[tuple[str, str, str, Judge]] = [("secret", *named_values.QUOTED_NAME, _quoted)]
+    rules.append(("secret", *named_values.KEYWORD, _keyword))
     rules += [
         (kind, rf"(?:\b|_){begin}", rf"(?:\b|_)({begin}{rest})", _JUDGES.get(kind, _whole))
         for kind, begin, rest in VENDORS
@@ -156,7 +157,7 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
         for number, match in patterns.matches(scan):
             kind, _, _, judge = rules[number]
             found = judge(scan, match, kind)
-            if found is None and judge is _quoted:
+            if found is None and judge in (_quoted, _keyword):
                 scan.at, scan.passed_on = match.start() + 1, True
                 continue
             if found is None:
@@ -175,6 +176,10 @@ def compiled() -> tuple[Callable[[Scan], Iterator[Finding]], ...]:
 
 def _quoted(scan: Scan, match: Any, kind: str) -> Finding | None:
     return named_values.value_of_quoted(scan.raw, match.start(1) - 1)
+
+
+def _keyword(scan: Scan, match: Any, kind: str) -> Finding | None:
+    return named_values.value_of_keyword(scan.raw, match.start(1))
 
 
 def _whole(scan: Scan, match: Any, kind: str) -> Finding:

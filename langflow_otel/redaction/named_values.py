@@ -32,6 +32,13 @@ _QUOTED: Final = (
 QUOTED_NAME: Final = (_QUOTED, _QUOTED.replace(r"\]?[ \t", r"(\]?)[ \t"))
 """The end of a quoted name and what follows it: how it begins, and the whole."""
 
+_KEYWORD: Final = (
+    rf"(?:(?i:(?:{secret_names.IN_TEXT}|{_NOT_ASCII})\w{{0,32}}|(?:_|\b)(?:{secret_names.SHORT}))|"
+    rf"[a-z0-9](?:{secret_names.SHORT_IN_CAMEL_CASE}))[0-9_]{{0,4}}=(?:[bruBRU]{{0,2}}\\*[\"']|[\[{{(]|[A-Za-z.]{{1,32}}\()"
+)
+KEYWORD: Final = (_KEYWORD, _KEYWORD.replace("}=(?:", "}(=)(?:"))
+"""The same of a name without quotes, as ``repr`` writes the fields of dataclasses and of Pydantic's models."""
+
 _MAX_NAME: Final = 256
 _LONGEST_PLACEHOLDER: Final = 80
 _NAME_END: Final = re.compile(rb"(\\*)([\"'])\]?(?:\s|\\+[nrt])*(=>|[:,=](?!=))(?:\s|\\+[nrt])*")
@@ -43,12 +50,23 @@ _VALUE_FOLLOWS: Final = re.compile(
 )
 _OPENING: Final = re.compile(rb"[bfruBFRU]{0,2}(\\*)([\"'])")
 _NUMBER: Final = re.compile(rb"[+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.])")
+# As repr writes what is neither a text nor a number: Decimal('1'), deque(['a']), np.str_('a').
+_CALL: Final = re.compile(
+    rb"((?:[A-Z]\w{0,64}|(?:np|numpy)\.\w{1,32}|array|bytearray|defaultdict|deque|frozenset|mappingproxy|set)\()"
+    rb"(?:[bru]?\\*[\"']|[\[{(<+.0-9-]|\w{1,64}=)"
+)
+# Rather than a placeholder or a pattern, such as [hidden] or (.*).
+_OF_LITERALS: Final = re.compile(
+    rb"[\[{(]+\s{0,9}(?:[bru]?\\*[\"']|[+-]?[0-9]|None\b|True\b|False\b|[A-Za-z.]{1,64}\()"
+)
+_LAST_WORD: Final = re.compile(rb"[\w\x80-\xff]+\Z")
+_NO_KEYWORD: Final = re.compile(r"header|^(?:key|sig|sid)$")
 _QUOTE: Final = re.compile(rb"(\\*)([\"'\n])")
 _IN_BRACKETS: Final = re.compile(rb"(\\*)([\"'\n])|[][(){}]")
 # Nothing in brackets, or a template's variable.
 _TEMPLATE: Final = re.compile(rb"\[\s{0,99}\]|\{\s{0,99}\}|\{\{|\{[A-Za-z_][\w.]{0,64}\}")
+_PAIR_BEGINS: Final = re.compile(rb"[(\[][bBuU]?\Z")
 _PAIR_ENDS: Final = re.compile(rb"\\*[\"']?\s{0,9}(?:[)\]]|\Z)")
-_GOES_ON: Final = re.compile(rb"\s{0,99}[]},)]")
 _ESCAPE: Final = re.compile(rb"\\+u([0-9A-Fa-f]{4})")
 _HIDDEN_ALREADY: Final = re.compile("[*x.•_-]*".encode(), re.IGNORECASE)
 _SCHEME_ONLY: Final = re.compile(rb"[A-Za-z-]{1,20} +(\S+)")
@@ -71,12 +89,23 @@ def value_of_quoted(raw: bytes, quote_at: int) -> Finding | None:
         return _value_at(raw, follows.end(), name, follows[1] + follows[2])
     if (row := _VALUE_FOLLOWS.match(raw, follows.end())) is not None:
         return _value_at(raw, row.end(), name, follows[1] + follows[2])
-    if raw[name_at - 1 : name_at] not in (b"(", b"["):
+    if _PAIR_BEGINS.search(raw, max(name_at - 2, 0), name_at) is None:
         return None
-    found = _value_at(raw, follows.end(), name, follows[1] + follows[2], in_pair=True)
-    if found is None or len(found) > 3 or _PAIR_ENDS.match(raw, found[1]):
-        return found
-    return None
+    return _value_at(raw, follows.end(), name, follows[1] + follows[2], in_pair=True)
+
+
+def value_of_keyword(raw: bytes, equals_at: int) -> Finding | None:
+    """The value of the name that ends before the ``=`` at ``equals_at``, or None if it is no secret's."""
+    word = _LAST_WORD.search(raw, max(equals_at - _MAX_NAME, 0), equals_at)
+    name = "" if word is None else _text_of(word[0])
+    if not is_secret_name(name) or MARKER.match(raw, equals_at + 1):
+        return None
+    if raw[equals_at + 1 : equals_at + 2] in (b"[", b"{", b"(") and not _OF_LITERALS.match(raw, equals_at + 1):
+        return None
+    # What a heading says in code, and what HTML, React or a dictionary's lookup call a key, is no secret.
+    if raw[equals_at + 1 : equals_at + 2] in (b"'", b'"') and _NO_KEYWORD.search(name.lower()):
+        return None
+    return _value_at(raw, equals_at + 1, name, b"")
 
 
 def _value_at(raw: bytes, at: int, name: str, mark: bytes, *, in_pair: bool = False) -> Finding | None:
@@ -85,15 +114,21 @@ def _value_at(raw: bytes, at: int, name: str, mark: bytes, *, in_pair: bool = Fa
     opening = _OPENING.match(raw, at)
     if opening is not None:
         start, quotes = opening.end(), opening[1] + opening[2]
-        end = _string_end(raw, start, len(opening[1]), opening[2], is_inner=in_pair)
+        first, end = _string_ends(raw, start, len(opening[1]), opening[2])
         if _is_harmless(raw[start:end], name):
             return None
         is_closed = end == len(raw) or raw[end : end + 1] == b"\n" or raw.startswith(quotes, end)
+        if in_pair and is_closed and not (_PAIR_ENDS.match(raw, first) or _PAIR_ENDS.match(raw, end)):
+            return None
         return (start, end, kind) if is_closed else (start, end, kind, b"", quotes)
-    if raw[at : at + 1] in (b"[", b"{"):
+    if raw[at : at + 1] in (b"[", b"{", b"("):
         if _TEMPLATE.match(raw, at):
             return None
         return at, _closing_of(raw, at), kind, mark, mark
+    if (call := _CALL.match(raw, at)) is not None:
+        end = _closing_of(raw, call.end(1) - 1)
+        is_hidden = _HIDDEN_ALREADY.fullmatch(raw[call.end(1) : end - 1].strip(b"\\'\"")) is not None
+        return None if is_hidden or not is_name_of_secret_number(name) else (at, end, kind, mark, mark)
     number = _NUMBER.match(raw, at)
     if number is None or not is_name_of_secret_number(name):
         return None
@@ -119,42 +154,92 @@ def _text_of(name: bytes) -> str:
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)).encode("utf-8", "replace"), name).decode("utf-8", "replace")
 
 
-def _string_end(raw: bytes, start: int, level: int, quote: bytes, *, is_inner: bool = False) -> int:
-    """Where a string ends whose quotes have ``level`` backslashes: 0, 1, 3 and so on, for each time it was escaped.
+def _string_ends(raw: bytes, start: int, level: int, quote: bytes) -> tuple[int, int]:
+    """The first and the last place where a string may end whose own quotes have ``level`` backslashes.
 
-    One that ends with a backslash goes on to the next quote of any kind, rather than that half of a secret stays,
-    except inside of a structure, which goes as a whole.
+    An encoding makes 2n backslashes before a quote, or 2n + 1, of n. So a quote behind k backslashes of the string's
+    own has ``k * 2**times + level`` in the text; it belongs to the string if k is odd, and ends it if k is even. How
+    many times a text was encoded can be read from ``level`` only where each encoding adds one, as JSON does: ``repr``
+    adds none before the other kind of quote. Otherwise a value that ends with a backslash (k is 2) and one with a
+    quote in it (k is 1, encoded once more) are the same text, and the value goes on to the next quote that is certain.
     """
-    ends_with: tuple[bytes, ...] = (quote,)
+    times, is_known, first = level.bit_length(), False, -1
     for found in _QUOTE.finditer(raw, start):
-        backslashes = len(found[1])
         if found[2] == b"\n":
-            return found.start(2)
-        if found[2] not in ends_with:
+            return _both(first, found.start(2))
+        own = len(found[1]) - level
+        if found[2] != quote:
             continue
-        if backslashes <= level:
-            return found.start()  # Fewer: the end of the string around it.
-        # Backslashes of its own stand at its end, or repr has doubled those of JSON: nobody can tell.
-        if backslashes % (2 * level + 2) == level:
-            if is_inner and _GOES_ON.match(raw, found.end()):
-                return found.end() - 1 - level
-            ends_with = (b'"', b"'")
-    return len(raw)
+        if own <= 0:
+            return _both(first, found.start())  # Fewer: the end of the string around it.
+        doubled = _twos_in(own)
+        if is_known:
+            if doubled > times:
+                return _both(first, found.end() - 1 - level)
+        elif doubled <= times:
+            is_known = True
+        elif _is_json_only(raw, quote):
+            return _both(first, found.end() - 1 - level)
+        else:
+            times, is_known, first = doubled, True, found.end() - 1 - level
+    return _both(first, len(raw))
+
+
+def _both(first: int, last: int) -> tuple[int, int]:
+    return (last if first < 0 else first), last
+
+
+def _twos_in(number: int) -> int:
+    """How often it can be halved."""
+    return (number & -number).bit_length() - 1
+
+
+def _is_json_only(raw: bytes, quote: bytes) -> bool:
+    return (b"'" if quote == b'"' else b'"') not in raw
 
 
 def _closing_of(raw: bytes, at: int) -> int:
-    """Behind the bracket that closes the one at ``at``; the end of the text if none does."""
+    """Behind the bracket that closes the one at ``at``; the end of the text if none does.
+
+    Of all numbers of times that the text may have been encoded, the one that makes it longest.
+    """
+    times: int | None = 0
+    furthest = at
+    while times is not None:
+        end, times = _closing_as(raw, at, times)
+        furthest = max(furthest, end)
+        if times is not None and (_is_json_only(raw, b'"') or _is_json_only(raw, b"'")):
+            break
+    return furthest
+
+
+def _closing_as(raw: bytes, at: int, times: int) -> tuple[int, int | None]:
+    """The same if the text was encoded so often; and the next number of times for which it may end elsewhere."""
     depth = 0
+    others: list[int] = []
     while (found := _IN_BRACKETS.search(raw, at)) is not None:
         at = found.end()
         if found[2] in (b'"', b"'"):
-            at = _string_end(raw, at, len(found[1]), found[2], is_inner=True) + len(found[0])
+            times = max(times, len(found[1]).bit_length())
+            at = _behind_string(raw, at, len(found[1]), found[2], times, others)
         elif found[0] in (b"[", b"{", b"("):
             depth += 1
         elif found[0] in (b"]", b"}", b")"):
             depth -= 1
             if depth == 0:
-                return at
+                return at, min(others, default=None)
+    return len(raw), min(others, default=None)
+
+
+def _behind_string(raw: bytes, start: int, level: int, quote: bytes, times: int, others: list[int]) -> int:
+    """Behind the end of a string that was encoded so often; ``others`` gets what would make its last quote its own."""
+    for found in _QUOTE.finditer(raw, start):
+        own = len(found[1]) - level
+        if found[2] == b"\n" or (found[2] == quote and own <= 0):
+            return found.end()
+        if found[2] == quote and (doubled := _twos_in(own)) > times:
+            others.append(doubled)
+            return found.end()
     return len(raw)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import decimal
 import json
 import random
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langflow_otel.recording.content import ContentGate
@@ -87,6 +92,49 @@ def test_numbers_and_structures_under_secret_names(form: Callable[[Any], str], v
     assert "stays" in safe
 
 
+@dataclasses.dataclass
+class Login:
+    cookie: str = "CANARY"
+    pin: int = 482913
+    userAuth: str = "it's \"CANARY"  # noqa: N815 - names of this form are found, too
+    headers: Any = dataclasses.field(default_factory=lambda: {"x": ("CANARY", 482913)})
+    otp: Any = decimal.Decimal("482913")
+    max_tokens: int = 512
+    note: str = "stays"
+
+
+class Model(pydantic.BaseModel):
+    private_key: str = "CANARY"
+    jwt: bytes = b"CANARY"
+    secrets: Any = {"CANARY"}
+    token: Any = collections.deque(["CANARY"])
+    max_tokens: int = 512
+    note: str = "stays"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        repr(Login()),
+        repr({"login": Login()}),
+        json.dumps({"body": repr([Login(), Model()])}),
+        str(Model()),
+        repr({"cookie": np.str_("CANARY"), "otp": np.int64(482913), "max_tokens": np.int64(512), "note": "stays"}),
+        repr({"auth": Model(), "cookie": frozenset(["CANARY"]), "max_tokens": 512, "note": "stays"}),
+        repr([(b"cookie", b"CANARY"), (b"x-api-key", b"CANARY"), (b"n", b"512"), (b"note", b"stays")]),
+    ],
+)
+def test_fields_of_objects_under_secret_names(text: str):
+    safe = redact(text)
+
+    assert safe is not None
+    assert "CANARY" not in safe
+    assert "482913" not in safe
+    assert "512" in safe
+    assert "stays" in safe
+    assert redact(safe) == safe
+
+
 def test_json_stays_json():
     data = {"pin": 482913, "auth": {"a": ["x"]}, "cookie": 'a"b', "n": 5, "password": None, "secret": True, "token": ""}
     hidden, password = "[redacted:secret]", None
@@ -104,6 +152,8 @@ NOT_SECRET = [
     "{'Authorization': f'Bearer {token}'}",
     'def f(a: dict = {"token": token}): ...',
     *('"token", 5', 'x["password"] == y', 'the "pin": see below', '{"secret": {}, "auth": []}'),
+    *('f(header="Name", key="id", sid="x")', "a(secret=SecretStr('****'))", '{"total_tokens": Decimal("5")}'),
+    *('x = get(auth=None, token=next(tokens))', '{"api_key": os.getenv("KEY")}', "tokenizer='bert'"),
     *('"auth": {{ secrets.AUTH }}', "| name | count |\n|---|---|\n| pin | 3 |", "| token |\n| :-- |\n|  |"),
     *("pin: see chapter 3", "otp is required", "The pin: it holds.", '["key", 5, "value"]', "GPIO pin 17 is on"),
 ]  # fmt: skip
@@ -125,6 +175,7 @@ def test_what_only_looks_like_a_secret_stays(text: str):
         ('{"pin": "1111"}', '{"pin": "[redacted:secret]"}'),
         ('{"api_key": "AIza' + "x1Y2_" * 7 + '"}', '{"api_key": "[redacted:gcp_key]"}'),
         ('{"password": "a' + "\\" * 3 + '"b"}', '{"password": "[redacted:password]"}'),
+        ('{"cookie": "C:\\\\", "c": 1}', '{"cookie": "[redacted:secret]", "c": 1}'),
         ('{"auth": {"a": "x\\\\", "b": "}"}, "c": 1}', '{"auth": "[redacted:secret]", "c": 1}'),
     ],
 )
@@ -167,17 +218,29 @@ class TestTables:
         assert redact(text) == text.replace("| 4829 |\n\n", "| [redacted:secret] |\n\n")
 
 
+TEXTS = st.text(st.sampled_from("ab1\"'\\\n {}[]()=:,|é"), max_size=12)
+ENCODINGS = st.lists(st.sampled_from(["JSON", "repr", "JSON, not only ASCII"]), min_size=1, max_size=4)
+SHAPES: dict[str, Callable[[str, str], Any]] = {
+    "value": lambda name, value: {"id": 1, name: value, "note": "x"},
+    "list": lambda name, value: {"id": 1, name: [1, value, "x"], "note": "x"},
+    "dictionary": lambda name, value: {name: {"a": {"it's": '{"', "b": value}, value: 2}, "note": "x"},
+    "tuple": lambda name, value: {name: ("x", value), "note": "x"},
+    "pair": lambda name, value: [["id", "1"], [name, value], ["note", "x"]],
+    "row": lambda name, value: [{"name": name, "type": "str", "value": value}, {"name": "note", "value": "x"}],
+}
+
+
 @settings(max_examples=150, deadline=None)
-@given(
-    st.sampled_from(NAMES),
-    st.text(st.sampled_from("ab1\"'\\\n {}[]:,|é"), max_size=12),
-    st.text(st.sampled_from("ab1\"'\\\n {}[]:,|é"), max_size=12),
-    st.lists(st.sampled_from(["JSON", "repr", "JSON, not only ASCII"]), min_size=1, max_size=3),
-)
-def test_no_value_survives_any_form(name: str, before: str, after: str, forms: list[str]):
-    data: Any = {"id": 1, name: f"{before}CANARY*{after}", "note": "x"}
-    for form in forms:
-        data = {"body": FORMS[form](data)}
+@given(st.sampled_from(NAMES), st.sampled_from(sorted(SHAPES)), TEXTS, TEXTS, ENCODINGS)
+@example("cookie", "value", "\\\"'", "", ["JSON", "JSON", "repr"])
+@example("cookie", "value", "\\\"'", "", ["JSON", "repr"])
+@example("auth", "dictionary", '"}}', "", ["JSON", "repr"])
+@example("cookie", "pair", '"]', "", ["JSON", "repr"])
+@example("cookie", "tuple", "", "", ["repr"])
+def test_no_value_survives_any_form(name: str, shape: str, before: str, after: str, encodings: list[str]):
+    data: Any = SHAPES[shape](name, f"{before}CANARY*{after}")
+    for encoding in encodings:
+        data = {"body": FORMS[encoding](data)}
     safe = redact(data["body"])
 
     assert safe is not None
