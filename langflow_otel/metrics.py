@@ -25,6 +25,7 @@ from typing import Final, NoReturn, TypeVar
 from langflow_otel.recording import guard
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.instruments import Recording
+from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
 from langflow_otel.recording.recorder import nearest_context, process_recorder
@@ -68,7 +69,8 @@ class _Instrument:
         if found is None:
             if not kept.cap.has_room(values):
                 values = tuple(OTHER for _ in values)
-            found = kept.series.setdefault(values, owner.instruments.recording(self.metric, *values))
+            known = [without_secrets(value) for value in values]
+            found = kept.series.setdefault(values, owner.instruments.recording(self.metric, *known))
         return found
 
     def _refuse(self, why: str) -> NoReturn:

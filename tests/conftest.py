@@ -8,9 +8,14 @@ from typing import Any
 # Before gRPC is imported: its own handling of forks waits for ever in a child that forks again.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
+import hypothesis
 import pytest
 
 from langflow_otel.recording import guard, known_secrets
+
+# An example may take long on a busy machine, and says nothing about the code then.
+hypothesis.settings.register_profile("without deadline", deadline=None)
+hypothesis.settings.load_profile("without deadline")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,6 +16,9 @@ REDACTED: Final = "REDACTED"
 _MOST_SEGMENTS: Final = 32
 
 _VERSION: Final = re.compile(r"v[0-9]{1,2}(?:[._][0-9]{1,2})?(?:alpha|beta)?[0-9]{0,2}", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,20})?")
+# A host in any script, an address of IPv6; and a port. Of a socket's file (http+unix) it is a path, and there is none.
+_PLACE: Final = re.compile(r"(?:[\w.-]{0,253}|\[[0-9A-Fa-f:.]{2,45}(?:%[\w.%-]{1,40})?\])(?::[0-9]{0,5})?")
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]{0,40}(?::[a-z]{1,10})?\}")
 _LONGEST_OF_TEMPLATE: Final = 40
 
@@ -64,13 +67,14 @@ def url_without_values(url: str, *, whole_path: bool = False, hidden: str = REDA
     """
     url = url.partition("?")[0].partition("#")[0]
     scheme, found, rest = url.partition("://")
+    if found and _SCHEME.fullmatch(scheme) is None:
+        return hidden
     if not found:
         return url if whole_path else path_without_values(url, hidden)
     place, slash, path = rest.partition("/")
     host = place.rpartition("@")[2]
-    port = host.rpartition("]")[2].partition(":")[2]
-    if port and not port.isdigit():
-        # A password with a slash in it: then this is its first half, and the host is somewhere behind it.
+    if _PLACE.fullmatch(host) is None:
+        # Such as half of a password with a slash in it: then the host is somewhere behind it.
         return f"{scheme}://{hidden}"
     return f"{scheme}://{host}{slash}{path if whole_path else path_without_values(path, hidden)}"
 

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from langflow_otel import metrics, span
 from langflow_otel.instrumentor import _count_fault
 from langflow_otel.recording import guard
+from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.recording.metrics import CATALOGUE, SECONDS
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.settings import Settings
@@ -169,6 +170,16 @@ def test_text_of_any_kind_can_be_a_label_value(telemetry):
         'orders_total{name="half ?"}',
     ]
     assert list(pushed(telemetry)["orders"]) == [("",), ("ü 日本",), ('a"b\\c\nd',), ("half ?",)]
+
+
+def test_a_known_secret_is_no_label_value(telemetry):
+    remember_secrets(["Tr0ub4dor-CANARY", "another-CANARY"])
+    calls = metrics.counter("calls", labels=["by"])
+    for by in ("key Tr0ub4dor-CANARY", "key another-CANARY", "key Tr0ub4dor-CANARY", "x"):
+        calls.add(1, by=by)
+
+    assert scraped(telemetry, "calls") == {'calls_total{by="key [redacted:secret]"}': 3, 'calls_total{by="x"}': 1}
+    assert pushed(telemetry) == {"calls": {("key [redacted:secret]",): 3, ("x",): 1}}
 
 
 def test_a_histogram_shows_the_trace_that_it_is_recorded_in(telemetry):
