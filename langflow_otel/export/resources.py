@@ -51,13 +51,14 @@ def _detected() -> Resource:
 def _detect(pid: int, read: tuple[str | None, ...]) -> Resource:
     # In a child that was forked, a detector may find another process, host or container.
     found = Resource.create()
-    if os.environ.get(OTEL_EXPERIMENTAL_RESOURCE_DETECTORS):
+    if any(name in os.environ for name in (OTEL_EXPERIMENTAL_RESOURCE_DETECTORS, OTEL_RESOURCE_ATTRIBUTES)):
         _import_logs_sdk(found)
     return found
 
 
 def _import_logs_sdk(found: Resource) -> None:
-    """Its import creates a resource, for the default of a field: the detectors would run once more."""
+    """Its import creates a resource, for the default of a field: the detectors would run once more,
+    and the SDK would read the attributes that are not accepted."""
     create = Resource.create
 
     def create_from_found(attributes: Attributes | None = None, schema_url: str | None = None) -> Resource:

@@ -37,6 +37,13 @@ instrument()
 print(langflow_resource(Settings.from_env()).attributes["cloud.region"])
 """
 
+IMPORT_LOGS = """
+from langflow_otel.export.resources import langflow_resource
+from langflow_otel.settings import Settings
+langflow_resource(Settings())
+import opentelemetry.sdk._logs
+"""
+
 
 @pytest.fixture
 def created(monkeypatch) -> Iterator[list[Resource]]:
@@ -91,6 +98,18 @@ def test_resource_is_that_of_the_variables_of_the_moment(created, monkeypatch, v
 
     assert langflow_resource(Settings()).attributes["service.name"] == name
     assert len(created) == 2
+
+
+@pytest.mark.slow
+def test_sdk_never_reads_attributes_that_are_refused():
+    """In a process of its own: the SDK reads them while some of its modules are imported."""
+    variables = {"OTEL_RESOURCE_ATTRIBUTES": "team,cloud.region=here"}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_LOGS], env=os.environ | variables, capture_output=True, text=True, timeout=120
+    )
+
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 @pytest.mark.slow
