@@ -7,7 +7,7 @@ import hmac
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ class WatchedFile:
     Without a lock, which a forked child might inherit locked: threads that come at once each read the files.
 
     Args:
+        paths: Each file, by the variable that names it.
         read: Makes it. Raises OSError or ValueError if the files are no good.
     """
 
-    def __init__(self, paths: tuple[Path, ...], read: Callable[[], Any]) -> None:
-        self._paths = paths
+    def __init__(self, paths: Mapping[str, Path], read: Callable[[], Any]) -> None:
+        self._variables = " and ".join(paths)
+        self._paths = tuple(paths.values())
         self._read = read
         self._known: tuple[object, Any] = (None, None)
         self._settled = False
@@ -53,7 +55,7 @@ class WatchedFile:
         for path in map(str, self._paths):
             why = why.replace(path, shown_path(path))
         names = " and ".join(shown_path(str(path)) for path in self._paths)
-        logger.warning("%s cannot be used for the scrape endpoint: %s", names, why)
+        logger.warning("%s: %s cannot be used for the scrape endpoint: %s", self._variables, names, why)
 
     @staticmethod
     def _version_of(path: Path) -> tuple[int, ...] | None:
@@ -74,7 +76,7 @@ class BearerToken:
     """The token that a scrape must bring, from a file that may change."""
 
     def __init__(self, path: Path) -> None:
-        self._file = WatchedFile((path,), lambda: _token_in(path))
+        self._file = WatchedFile({"LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": path}, lambda: _token_in(path))
 
     def problem(self, authorization: str | None) -> str | None:
         """Why this ``Authorization`` header is refused; None if it is right. Takes the same time for any
@@ -109,10 +111,12 @@ def certificate(chain: Path, key: Path | None) -> WatchedFile:
         # Without this, OpenSSL would ask for one at the terminal, and wait.
         raise ValueError("the private key is encrypted")
 
-    paths = (chain,) if key is None else (chain, key)
+    paths = {"LANGFLOW_OTEL_SCRAPE_CERT_FILE": chain}
+    if key is not None:
+        paths["LANGFLOW_OTEL_SCRAPE_KEY_FILE"] = key
 
     def load() -> ssl.SSLContext:
-        for path in paths:
+        for path in paths.values():
             read_secret(path)  # OpenSSL would read a device or a pipe without an end.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -485,7 +485,7 @@ def test_a_change_within_a_tick_of_the_file_system_is_noticed(tmp_path, monkeypa
     path.write_text("one")
     found = path.stat()
     monkeypatch.setattr(Path, "stat", lambda *_, **__: found)
-    watched = credentials.WatchedFile((path,), path.read_text)
+    watched = credentials.WatchedFile({"FILE": path}, path.read_text)
     assert watched.get() == "one"
     path.write_text("two")
     assert watched.get() == "two"
@@ -519,7 +519,7 @@ def test_without_a_token_in_its_file_nobody_is_let_in(serve, tmp_path, caplog, c
     endpoint = serve(token_file=path)
     # Said at the start, and not only when a scrape fails.
     (said,) = warnings(caplog)
-    assert said.startswith(f"{path} cannot be used for the scrape endpoint: ")
+    assert said.startswith(f"LANGFLOW_OTEL_SCRAPE_TOKEN_FILE: {path} cannot be used for the scrape endpoint: ")
     for authorization in ("", "Bearer ", "Bearer", "Bearer x"):
         assert status(endpoint, Authorization=authorization) == 401
 
@@ -533,7 +533,8 @@ def test_a_token_in_place_of_its_path_is_not_in_the_log(serve, caplog):
     serve(token_file=Path("s3cret-t0ken-a1b2"))
 
     assert warnings(caplog) == [
-        "*** cannot be used for the scrape endpoint: [Errno 2] No such file or directory: '***'",
+        "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE: *** cannot be used for the scrape endpoint: "
+        "[Errno 2] No such file or directory: '***'",
     ]
 
 
@@ -541,7 +542,8 @@ def test_a_token_from_what_has_no_end_lets_nobody_in(serve, caplog):
     endpoint = serve(token_file=Path("/dev/zero"))
 
     assert warnings(caplog) == [
-        "/dev/zero cannot be used for the scrape endpoint: [Errno 22] it is no regular file",
+        "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE: /dev/zero cannot be used for the scrape endpoint: "
+        "[Errno 22] it is no regular file",
     ]
     assert status(endpoint, Authorization="Bearer ") == 401
 
@@ -682,7 +684,8 @@ def test_without_a_usable_certificate_there_is_no_page(serve, certificates, capl
         key = certificates / "encrypted.key"
     endpoint = serve(cert_file=chain, key_file=key)
     (said,) = warnings(caplog)
-    assert said.startswith(f"{chain} and {key} cannot be used for the scrape endpoint: ")
+    variables = "LANGFLOW_OTEL_SCRAPE_CERT_FILE and LANGFLOW_OTEL_SCRAPE_KEY_FILE"
+    assert said.startswith(f"{variables}: {chain} and {key} cannot be used for the scrape endpoint: ")
     with connected(endpoint) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert all_from(client) == b""
