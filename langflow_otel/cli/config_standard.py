@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from langflow_otel.standard import accepted
 from langflow_otel.standard_variables import STANDARD, StandardVariable
 from langflow_otel.variables import VARIABLES
+
+_LONGEST_NAME: Final = 100
 
 
 def standard_variables(env: Mapping[str, str]) -> list[StandardVariable]:
@@ -21,11 +24,12 @@ def standard_problems(env: Mapping[str, str]) -> list[str]:
 
 
 def _misspelled(env: Mapping[str, str]) -> Iterator[str]:
-    known = [variable.name for variable in (*VARIABLES, *STANDARD)]
+    known = [variable.name for variable in (*VARIABLES, *STANDARD) if variable.name.startswith("OTEL_")]
     for name in sorted(env):
-        # Only the family that decides where everything goes: of others, more exist than are listed here.
-        if not name.startswith("OTEL_EXPORTER_OTL") or name in known:
+        if not name.startswith("OTEL_") or name in known or len(name) > _LONGEST_NAME:
             continue
+        # More exist than are listed here, none of them this close to one that is.
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.93)
         if close:
-            yield f"{name} is not a standard variable; did you mean {close[0]}? It is ignored."
+            shown = name if name.isprintable() else repr(name)
+            yield f"{shown} is not a standard variable; did you mean {close[0]}? It is ignored."

@@ -15,10 +15,11 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk import environment_variables
 from typer.testing import CliRunner
 
 from langflow_otel.cli import config, doctor
-from langflow_otel.cli.config_standard import standard_problems, standard_variables
+from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
 from langflow_otel.cli.main import app
 from langflow_otel.masking import (
     Secrets,
@@ -433,3 +434,29 @@ def test_what_others_write_is_freed_of_credentials():
     told = "no Bearer abc/def here, nor abc/def or abc%2Fdef, nor p@ssw nor p%40ssw nor k3y-k3y; on and off stay"
 
     assert Secrets(env).hide(told) == "no *** here, nor *** or ***, nor *** nor *** nor ***; on and off stay"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("OTEL_SERVICE_NAM", "OTEL_SERVICE_NAME"),
+        ("OTEL_TRACE_SAMPLER", "OTEL_TRACES_SAMPLER"),
+        ("OTEL_METRIC_EXPORTER", "OTEL_METRICS_EXPORTER"),
+        ("OTEL_RESOURCE_ATTRIBUTE", "OTEL_RESOURCE_ATTRIBUTES"),
+        ("OTEL_BSP_MAX_QUEU_SIZE", "OTEL_BSP_MAX_QUEUE_SIZE"),
+        ("OTEL_EXPORTER_OTLP_ENDPOIT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ],
+)
+def test_a_misspelled_standard_variable_is_reported(written: str, meant: str):
+    assert standard_problems({written: "x"}) == [
+        f"{written} is not a standard variable; did you mean {meant}? It is ignored."
+    ]
+
+
+def test_no_variable_of_the_sdk_counts_as_misspelled():
+    names = [name for name in vars(environment_variables) if name.startswith("OTEL_")]
+
+    assert [name for name in names if list(_misspelled({name: "x"}))] == []
+    assert (
+        list(_misspelled({"OTEL_PYTHON_EXCLUDED_URLS": "x", "OTEL_LOG_LEVEL": "x", "OTEL_" + "x" * 100_000: "x"})) == []
+    )
