@@ -152,6 +152,8 @@ def _no_trace(result: _Result, settings: Settings) -> Iterator[str]:
         return
     if settings.sdk_disabled:
         yield "no trace: tracing is off (OTEL_SDK_DISABLED=true)"
+    elif result.is_cancelled:
+        return  # perhaps before the flow began
     elif settings.sampling:
         yield "no trace: this run is not sampled (LANGFLOW_OTEL_SAMPLING)"
     elif os.environ.get("OTEL_TRACES_SAMPLER"):

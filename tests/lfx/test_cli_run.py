@@ -20,7 +20,9 @@ from lfx.graph import Graph
 
 from langflow_otel.cli.demo_flow.order_lookup import OrderLookup
 from langflow_otel.cli.main import app
+from langflow_otel.cli.run import _no_trace, _Result
 from langflow_otel.insights.trace import from_file
+from langflow_otel.settings import Settings
 
 TREE = [
     "✓ invoke_workflow orders",
@@ -285,3 +287,13 @@ def test_the_command_starts_without_langflow_and_the_sdk() -> None:
     imported = call("import sys, langflow_otel.cli.main; print(*sys.modules)").stdout.split()
 
     assert not {"lfx", "opentelemetry.sdk", "rich.console"} & set(imported)
+
+
+def test_run_cancelled_before_its_flow_is_not_called_unsampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    cancelled = _Result(130, "", [], is_cancelled=True)
+
+    assert list(_no_trace(cancelled, Settings())) == []
+    assert list(_no_trace(cancelled, Settings(sdk_disabled=True))) == [
+        "no trace: tracing is off (OTEL_SDK_DISABLED=true)"
+    ]
