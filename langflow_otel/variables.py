@@ -217,7 +217,7 @@ VARIABLES: Final = (
         "otlp",
         "otlp, console, none, or a list",
         "where LangFlow's log lines go, beside where LangFlow writes them; `otlp` needs no further word once an "
-        "endpoint is set, and stands back where LangFlow (1.12 and later) sends them itself",
+        "endpoint is set; not used where LangFlow (1.12 and later) sends them itself",
         _some_of("otlp", "console", "none"),
     ),
     Variable(
