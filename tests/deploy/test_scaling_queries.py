@@ -114,7 +114,7 @@ def test_runs_that_are_seen_late_are_no_work(tmp_path: Path) -> None:
     check_answers(tmp_path, {**IDLE, **series}, {queries("production")["throughput"]: 0})
 
 
-def test_the_first_requests_at_the_ingress_wake_an_idle_environment(tmp_path: Path) -> None:
+def test_first_requests_at_the_ingress_wake_an_idle_environment(tmp_path: Path) -> None:
     target = 'job="ingress",instance="i:10254"'
     requests = f'nginx_ingress_controller_requests{{{target},exported_namespace="langflow",status="503"}}'
     series = {f"up{{{target}}}": "1x20", requests: "_x14 12x6"}

@@ -352,7 +352,7 @@ async def test_components_below_a_span_that_a_tracer_left_current(telemetry):
     ]
 
 
-async def test_a_nested_instrumentors_span_through_our_provider_is_a_parent(telemetry, called):
+async def test_span_of_a_nested_instrumentor_is_a_parent(telemetry, called):
     """One that is sent where ours are stays between."""
     tracer = telemetry.provider.get_tracer("opentelemetry.instrumentation.langchain")
     beside.seen["foreign"] = lambda: tracer.start_as_current_span("chain")

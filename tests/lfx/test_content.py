@@ -204,7 +204,7 @@ SECRET_COLUMNS = {"cookie": "CANARYa", "pin": 482913, "auth": "CANARYc", "note":
     ],
     ids=["data", "rows", "JSON in data", "table", "names and values"],
 )
-async def test_data_that_chat_output_renders_is_without_values_of_secret_names(value: Any):
+async def test_rendered_data_has_no_values_of_secret_names(value: Any):
     class Rows(Component):
         inputs = [MessageTextInput(name="value", display_name="Value")]
         outputs = [Output(display_name="Out", name="out", method="run_out", types=["Data", "DataFrame"])]

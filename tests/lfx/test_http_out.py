@@ -99,7 +99,7 @@ async def test_a_components_http_call_has_a_span_that_is_on_the_wire(telemetry, 
 
 @pytest.mark.parametrize("url_paths", [False, True])
 @pytest.mark.parametrize("component", CALLERS)
-async def test_a_called_urls_values_do_not_leave_with_a_given_provider_either(telemetry, server, component, url_paths):
+async def test_values_in_urls_do_not_leave_with_a_given_provider(telemetry, server, component, url_paths):
     """Which has no filter of ours before its exporters."""
     http.seen["url"] = f"{server[0]}/botcanary/send?q=canary"
     with loaded(telemetry, Settings(url_paths=url_paths)):

@@ -102,7 +102,7 @@ def test_runs_that_end_before_they_are_scraped_count(live: Live, window: str):
     assert sum(missed.values()) < 10
 
 
-def test_the_increase_of_all_flows_is_what_their_process_has_counted(live: Live):
+def test_increase_of_all_flows_is_what_their_process_counted(live: Live):
     found = counted(live.now("job_flow_status_entry_point:langflow_flow_runs:increase1h"))
     counter = "langflow_flow_duration_seconds_count"
 
