@@ -1,4 +1,4 @@
-"""Secrets that are known by their value do not leave with a span, whatever name a text has there and whoever set it."""
+"""Secrets that are known by their value are taken out of every text of a span, under any name and from any source."""
 
 from __future__ import annotations
 
@@ -62,9 +62,6 @@ class _Replacing:
             links=[Link(each.context, self._attributes(each.attributes)) for each in span.links],
             status=Status(span.status.status_code, self._value(span.status.description)),
         )
-
-    def _event(self, event: Event) -> Event:
-        return Event(self._text(event.name), self._attributes(event.attributes), event.timestamp)
 
     def _attributes(self, attributes: Mapping[str, Any] | None) -> dict[str, Any]:
         return {self._text(name): self._value(value) for name, value in (attributes or {}).items()}

@@ -11,6 +11,7 @@ import threading
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from typing import Any
 
 from langflow_otel.export.credentials import bearer_token, certificate
@@ -188,6 +189,23 @@ def _secure(place: Place, context: ssl.SSLContext | None) -> None:
     place.socket.do_handshake()  # type: ignore[attr-defined]  # it is an SSLSocket now
 
 
+class _Lines:
+    """The lines of requests; knows whether one had a carriage return in it, which Python takes for the end of a line
+    and a proxy may take for a part of it."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file = file
+        self.has_bare_return = False
+
+    def readline(self, limit: int = -1) -> bytes:
+        line = self._file.readline(limit)
+        self.has_bare_return |= b"\r" in line.removesuffix(b"\n").removesuffix(b"\r")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "langflow-otel"
@@ -200,11 +218,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.place: Place = self.request
         self.request = self.place.socket
         super().setup()
+        self._lines = _Lines(self.rfile)
+        self.rfile = self._lines  # type: ignore[assignment]  # no more than these two methods is used of it
 
     def parse_request(self) -> bool:
         if not super().parse_request():
             return False
-        problem = framing_problem(self.headers)
+        problem = "A line is malformed" if self._lines.has_bare_return else framing_problem(self.headers)
         if problem:
             self.send_error(HTTPStatus.BAD_REQUEST, problem)
         return not problem

@@ -1,4 +1,4 @@
-"""What goes out on the wire below a run: the nearest span that is sent where ours are, whoever writes the headers.
+"""What goes out on the wire below a run: the nearest span that is sent where ours are, for every writer of headers.
 
 Other instrumentors of HTTP clients, gRPC and so on write the span that is current, which is their own and may be sent
 elsewhere; the called service's spans would be below one that our backend never gets.
@@ -20,7 +20,7 @@ _INJECT = Guard("propagation.inject")
 
 
 class BelowRunsPropagator(TextMapPropagator):
-    """The same propagator; what is current below a run is told as our backend knows it.
+    """The same propagator; below a run it writes the nearest span that our backend gets.
 
     Args:
         otherwise: The process's own.

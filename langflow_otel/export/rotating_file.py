@@ -24,7 +24,7 @@ LOCK_S: Final = 2.0
 
 _POLL_S: Final = 0.01
 _PRIVATE: Final = 0o600
-# A named pipe that nobody reads would keep the caller waiting, should it come between the check and the opening.
+# A named pipe without a reader would block the caller, should it come between the check and the opening.
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
@@ -180,7 +180,7 @@ def _write(fd: int, line: bytes, size: int) -> None:
             left = left[count:]
     except BaseException:
         with suppress(OSError):
-            # Unless somebody else has written behind it, without a lock.
+            # Unless another process has written behind it, without a lock.
             if os.fstat(fd).st_size == size + written:
                 os.ftruncate(fd, size)
         raise

@@ -7,9 +7,8 @@ length, number of cells and CRC-32 of both and of the key (4 bytes each), 4 byte
 bytes, the cells (8 bytes each). An entry counts once "used" is past it, so a reader never sees half of one. A series
 names its metric by the place of that metric's entry, its labels, and the Unix time at which it began.
 
-A reader maps nothing: to touch a page of a map that somebody has cut off the file kills the process (SIGBUS). It reads
-the file anew each time, into the memory in which the cells of its series lie, and believes nothing that it has not
-checked.
+A reader maps nothing: reading a map behind the end of a truncated file kills the process (SIGBUS). It reads the file
+anew each time, into the memory in which the cells of its series lie, and uses nothing that it has not checked.
 
 ``prometheus_client`` has such files, too: one key for each bucket of each histogram, its own environment
 variable, and a reader that parses every key at every scrape (246 ms for 10,000 series of 4 workers).

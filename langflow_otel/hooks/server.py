@@ -158,8 +158,8 @@ def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
 
 
 def _context_of(recorder: Recorder, scope: Scope, *, by_host: bool) -> Context:
-    """The current context if the host has made a span for the request; else what the headers say, of a caller that is
-    not believed only which span it is."""
+    """The current context if the host has made a span for the request; else what the headers say; of a caller
+    that is not trusted, only the id of its span."""
     context = without_refused_baggage(otel_context.get_current())
     if by_host:
         return context
@@ -172,7 +172,7 @@ def _context_of(recorder: Recorder, scope: Scope, *, by_host: bool) -> Context:
 
 
 def _refused_baggage(recorder: Recorder, scope: Scope) -> Mapping[str, object] | None:
-    """What the caller has sent as baggage, if it is not believed."""
+    """What the caller has sent as baggage, if the caller is not trusted."""
     if recorder.settings.remote_parent == "continue":
         return None
     return baggage.get_all(_said_by_caller(scope))

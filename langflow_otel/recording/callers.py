@@ -1,4 +1,4 @@
-"""A caller in another process that is not believed: nothing of its context goes on, to spans or to called services.
+"""The context of an untrusted caller in another process: nothing of it goes on, to spans or to called services.
 
 Its ``traceparent`` and ``tracestate`` go where the run's place is decided, see ``parents.py``. Its baggage needs no
 ``traceparent`` beside it, and the host may have put it into the context before we are asked.
@@ -17,7 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, Link, SpanContext
 refused_baggage: Final[ContextVar[Mapping[str, object] | None]] = ContextVar(
     "langflow_otel_refused_baggage", default=None
 )
-"""What the caller of the current request has sent as baggage, if it is not believed."""
+"""What the caller of the current request has sent as baggage, if the caller is not trusted."""
 
 
 def without_refused_baggage(context: Context) -> Context:

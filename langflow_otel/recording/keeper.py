@@ -129,7 +129,7 @@ class Keeper:
     Args:
         errors: Keep runs that fail.
         slow_s: Keep runs that take so long, in seconds; None for no such limit.
-        dropped: Told how many spans of a run that would have been kept were given up.
+        dropped: Gets how many spans of a run that would have been kept were given up.
         max_spans: Held at once, over all runs.
         max_bytes: Of what is held at once, about.
 

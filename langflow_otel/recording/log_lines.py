@@ -1,6 +1,6 @@
 """A log line becomes a record: what of it may leave this process.
 
-The policy is that of LangFlow 1.12 and later, so that it is the same whoever sends: severity, place in the code,
+The policy is that of LangFlow 1.12 and later, so that it is the same for each sender: severity, place in the code,
 classes and frames of an exception always; the text and all else that the author logged only with
 ``LANGFLOW_OTEL_LOG_BODIES=all``, or where LangFlow itself marks the text as free of users' data.
 """

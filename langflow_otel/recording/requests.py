@@ -98,7 +98,7 @@ class RequestRun:
             sampling: Whether it is made.
             info: The request.
             context: What the request's headers say.
-            settings: Whether a caller in another process is believed, and whether the path leaves whole.
+            settings: Whether a caller in another process is trusted, and whether the path leaves whole.
             metrics: Measures it; None without metrics.
             reaches: Which spans are sent where ours are.
         """

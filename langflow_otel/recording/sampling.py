@@ -40,7 +40,7 @@ class Sampling:
     Args:
         settings: Ratios, and which runs to keep.
         decides: False if the spans' provider is somebody else's: its own sampler decides alone then.
-        dropped: Told how many spans were lost of a run that would have been kept.
+        dropped: Gets how many spans were lost of a run that would have been kept.
     """
 
     def __init__(self, settings: Settings, *, decides: bool, dropped: Callable[[int], None]) -> None:

@@ -372,7 +372,7 @@ def test_a_problem_does_not_quote_a_password():
     assert shown_value("OTEL_SERVICE_NAME", "a=b@c?d") == "a=b@c?d"
 
 
-def test_credentials_are_known_from_each_place_that_an_exporter_reads(tmp_path):
+def test_credentials_are_known_from_each_source_of_an_exporter(tmp_path):
     (tmp_path / "headers").write_text("# mine\nauthorization=Basic dXNlcjpwYXNzIndvcmQ=\nx-key=k-from-file,x-b=b\n")
     (tmp_path / "token").write_text("scrape-token\n")
     env = {

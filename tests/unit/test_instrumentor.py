@@ -687,7 +687,7 @@ def test_switched_off_what_is_going_on_is_sent_as_cancelled(host, spans_file):
     assert sent.attributes["langflow.cancellation.reason"] == "shutdown"
 
 
-def test_switched_off_what_is_going_on_ends_by_itself_where_the_provider_goes_on(host):
+def test_open_spans_end_after_uninstrument_with_a_given_provider(host):
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -701,7 +701,7 @@ def test_switched_off_what_is_going_on_ends_by_itself_where_the_provider_goes_on
     assert sent.attributes["langflow.status"] == "ok"
 
 
-def test_stopped_the_code_of_a_run_records_nothing_more_and_starts_nothing_again(host, spans_file):
+def test_code_of_a_run_records_nothing_after_the_stop(host, spans_file):
     langflow_otel.instrument()
     run = started()
     active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]

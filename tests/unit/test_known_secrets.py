@@ -135,7 +135,7 @@ def test_other_texts_stay_as_they_are():
     assert without_secrets(text) is text
 
 
-def test_those_of_this_process_are_taken_out_where_no_others_are_given():
+def test_secrets_of_the_process_are_the_default():
     remember_secrets(['say "hi" 1234'])
     assert without_secrets('{"a": "say \\"hi\\" 1234"}') == f'{{"a": "{HIDDEN}"}}'
 

@@ -87,7 +87,7 @@ def test_what_waited_in_a_queue_is_linked_to_who_put_it_there(caller, remote_par
     assert placed(caller(), remote_parent, QUEUED_BY) == ("below nobody", "linked to the submitter")
 
 
-def test_a_link_to_a_caller_that_is_not_believed_has_nothing_of_its_tracestate():
+def test_link_to_an_untrusted_caller_has_no_tracestate():
     caller = SpanContext(0xA, 0xB, True, TraceFlags(TraceFlags.SAMPLED), TraceState([("vendor", "canary")]))
 
     _, links = parent_and_links(below(NonRecordingSpan(caller)), "link")
@@ -96,7 +96,7 @@ def test_a_link_to_a_caller_that_is_not_believed_has_nothing_of_its_tracestate()
     assert [(link.context, link.context.trace_state.to_header()) for link in links] == [(REMOTE, "")]
 
 
-def test_what_the_caller_has_sent_is_told_from_what_the_host_has_added():
+def test_baggage_of_the_caller_is_separated_from_the_hosts():
     context = baggage.set_baggage("plan", "gold", baggage.set_baggage("tenant", "acme", below(local())))
     context = baggage.set_baggage("user", "u1", context)
     token = refused_baggage.set({"tenant": "acme", "plan": "free", "user": "u1"})

@@ -174,7 +174,7 @@ def test_ours_wins_a_name_that_both_have(default, accept: str, name: str, caplog
     ]
 
 
-def test_requests_that_langflow_measures_as_well_are_not_worth_a_line(default, caplog):
+def test_requests_measured_by_langflow_too_cause_no_log_line(default, caplog):
     default.register(Custom(gauge("http_server_request_duration_seconds", 99.0)))
 
     assert 99.0 not in values(scrape_of().page("", "").body).values()
@@ -448,7 +448,7 @@ def test_a_registry_without_a_process_collector_may_have_all(default, measuring)
     assert [labels for name, labels in theirs if name == "target_info"] == [(("service_name", "langflow"),)]
 
 
-def test_requests_that_langflow_measures_as_well_are_in_a_registry_once(default, measuring, monkeypatch):
+def test_requests_measured_by_langflow_too_are_shown_once(default, measuring, monkeypatch):
     recorder = active_recorder()
     assert recorder is not None
     assert recorder.metrics is not None

@@ -115,7 +115,7 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path):
 
 
 @posix
-def test_permissions_that_were_given_to_the_file_outlast_a_rotation(tmp_path):
+def test_permissions_of_the_file_outlast_a_rotation(tmp_path):
     """A collector of another user may read it."""
     path = tmp_path / "spans"
     path.touch()

@@ -151,7 +151,7 @@ def outcomes(telemetry: Telemetry) -> dict[tuple[str, str], float]:
     }
 
 
-def test_the_outcomes_of_a_flow_begin_at_0_before_its_first_run_ends(telemetry):
+def test_outcomes_of_a_flow_begin_at_0_before_a_run_ends(telemetry):
     graph = Graph()
     run = recorder().start_flow(API, graph)
     assert run is not None

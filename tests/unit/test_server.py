@@ -325,7 +325,7 @@ async def test_nothing_of_a_distrusted_caller_goes_on(app, remote_parent: Any, h
 @DISTRUSTED
 @pytest.mark.parametrize("inside", [False, True], ids=["around ours", "inside ours"])
 @pytest.mark.parametrize("headers", [CALLER, {"baggage": CALLER["baggage"]}], ids=["whole", "baggage alone"])
-async def test_nothing_of_a_distrusted_caller_goes_on_behind_the_hosts_span(
+async def test_untrusted_caller_goes_no_further_than_the_hosts_span(
     remote_parent: Any, inside: bool, headers: dict[str, str], their_tracer: trace.Tracer
 ):
     """LangFlow's own instrumentation of its application reads the headers, too, on either side of our middleware."""
@@ -361,7 +361,7 @@ async def test_nothing_of_a_distrusted_caller_goes_on_behind_the_hosts_span(
 
 
 @DISTRUSTED
-async def test_with_metrics_alone_a_distrusted_caller_goes_no_further_either(app, remote_parent: Any):
+async def test_untrusted_caller_goes_no_further_with_metrics_alone(app, remote_parent: Any):
     with recording(Settings(remote_parent=remote_parent)):
         recorder().use_tracer_provider(None)
         await ask(app, "POST", "/api/v1/run/orders", **CALLER)

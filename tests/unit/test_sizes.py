@@ -156,7 +156,7 @@ def test_log_lines_are_cut(bodies: bool, redacted: bool):
         assert len(line.body) == MAX_VALUE
 
 
-def test_a_secret_at_the_cut_of_a_log_line_does_not_leave_in_half():
+def test_half_a_secret_at_the_cut_of_a_log_line_is_hidden():
     key = "sk-proj-" + "aB3dE5fG7h" * 4
     text = "x" * (MAX_VALUE - 60) + " " + key + " " + HUGE
     line = log_line("x", "info", {"event": text}, None, None, Settings(log_bodies=True, error_messages="redacted"))
@@ -165,7 +165,7 @@ def test_a_secret_at_the_cut_of_a_log_line_does_not_leave_in_half():
     assert len(line.body) == MAX_VALUE
 
 
-def test_two_ids_that_differ_behind_the_cut_are_two_series_no_more_than_before():
+def test_ids_that_differ_behind_the_cut_share_a_series():
     with recording() as telemetry:
         for name in ("a", "b", "a"):
             flow = recorder().start_flow(FlowInfo(name + HUGE))
@@ -234,7 +234,7 @@ def test_a_session_id_of_megabytes_costs_no_other_run_a_span(protocol: Any, capl
 # The functions
 
 
-def test_the_limit_of_all_other_texts_is_the_one_that_the_check_knows():
+def test_limit_of_other_texts_is_the_one_of_the_check():
     (variable,) = [each for each in STANDARD if each.name == "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"]
 
     assert variable.default == str(MAX_SPAN_TEXT)

@@ -199,7 +199,7 @@ def created(group: WorkerGroup) -> dict[str, float]:
     }
 
 
-def test_counts_begin_with_the_first_worker_also_when_it_is_long_dead(group, monkeypatch):
+def test_counts_begin_with_the_first_worker_even_if_dead(group, monkeypatch):
     times_s = iter([200.0, 100.0, 150.0, 300.0])
     monkeypatch.setattr("langflow_otel.recording.store.time.time", lambda: next(times_s))
     stores = [group.join() for _ in range(3)]
