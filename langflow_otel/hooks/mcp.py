@@ -13,6 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN
 
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.parents import with_caller
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import current_run
 
@@ -48,13 +49,13 @@ def _enter_callers_context(recorder: Recorder, server: Any) -> Token[Context] | 
     carrier = {
         key: value for key, value in (getattr(meta, "model_extra", None) or {}).items() if isinstance(value, str)
     }
-    context = propagate.extract(carrier, trace.set_span_in_context(INVALID_SPAN))
+    context = propagate.extract(carrier, with_caller(INVALID_SPAN, otel_context.get_current()))
     span = trace.get_current_span(context)
     if not span.get_span_context().is_valid:
         return None
     if recorder.settings.remote_parent != "continue":
         # Not its baggage.
-        context = trace.set_span_in_context(span)
+        context = with_caller(span, otel_context.get_current())
     return otel_context.attach(context)
 
 

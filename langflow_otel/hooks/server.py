@@ -25,6 +25,7 @@ from langflow_otel.hooks.native import requests_are_pushed
 from langflow_otel.hooks.versions import entry_point_of_path
 from langflow_otel.recording.callers import refused_baggage, without_refused_baggage
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.parents import with_caller
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo, RequestRun
 
@@ -163,12 +164,12 @@ def _context_of(recorder: Recorder, scope: Scope, *, by_host: bool) -> Context:
     context = without_refused_baggage(otel_context.get_current())
     if by_host:
         return context
-    without_span = trace.set_span_in_context(INVALID_SPAN, context)
+    without_span = with_caller(INVALID_SPAN, context)
     if recorder.settings.remote_parent == "continue":
         return propagate.extract(scope, without_span, _HEADERS)
     if recorder.settings.remote_parent == "ignore":
         return without_span
-    return trace.set_span_in_context(trace.get_current_span(_said_by_caller(scope)), context)
+    return with_caller(trace.get_current_span(_said_by_caller(scope)), context)
 
 
 def _refused_baggage(recorder: Recorder, scope: Scope) -> Mapping[str, object] | None:

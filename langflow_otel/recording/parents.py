@@ -32,6 +32,11 @@ def with_span(span: Span, context: Context) -> Context:
     return otel_context.set_value(_OURS, span, trace.set_span_in_context(span, context))
 
 
+def with_caller(caller: Span, context: Context) -> Context:
+    """The context below a caller in another process, whatever span of ours was current in it."""
+    return otel_context.set_value(_OURS, None, trace.set_span_in_context(caller, context))
+
+
 def span_above(context: Context, reaches: Reaches) -> Span:
     """The nearest span that a span of ours may be below of; ``INVALID_SPAN`` if there is none.
 

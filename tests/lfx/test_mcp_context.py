@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel.hooks import mcp as hook
 from langflow_otel.recording import guard
+from langflow_otel.recording.parents import with_span
 from langflow_otel.settings import Settings
 from langflow_otel.testing import capture_telemetry
 
@@ -198,6 +199,24 @@ async def test_a_flow_joins_the_trace_of_the_client_that_calls_it(telemetry):
     assert telemetry.only_span("invoke_workflow orders").parent_id == CALLER_ID
     assert basic.seen["span"].trace_state.to_header() == "vendor=1"
     assert basic.seen["baggage"] == {"tenant": "acme"}
+
+
+@pytest.mark.parametrize("remote_parent", ["continue", "link"])
+async def test_meta_of_a_call_wins_over_the_sessions_request(remote_parent):
+    """The request that opened a session, or that carries its message, may be another caller's."""
+    with capture_telemetry(settings=Settings(remote_parent=remote_parent)) as telemetry:
+        request = telemetry.provider.get_tracer("host").start_span("POST /mcp")
+        token = otel_context.attach(with_span(request, otel_context.get_current()))
+        try:
+            await call_a_flow(CALLER)
+        finally:
+            otel_context.detach(token)
+            request.end()
+
+    (flow,) = [span for span in telemetry.sdk_spans if span.name == "invoke_workflow orders"]
+    caller = flow.parent if remote_parent == "continue" else flow.links[0].context
+    assert f"{caller.trace_id:032x}" == TRACE_ID
+    assert (flow.parent is None) == (remote_parent == "link")
 
 
 @pytest.mark.parametrize(
