@@ -105,6 +105,8 @@ def shown_path(text: str) -> str:
     if _exists(text):
         return text
     separator = "\\" if "\\" in text else "/"
+    if text.split(" ")[0].lower() in _SCHEMES and " " in text:
+        return HIDDEN
     if len(text) > _LONGEST_PATH or not text.isprintable() or (separator not in text and not _is_file_name(text)):
         return HIDDEN
     return separator.join(each if _is_file_name(each) else HIDDEN for each in text.split(separator))
@@ -112,6 +114,7 @@ def shown_path(text: str) -> str:
 
 _LONGEST_PATH: Final = 1024
 _LONGEST_PART: Final = 40
+_SCHEMES: Final = frozenset({"authorization:", "basic", "bearer", "token"})
 
 
 def _is_file_name(part: str) -> bool:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk import environment_variables
 from typer.testing import CliRunner
 
+from langflow_otel import masking
 from langflow_otel.cli import config, doctor
 from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
 from langflow_otel.cli.main import app
@@ -460,3 +461,8 @@ def test_no_variable_of_the_sdk_counts_as_misspelled():
     assert (
         list(_misspelled({"OTEL_PYTHON_EXCLUDED_URLS": "x", "OTEL_LOG_LEVEL": "x", "OTEL_" + "x" * 100_000: "x"})) == []
     )
+
+
+@pytest.mark.parametrize("text", ["Bearer abcdef", "bearer correct/horse", "Basic abcdef", "Authorization: Bearer abc"])
+def test_a_header_in_place_of_the_path_of_its_file_is_hidden(text: str):
+    assert masking.shown_path(text) == "***"
