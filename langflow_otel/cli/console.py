@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 from rich.text import Text
+
+from langflow_otel.masking import Secrets
 
 _PIPE_WIDTH = 120
 _MAX_MESSAGE = 240
@@ -118,7 +121,8 @@ class Warnings(logging.Handler):
         kind = line if record.name.startswith("langflow_otel") else str(record.msg)
         if (record.name, kind) not in self._seen:
             self._seen.add((record.name, kind))
-            self._write(f"warning: {shortened(line)}\n")
+            # The SDK quotes a header that it cannot read.
+            self._write(f"warning: {shortened(Secrets(os.environ).hide(line))}\n")
 
     def listen(self) -> None:
         """From now on, instead of whatever these loggers did before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 from langflow_otel import masking
 from langflow_otel.cli import config, doctor
 from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
+from langflow_otel.cli.console import Warnings
 from langflow_otel.cli.main import app
 from langflow_otel.masking import (
     Secrets,
@@ -466,3 +468,14 @@ def test_no_variable_of_the_sdk_counts_as_misspelled():
 @pytest.mark.parametrize("text", ["Bearer abcdef", "bearer correct/horse", "Basic abcdef", "Authorization: Bearer abc"])
 def test_a_header_in_place_of_the_path_of_its_file_is_hidden(text: str):
     assert masking.shown_path(text) == "***"
+
+
+def test_warning_of_the_sdk_is_shown_without_the_header_it_quotes(env):
+    env(OTEL_EXPORTER_OTLP_HEADERS=f"Authorization: Bearer {SECRET}")
+    lines: list[str] = []
+    quoted = ("Header format invalid! %s", (f"Authorization: Bearer {SECRET}",))
+    Warnings(lines.append).emit(logging.LogRecord("opentelemetry.util.re", logging.WARNING, "", 0, *quoted, None))
+
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: Header format invalid! ")
+    assert SECRET not in lines[0]
