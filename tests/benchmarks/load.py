@@ -169,7 +169,7 @@ def quantiles(arm: Arm) -> dict[str, float]:
 
 
 def measure(seconds: float, clients: int, workers: int, *, compare: bool = True) -> dict[str, Any]:
-    """With this library and, to compare, without, in turns."""
+    """With this library and, to compare, without, in turns after a warm-up; else in one go of at most 15 s."""
     scrape_port = str(free_port())
     common = {"LANGFLOW_OTEL_DB_SPANS": "false"}
     with ExitStack() as stack:
@@ -183,11 +183,12 @@ def measure(seconds: float, clients: int, workers: int, *, compare: bool = True)
         rng = random.Random(5)
         for arm in arms.values():
             make_flows(arm.server)
-            asyncio.run(load(arm, clients, WARM_UP_S, rng))
+            if compare:
+                asyncio.run(load(arm, clients, WARM_UP_S, rng))
             arm.weigh()
         # The warm-up counts for the traces, not for the latency.
         warm = {name: len(arm.requests) for name, arm in arms.items()}
-        for _ in range(max(round(seconds / TURN_S), 2)):
+        for _ in range(max(round(seconds / TURN_S), 2) if compare else 1):
             for arm in arms.values():
                 asyncio.run(load(arm, clients, min(TURN_S, seconds), rng))
                 arm.weigh()

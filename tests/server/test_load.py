@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_ten_clients_for_some_seconds() -> None:
     for _ in range(3):
-        result = measure(seconds=6, clients=10, workers=1, compare=False)
-        # LangFlow over SQLite may leave all clients waiting for a lock, with us and without.
+        result = measure(seconds=10, clients=10, workers=1, compare=False)
+        # LangFlow over SQLite may leave all clients waiting for a lock, with us and without; most often not at once.
         if result["with"]["requests"] > 10:
             break
 
