@@ -6,6 +6,7 @@ leave; dictionaries, tables, files, code, connections and models may not, for he
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -97,16 +98,31 @@ def pass_on(content: SpanContent, kind: str, flow: FlowRun) -> None:
 def secrets_of(component: Any) -> Iterator[str]:
     """The values of a component's secret inputs, so that they can be told wherever they turn up."""
     inputs = component.__dict__.get("_inputs") or {}
-    template = _template_of(component)
+    template: dict[str, Any] | None = None
     for name, value in (component.__dict__.get("_attributes") or {}).items():
-        field = inputs.get(name)
-        if field is None or not _is_secret(field, template.get(name)):
+        # First what costs least: most values are no texts, or too short.
+        secret = _secret_text(value)
+        if secret is None or (field := inputs.get(name)) is None:
             continue
-        if any(cls.__name__ == "SecretStr" for cls in type(value).__mro__):
-            value = value.get_secret_value()
-        # Space around a value is taken off where it is used.
-        if type(value) is str and _SHORTEST_SECRET <= len(secret := value.strip()) <= _LONGEST_SECRET:
+        template = _template_of(component) if template is None else template
+        if _is_secret(field, template.get(name)):
             yield secret
+
+
+def _secret_text(value: Any) -> str | None:
+    """The text that a secret input with this value would have; None if it could have none."""
+    if type(value) is not str:
+        if not hasattr(type(value), "get_secret_value") or not any(
+            cls.__name__ == "SecretStr" for cls in type(value).__mro__
+        ):
+            return None
+        value = value.get_secret_value()
+    # A text that is long is not copied.
+    if type(value) is not str or len(value) > 2 * _LONGEST_SECRET:
+        return None
+    # Space around a value is taken off where it is used.
+    secret = value.strip()
+    return secret if _SHORTEST_SECRET <= len(secret) <= _LONGEST_SECRET else None
 
 
 def tool_content(
@@ -165,12 +181,18 @@ def _may_leave(name: str, field: Any, in_flow: Any) -> bool:
 
 def _is_secret(field: Any, in_flow: Any) -> bool:
     """By mark or class, in the code or in the flow. What is loaded from a global variable may be a credential."""
-    names = [cls.__name__ for cls in type(field).__mro__]
-    marks = [getattr(field, "password", False), getattr(field, "load_from_db", False)]
-    if isinstance(in_flow, dict):
-        names.append(str(in_flow.get("_input_type") or ""))
-        marks += [in_flow.get("password"), in_flow.get("load_from_db")]
-    return any(marks) or any("Secret" in name or "Auth" in name for name in names)
+    kind: Any = type(field)
+    if _has_secret_name(kind) or getattr(field, "password", False) or getattr(field, "load_from_db", False):
+        return True
+    if not isinstance(in_flow, dict):
+        return False
+    name = str(in_flow.get("_input_type") or "")
+    return bool(in_flow.get("password") or in_flow.get("load_from_db")) or "Secret" in name or "Auth" in name
+
+
+@functools.lru_cache(maxsize=256)
+def _has_secret_name(kind: type) -> bool:
+    return any("Secret" in cls.__name__ or "Auth" in cls.__name__ for cls in kind.__mro__)
 
 
 def _opts_out(component: Any) -> bool:
