@@ -14,18 +14,15 @@ from urllib.parse import unquote
 from langflow_otel.recording.known_secrets import HIDDEN as REDACTED
 from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.urls import path_without_values
-from langflow_otel.redaction.secret_names import is_secret_name
+from langflow_otel.redaction.secret_names import IN_SETTINGS, may_be_secret_name
 from langflow_otel.secret_files import read_secret
 
 HIDDEN: Final = "***"
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,47}")
-_NAME_PARTS = re.compile(r"[._/-]")
-_SECRET_WORDS = ("key", "token", "secret", "passw", "auth", "credential", "pwd")
-_CONNECTIONS = frozenset({"conn", "connection", "dsn", "uri"})
 # The second is the first half of a password with a comma in it.
 _HAS_PASSWORD = re.compile(
-    r"[^\s/:@]*:[^\s@]+@|://[^/:@\[\]]*:[^/]*[^/0-9]|(?:password|passwd|pwd|key|token|secret)=", re.IGNORECASE
+    rf"[^\s/:@]*:[^\s@]+@|://[^/:@\[\]]*:[^/]*[^/0-9]|(?:{IN_SETTINGS})\w{{0,16}}=", re.IGNORECASE
 )
 _NOT_ACCEPTED = re.compile(r"^(\w+)=.* is not accepted;", re.DOTALL)
 _SHORTEST = 4
@@ -83,21 +80,11 @@ def _masked_attributes(text: str) -> str:
             # The rest of a value with a comma in it, or a name alone.
             is_name = not part.strip() or (_NAME.fullmatch(part.strip()) and HIDDEN not in "".join(parts))
             parts.append(part if is_name else HIDDEN)
-        elif _names_a_secret(name) or _HAS_PASSWORD.search(unquote(value)):
+        elif may_be_secret_name(name) or _HAS_PASSWORD.search(unquote(value)):
             parts.append(f"{name}={HIDDEN}")
         else:
             parts.append(f"{name}={without_credentials(value)}" if "://" in value else part)
     return ",".join(parts)
-
-
-def _names_a_secret(name: str) -> bool:
-    lowered = name.strip().lower()
-    parts = _NAME_PARTS.split(lowered)
-    return (
-        any(word in lowered for word in _SECRET_WORDS)
-        or any(map(is_secret_name, (lowered, *parts)))
-        or not _CONNECTIONS.isdisjoint(parts)
-    )
 
 
 def shown_path(text: str) -> str:
@@ -239,7 +226,7 @@ def _secrets_of_attributes(text: str) -> Iterator[str]:
     for part in text.split(","):
         name, _, value = part.partition("=")
         plain = unquote(value)
-        if _names_a_secret(name):
+        if may_be_secret_name(name):
             yield from (value, plain)
         if "@" in plain:
             yield from _secrets_of_address(plain)

@@ -65,6 +65,8 @@ CODES: Final = ("pin", "otp", "totp", "cvv", "cvc")
 
 _ENDS: Final = (*PASSWORD_ENDS, *CODES, "auth", "creds", "dsn")
 _EXACT: Final = ("key", "sig", "sid")
+_IN_SETTINGS: Final = ("key", "token", "secret", "passw", "auth", "credential", "pwd")
+_CONNECTIONS: Final = frozenset({"conn", "connection", "dsn", "uri"})
 _PREFIX: Final = "x-amz-"
 # A kind of token, or how many there are.
 _NO_SECRET: Final = re.compile(r"token(?:type|izer|count|limit|usage|budget)|secretary")
@@ -72,6 +74,7 @@ _AMOUNT: Final = re.compile(
     r"tokens(?:$|used|perminute|persecond)|^(?:max|min|num|total)|(?:count|length|size|expires?in)$"
 )
 _SEPARATORS: Final = str.maketrans("", "", "_- .")
+_PARTS: Final = re.compile(r"[._/-]")
 _WORDS: Final = re.compile(r"[A-Z]?[^\W\dA-Z_]+|[A-Z]+(?![a-z])")
 _LONGEST: Final = 80
 
@@ -106,6 +109,17 @@ def _is_secret(name: str) -> bool:
     return last in _IS_END and before[-1:] != ["to"]
 
 
+def may_be_secret_name(name: str) -> bool:
+    """True also for ``sort_key`` or ``author``: for settings, of which too much may be hidden, but never too little."""
+    lowered = name.strip().lower()
+    parts = _PARTS.split(lowered)
+    return (
+        any(word in lowered for word in _IN_SETTINGS)
+        or any(map(is_secret_name, (lowered, *parts)))
+        or not _CONNECTIONS.isdisjoint(parts)
+    )
+
+
 def is_name_of_secret_number(name: str) -> bool:
     """True if a number with this name is a secret: a PIN is one, ``max_tokens`` is none."""
     return is_secret_name(name) and not _is_amount(name[:_LONGEST])
@@ -135,3 +149,6 @@ SHORT: Final = as_pattern((*_ENDS, *_EXACT))
 
 SHORT_IN_CAMEL_CASE: Final = "|".join(f"{name.capitalize()}|{name.upper()}" for name in _ENDS)
 """Those, behind a small letter."""
+
+IN_SETTINGS: Final = as_pattern((*PASSWORDS, *_IN_SETTINGS))
+"""What a name has in it for which :func:`may_be_secret_name` is true, most of them."""

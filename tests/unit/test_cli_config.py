@@ -123,6 +123,7 @@ def test_secrets_are_masked(env, output: str):
         ("OTEL_RESOURCE_ATTRIBUTES", f"db=postgres://u:{SECRET},{SECRET}@h/d,a=b", "db=***,***,a=b"),
         ("OTEL_RESOURCE_ATTRIBUTES", f"db=postgres%3A%2F%2Fu%3A{SECRET}%40h", "db=***"),
         ("OTEL_RESOURCE_ATTRIBUTES", f"db=Server=x;Pwd={SECRET}", "db=***"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"app.kennwort={SECRET},db=x;Passphrase={SECRET}", "app.kennwort=***,db=***"),
         ("OTEL_RESOURCE_ATTRIBUTES", f"db.dsn={SECRET},app.pwd={SECRET}", "db.dsn=***,app.pwd=***"),
         ("OTEL_RESOURCE_ATTRIBUTES", f"site=https://h/{SECRET}?k={SECRET}", "site=https://h/***?k=***"),
         ("LANGFLOW_OTEL_OTLP_HEADERS_FILE", SECRET, "***"),
