@@ -66,7 +66,7 @@ CODES: Final = ("pin", "otp", "totp", "cvv", "cvc")
 _ENDS: Final = (*PASSWORD_ENDS, *CODES, "auth", "creds", "dsn")
 _EXACT: Final = ("key", "sig", "sid")
 _IN_SETTINGS: Final = ("key", "token", "secret", "passw", "auth", "credential", "pwd")
-_CONNECTIONS: Final = frozenset({"conn", "connection", "dsn", "uri"})
+_CONNECTIONS: Final = frozenset({"conn", "connection", "uri"})
 _PREFIX: Final = "x-amz-"
 # A kind of token, or how many there are.
 _NO_SECRET: Final = re.compile(r"token(?:type|izer|count|limit|usage|budget)|secretary")
@@ -110,7 +110,11 @@ def _is_secret(name: str) -> bool:
 
 
 def may_be_secret_name(name: str) -> bool:
-    """True also for ``sort_key`` or ``author``: for settings, of which too much may be hidden, but never too little."""
+    """True for a setting's name that could be a secret's.
+
+    Wider than :func:`is_secret_name`, with ``sort_key`` and ``author``: where settings are shown, hiding a harmless
+    value costs little.
+    """
     lowered = name.strip().lower()
     parts = _PARTS.split(lowered)
     return (
@@ -151,4 +155,4 @@ SHORT_IN_CAMEL_CASE: Final = "|".join(f"{name.capitalize()}|{name.upper()}" for 
 """Those, behind a small letter."""
 
 IN_SETTINGS: Final = as_pattern((*PASSWORDS, *_IN_SETTINGS))
-"""What a name has in it for which :func:`may_be_secret_name` is true, most of them."""
+"""Words in names for which :func:`may_be_secret_name` is true."""
