@@ -137,6 +137,14 @@ def tool_content(
     return content
 
 
+def is_denied_as_tool(gate: ContentGate, component: Any) -> bool:
+    """True where something of a component that is called as a tool stays here by its name: arguments and results name
+    its fields, and are not separated by them."""
+    names = (*(component.__dict__.get("_inputs") or ()), *(str(output.name) for output in component.outputs))
+    kinds = (component.name, type(component).__name__, component.display_name)
+    return gate.denies(str(component._id), *kinds, *names) or _opts_out(component)
+
+
 def text_or_value(value: Any) -> Any:
     """The text of a message; any other value as it is."""
     opened = open_object(value)

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from langflow_otel.hooks.content import text_or_value, tool_content
+from langflow_otel.hooks.content import is_denied_as_tool, text_or_value, tool_content
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
@@ -143,6 +143,10 @@ def _note_component(component: Any) -> None:
         run = current_run()
         if isinstance(run, ToolRun):
             run.add({semconv.COMPONENT_ID: chosen(str(component._id))})
+            # In this order: what fails to be judged stays here.
+            content, run.content = run.content, None
+            if content is not None and not is_denied_as_tool(content.gate, component):
+                run.content = content
 
 
 def _note_failure(exc: BaseException) -> None:

@@ -13,6 +13,7 @@ from lfx.io import MessageTextInput, Output
 from lfx.schema.data import Data
 from lfx.schema.dataframe import DataFrame
 from nodes import basic, content, models
+from test_tools import agent_flow
 
 from langflow_otel.recording.log_lines import log_line
 from langflow_otel.settings import Settings
@@ -84,6 +85,26 @@ async def test_tools_have_arguments_and_results():
     found = telemetry.only_span("execute_tool add").attributes
     assert json.loads(found["gen_ai.tool.call.arguments"]) == {"a": 2, "b": 3}
     assert found["gen_ai.tool.call.result"] == "5"
+
+
+@pytest.mark.parametrize("denied", ["Shout", "Shout-s", "text", "out", ""])
+async def test_a_denied_component_that_is_a_tool_stays(denied: str):
+    settings = Settings(content_on_spans=True, content_deny=(denied,) if denied else ())
+    with capture_telemetry(settings=settings) as telemetry:
+        await run(await agent_flow(models.ShoutAgent, models.Shout))
+
+    found = attributes(telemetry, "execute_tool shout", "gen_ai.tool.call.")
+    assert sorted(found) == ([] if denied else ["gen_ai.tool.call.arguments", "gen_ai.tool.call.result"])
+
+
+async def test_a_component_that_is_a_tool_may_opt_out():
+    class Keeps(models.Shout):
+        langflow_otel_content = False
+
+    with capture_telemetry(settings=ON) as telemetry:
+        await run(await agent_flow(models.ShoutAgent, Keeps))
+
+    assert attributes(telemetry, "execute_tool shout", "gen_ai.tool.call.") == {}
 
 
 async def test_secret_inputs_never_leave():
