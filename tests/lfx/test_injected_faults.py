@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from injector import Step, When, failing, modules_in, noting_calls, steps_in
 from lfx.log.logger import configure
-from nodes import authored, chatty
+from nodes import authored, chatty, streams
 from observations import DRIVES, EVERYTHING, FLOWS, observed
 from opentelemetry import context as otel_context
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
@@ -162,7 +162,8 @@ def library(settings: Settings, folder: Path) -> Iterator[Telemetry]:
         finally:
             authored.tracers.makes_spans = None
             authored.seen.clear()
-            # What a fault kept from ending would end in the middle of another test.
+            # What a fault kept from ending would end in the middle of another test: a stream is kept by who read it.
+            streams.seen.clear()
             gc.collect()
             end_open_runs("the test is over")
             telemetry.provider.shutdown()
@@ -243,7 +244,14 @@ def harm_of(
     return None if counted[0] > before else "nobody counted it"
 
 
-@pytest.mark.parametrize("module", MODULES)
+# Only the hooks differ between versions.
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(module, marks=[] if module.startswith("langflow_otel.hooks") else [pytest.mark.any_version])
+        for module in MODULES
+    ],
+)
 def test_a_fault_in_any_function_changes_nothing(module: str, reached: Reached, tmp_path: Path):
     steps = [step for step in reached.steps if step.function.__module__ == module]
     cases = [
