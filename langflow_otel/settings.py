@@ -24,7 +24,7 @@ from langflow_otel.variables import CAPTURE, VARIABLES, Variable, problem_with
 logger = logging.getLogger("langflow_otel")
 
 Enabled = Literal["auto", "true", "false"]
-Detail = Literal["flow", "component", "output"]
+Detail = Literal["flow", "component", "model", "output"]
 ErrorMessages = Literal["none", "redacted", "full"]
 RemoteParent = Literal["continue", "link", "ignore"]
 
@@ -53,7 +53,7 @@ class Settings:
     service_name: str = "langflow"
     sdk_disabled: bool = False
     enabled: Enabled = "auto"
-    detail: Detail = "component"
+    detail: Detail = "model"
     error_messages: ErrorMessages = "none"
     content_on_spans: bool = False
     content_in_events: bool = False
@@ -86,6 +86,11 @@ class Settings:
     keep_errors: bool = False
     keep_slow_s: float | None = None
     problems: tuple[str, ...] = ()
+
+    @property
+    def shows_models(self) -> bool:
+        """True if model calls have spans of their own."""
+        return self.detail in ("model", "output")
 
     @property
     def has_destination(self) -> bool:

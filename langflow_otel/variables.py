@@ -258,10 +258,11 @@ VARIABLES: Final = (
     ),
     Variable(
         "LANGFLOW_OTEL_DETAIL",
-        "component",
-        "flow, component, output",
-        "how fine the trace is: flows only, with components, or with each output method as well",
-        _one_of("flow", "component", "output"),
+        "model",
+        "flow, component, model, output",
+        "how fine the trace is: flows only, with components and tools, with each model call, or with each output "
+        "method as well",
+        _one_of("flow", "component", "model", "output"),
     ),
     Variable(
         "LANGFLOW_OTEL_SAMPLING",

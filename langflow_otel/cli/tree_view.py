@@ -23,11 +23,13 @@ _OPERATIONS = (
     semconv.INVOKE_WORKFLOW,
     semconv.INVOKE_AGENT,
     semconv.EXECUTE_TOOL,
+    semconv.CHAT,
+    semconv.TEXT_COMPLETION,
     semconv.COMPONENT,
     semconv.STREAM,
     semconv.OUTPUT,
 )
-_NOT_THE_AUTHORS = ("langflow.", "gen_ai.", "error.", "session.", "user.", "openinference.")
+_NOT_THE_AUTHORS = ("langflow.", "gen_ai.", "error.", "server.", "session.", "user.", "openinference.", "llm.")
 
 
 def tree_view(root: TraceSpan, console: Console) -> Group:
@@ -151,10 +153,12 @@ def _iteration(span: TraceSpan) -> str:
 
 
 def _tokens(span: TraceSpan) -> str:
-    used = (
-        (span.attributes.get(semconv.GEN_AI_USAGE_INPUT_TOKENS), "in"),
-        (span.attributes.get(semconv.GEN_AI_USAGE_OUTPUT_TOKENS), "out"),
+    """Its own, or the sums of what is below."""
+    names = (
+        (semconv.GEN_AI_USAGE_INPUT_TOKENS, semconv.USAGE_INPUT_TOKENS, "in"),
+        (semconv.GEN_AI_USAGE_OUTPUT_TOKENS, semconv.USAGE_OUTPUT_TOKENS, "out"),
     )
+    used = [(span.attributes.get(own, span.attributes.get(below)), which) for own, below, which in names]
     known = [f"{count} {which}" for count, which in used if count is not None]
     return f"tokens {', '.join(known)}" if known else ""
 
@@ -181,7 +185,9 @@ def _bar_style(span: TraceSpan) -> str:
         return "red"
     if span.name.startswith(semconv.EXECUTE_TOOL):
         return _KIND_STYLES["tool"]
-    if semconv.FLOW_NAME in span.attributes:
+    if semconv.ENTRY_POINT in span.attributes:
         return "green"
+    if span.attributes.get(semconv.GEN_AI_OPERATION_NAME) in (semconv.CHAT, semconv.TEXT_COMPLETION):
+        return _KIND_STYLES["llm"]
     kind = span.attributes.get(semconv.COMPONENT_KIND)
     return "bright_black" if kind is None else _KIND_STYLES.get(str(kind), "blue")

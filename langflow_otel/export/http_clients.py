@@ -8,18 +8,22 @@ been there without us. Whatever somebody else has instrumented stays theirs.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Collection
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import wrapt
+from opentelemetry import context as otel_context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.model_runs import ModelRun, calling_model
 from langflow_otel.recording.runs import current_run
 
 # Generic in newer releases only.
@@ -49,6 +53,7 @@ CLIENTS: Final = (
     _Client("requests", "requests", f"{_CONTRIB}.requests", "RequestsInstrumentor", (("Session", "send"),)),
     _Client("aiohttp-client", "aiohttp", f"{_CONTRIB}.aiohttp_client", "AioHttpClientInstrumentor", ()),
 )
+_PORTS: Final = {"https": 443, "http": 80}
 NAMES: Final = frozenset(client.name for client in CLIENTS)
 
 
@@ -147,6 +152,36 @@ class _Gate(_FunctionWrapper):  # type: ignore[misc]
     __bound_function_wrapper__ = _BoundGate
 
 
+def _calling_model(request: Any) -> ModelRun | None:
+    """The model call that sends this request: the request's span is below of it, and it is noted there."""
+    with _GATE:
+        call = calling_model()
+        if call is not None:
+            # A text in requests, an object of the client's in the others.
+            url: Any = getattr(request, "url", None)
+            parts = urlsplit(url) if isinstance(url, str) else url
+            host, port = getattr(parts, "hostname", None) or getattr(parts, "host", None), getattr(parts, "port", None)
+            call.requested(f"{host}{getattr(parts, 'path', '')}", host, port or _PORTS.get(str(parts.scheme)))
+        return call
+    return None
+
+
+def _below_call(call: ModelRun, send: Any, args: Any, kwargs: Any) -> Any:
+    token = otel_context.attach(call.context)
+    try:
+        return send(*args, **kwargs)
+    finally:
+        otel_context.detach(token)
+
+
+async def _async_below_call(call: ModelRun, send: Any, args: Any, kwargs: Any) -> Any:
+    token = otel_context.attach(call.context)
+    try:
+        return await send(*args, **kwargs)
+    finally:
+        otel_context.detach(token)
+
+
 def _imported(client: _Client, module: ModuleType) -> None:
     _awaited.discard(client.name)
     for clients in tuple(_on):
@@ -169,11 +204,14 @@ class _Loaded:
 
     def gate(self, owner: Any, method: str) -> None:
         instrumented = owner.__dict__[method]
+        below = _async_below_call if inspect.iscoroutinefunction(instrumented.__wrapped__) else _below_call
 
         def gated(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-            if self._open and current_run() is not None:
-                return instrumented.__get__(instance, type(instance))(*args, **kwargs)
-            return wrapped(*args, **kwargs)
+            if not self._open or current_run() is None:
+                return wrapped(*args, **kwargs)
+            bound = instrumented.__get__(instance, type(instance))
+            call = _calling_model(args[0] if args else kwargs.get("request"))
+            return bound(*args, **kwargs) if call is None else below(call, bound, args, kwargs)
 
         setattr(owner, method, _Gate(instrumented.__wrapped__, gated))
         self.remember(owner, method)
@@ -199,8 +237,14 @@ class _Loaded:
             # What the instrumentor itself says to its own later steps when it is switched off.
             context.span = None
             if self._open and current_run() is not None:
-                for each in starts:
-                    await each(session, context, params)
+                call = _calling_model(params)
+                token = None if call is None else otel_context.attach(call.context)
+                try:
+                    for each in starts:
+                        await each(session, context, params)
+                finally:
+                    if token is not None:
+                        otel_context.detach(token)
 
         signal.clear()
         signal.append(start)

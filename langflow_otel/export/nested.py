@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -14,12 +14,6 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.runs import ComponentRun, current_run
 
 _NOTE = Guard("nested.note")
-# GenAI conventions (OpenTelemetry, OpenLLMetry), their older name, OpenInference.
-_TOKEN_ATTRIBUTES: Final = (
-    semconv.GEN_AI_USAGE_INPUT_TOKENS,
-    "gen_ai.usage.prompt_tokens",
-    "llm.token_count.prompt",
-)
 
 
 class NestedModelSpans(SpanProcessor):
@@ -52,7 +46,7 @@ class NestedModelSpans(SpanProcessor):
 
 def note_tokens(component: ComponentRun, span: Any) -> None:
     """A span that another instrumentor made inside the component has ended."""
-    if span.attributes and any(name in span.attributes for name in _TOKEN_ATTRIBUTES):
+    if span.attributes and any(name in span.attributes for name in semconv.TOKENS_OF_OTHERS):
         component.tokens_are_below = True
 
 

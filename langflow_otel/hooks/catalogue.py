@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from langflow_otel.hooks import agents, component, flow, logs, mcp, native, queues, server, streaming, tools
+from langflow_otel.hooks import agents, component, flow, logs, mcp, models, native, queues, server, streaming, tools
 from langflow_otel.hooks.patching import Hook, Patches
 
 _GRAPH = "lfx.graph.graph.base"
 _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
+_CALLBACKS = "langchain_core.callbacks.manager"
 _TRACING = "langflow.services.tracing"
 _AGENT = ("langchain.agents.agent", "langchain_classic.agents.agent")  # before LangChain 1.0, and since
 _LIMIT = "langchain.agents.middleware.model_call_limit"  # since LangChain 1.0
@@ -39,6 +40,10 @@ HOOKS: Final = (
         for module in _AGENT
     ),
     Hook(_LIMIT, "ModelCallLimitMiddleware.before_model", agents.before_model, optional=True),
+    Hook(_CALLBACKS, "CallbackManager.on_chat_model_start", models.on_chat_model_start, ("messages",), True),
+    Hook(_CALLBACKS, "CallbackManager.on_llm_start", models.on_llm_start, ("prompts",), True),
+    Hook(_CALLBACKS, "AsyncCallbackManager.on_chat_model_start", models.async_on_chat_model_start, ("messages",), True),
+    Hook(_CALLBACKS, "AsyncCallbackManager.on_llm_start", models.async_on_llm_start, ("prompts",), True),
     Hook(_GRAPH, "Graph.__deepcopy__", flow.copied),
     Hook(_GRAPH, "Graph.copy_for_run", flow.copied, optional=True),
     Hook(_GRAPH, "Graph.from_payload", flow.from_payload),

@@ -59,6 +59,8 @@ def component_content(
     if gate.denies(info.component_id, info.component_type, info.display_name) or _opts_out(component):
         return None
     content = SpanContent(gate, open_object, withheld)
+    names = (*(component.__dict__.get("_attributes") or ()), *(str(output.name) for output in component.outputs))
+    content.is_partial = gate.denies(*names)
     for name, value in _inputs_of(component):
         # Not `in (None, "")`: a value's comparison is its author's code.
         if gate.denies(name) or value is None or (type(value) is str and not value):

@@ -88,11 +88,15 @@ class SpanContent:
         gate: Decides.
         open_object: Gives plain data for the host's objects.
         withheld: Values of secret inputs of this run: a component may hand one on.
+
+    Attributes:
+        is_partial: True if something stays here by its name that a model may get to see: then no messages leave.
     """
 
     def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any], withheld: Collection[str] = ()) -> None:
         self._withheld = withheld
         self.gate = gate
+        self.is_partial = False
         self.attributes: dict[str, str] = {}
         self._open_object = open_object
         self._room = PER_SPAN * gate.longest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from langflow_otel.recording.sizes import MAX_NAME, chosen
@@ -111,6 +112,48 @@ class ModelUsage:
 
     def __post_init__(self) -> None:
         _cut(self, ("model", "provider"))
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One call of a model, as it is asked for. Names are cut.
+
+    Attributes:
+        operation: As the GenAI conventions call it; the first word of the span's name.
+        model: The model that is asked for; None if it is not known.
+        provider: One of the conventions' values where they have one for it, else LangChain's word; None if not known.
+        parameters: Temperature and the like, by the attributes' names.
+    """
+
+    operation: Literal["chat", "text_completion"]
+    model: str | None = None
+    provider: str | None = None
+    parameters: Mapping[str, str | bool | int | float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _cut(self, ("model", "provider"))
+
+
+@dataclass(frozen=True)
+class ModelResponse:
+    """What a model has answered, without the text. Names are cut; what is not known is None.
+
+    Attributes:
+        input_tokens: Of the whole input, cached ones included.
+        output_tokens: Of the whole output, reasoning included.
+    """
+
+    model: str | None = None
+    response_id: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        _cut(self, ("model", "response_id"))
 
 
 UNNAMED: Final = "unnamed"

@@ -149,7 +149,7 @@ TOKEN_USAGE: Final = Metric(
     "gen_ai.client.token.usage",
     "histogram",
     "{token}",
-    "Tokens used by one execution of a model or agent component.",
+    "Tokens used by one model call; by one execution of a component whose calls are not seen.",
     ("gen_ai.token.type", "gen_ai.request.model", "gen_ai.provider.name", "flow"),
     _TOKENS,
 )

@@ -15,15 +15,17 @@ from opentelemetry.trace import (
     NoOpTracerProvider,
     Span,
     SpanContext,
+    SpanKind,
     Tracer,
     TracerProvider,
 )
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import runs, semconv, spans
+from langflow_otel.recording import model_runs, runs, semconv, spans
 from langflow_otel.recording.content import ContentGate
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ToolInfo
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.parents import Reaches, parent_and_links, same_provider, span_above, with_span
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
@@ -80,6 +82,7 @@ class Recorder:
         self.restore_clients: Callable[[], None] | None = None
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
+        self._models_on = settings.shows_models
         self._outputs_on = settings.detail == "output"
         self.content = ContentGate(settings) if settings.captures_content else None
         self.use_tracer_provider(provider)
@@ -236,6 +239,27 @@ class Recorder:
         run.enter()
         return run
 
+    def start_model(self, info: ModelInfo, within: Run) -> ModelRun | None:
+        """A model is called; None where nobody wants to know. The run is not current from here on.
+
+        Args:
+            info: The call.
+            within: The innermost run at this point.
+        """
+        context = otel_context.get_current()
+        if model_runs.traced_by_others or _suppressed(context) or _is_models(trace.get_current_span(context)):
+            return None
+        component = within.component
+        measures = self._measures_for(within.flow) if component is None else component.measures
+        untraced = self._is_untraced(within.flow)
+        if untraced and measures is None:
+            return None
+        span: Span | None = None
+        if self._models_on and not untraced:
+            attributes = spans.model_attributes(info, self.settings)
+            span = self.make_span(spans.model_name(info), context, attributes, within, SpanKind.CLIENT)
+        return ModelRun(span, context, within, self.settings, info, measures)
+
     def start_output(self, name: str, within: ComponentRun) -> Run | None:
         """An output method starts; None unless the detail is ``output``."""
         if not self._outputs_on or within.span is None:
@@ -268,7 +292,12 @@ class Recorder:
         return run
 
     def make_span(
-        self, name: str, context: Context, attributes: Mapping[str, AttributeValue] | None, within: Run | None
+        self,
+        name: str,
+        context: Context,
+        attributes: Mapping[str, AttributeValue] | None,
+        within: Run | None,
+        kind: SpanKind = SpanKind.INTERNAL,
     ) -> Span:
         """A span below a run, or one that is held with the rest of the run."""
         flow = within.flow if within is not None else None
@@ -279,8 +308,8 @@ class Recorder:
             if above is not current:
                 links = [Link(current.get_span_context())] if above is trace.INVALID_SPAN else None
                 context = trace.set_span_in_context(above, context)
-            return self.tracer.start_span(name, context=context, attributes=attributes, links=links)
-        return flow.held.start_span(self.tracer, name, held_parent(above, within), attributes=attributes)
+            return self.tracer.start_span(name, context=context, kind=kind, attributes=attributes, links=links)
+        return flow.held.start_span(self.tracer, name, held_parent(above, within), kind=kind, attributes=attributes)
 
     def span_above(self, context: Context, within: Run | None) -> Span:
         """The nearest span above that goes where ours go; ``INVALID_SPAN`` if there is none.
@@ -311,6 +340,12 @@ class Recorder:
 
 def _suppressed(context: Context) -> bool:
     return bool(context.get(_SUPPRESS_KEYS[0]) or context.get(_SUPPRESS_KEYS[1]))
+
+
+def _is_models(span: Span) -> bool:
+    """True for a span that another instrumentor made of a model call, and that is around what LangChain calls."""
+    attributes: Any = None if _scope_of(span) == semconv.SCOPE else getattr(span, "attributes", None)
+    return bool(attributes) and any(name in attributes for name in semconv.TOKENS_OF_OTHERS)
 
 
 def _chosen_baggage(context: Context, keys: tuple[str, ...]) -> dict[str, str]:

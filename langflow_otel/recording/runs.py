@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from langflow_otel.recording.content import SpanContent
     from langflow_otel.recording.instruments import Recording
     from langflow_otel.recording.keeper import HeldTrace
+    from langflow_otel.recording.model_runs import ModelRun
     from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
 
 _current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
@@ -50,6 +51,7 @@ _KEEP = Guard("sampling.keep")
 _STOP = Guard("stop")
 _CONTENT = Guard("content.leave")
 _MODEL = Guard("component.model")
+_OPEN_CALLS = Guard("model.end_with_run")
 
 
 def current_run() -> Run | None:
@@ -219,7 +221,69 @@ class Run:
             self.leave()
 
 
-class FlowRun(Run):
+class CallsBelow:
+    """The model calls below a run.
+
+    Attributes:
+        open: Those that go on.
+        traced: True if they have spans, and the tokens on them.
+        model: Of the last one that named it.
+        provider: The same.
+        input_tokens: Of all that are over; None as long as none has said.
+        output_tokens: The same.
+    """
+
+    __slots__ = ("input_tokens", "model", "open", "output_tokens", "provider", "traced")
+
+    def __init__(self) -> None:
+        self.open: set[ModelRun] = set()
+        self.traced = False
+        self.model: str | None = None
+        self.provider: str | None = None
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+
+    def count(self, usage: ModelUsage) -> None:
+        """Add what one of them, or several together, used."""
+        self.model = usage.model or self.model
+        self.provider = usage.provider or self.provider
+        if usage.input_tokens is not None:
+            self.input_tokens = (self.input_tokens or 0) + usage.input_tokens
+        if usage.output_tokens is not None:
+            self.output_tokens = (self.output_tokens or 0) + usage.output_tokens
+
+    @property
+    def usage(self) -> ModelUsage:
+        return ModelUsage(self.model, self.provider, self.input_tokens, self.output_tokens)
+
+    def end_open(self) -> None:
+        """Nobody says any more how these end. LangChain does not report a call that was cancelled."""
+        for call in tuple(self.open):
+            with _OPEN_CALLS:
+                call.end(CANCELLED)
+
+
+class RunAboveCalls(Run):
+    """A flow or a component.
+
+    Attributes:
+        calls: The model calls below; None as long as there was none.
+    """
+
+    __slots__ = ("calls",)
+
+    def __init__(self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings) -> None:
+        super().__init__(span, context, flow, settings)
+        self.calls: CallsBelow | None = None
+
+    @property
+    def calls_below(self) -> CallsBelow:
+        if self.calls is None:
+            self.calls = CallsBelow()
+        return self.calls
+
+
+class FlowRun(RunAboveCalls):
     """One run of one flow.
 
     Attributes:
@@ -240,6 +304,8 @@ class FlowRun(Run):
         "_memory",
         "_metrics",
         "_open_streams",
+        "_outer",
+        "_session_id",
         "_skipped",
         "_started_s",
         "builds",
@@ -272,6 +338,8 @@ class FlowRun(Run):
         self._graph = None if graph is None else weakref.ref(graph)
         self.sampled = sampled
         self.stopped = False
+        self._outer = current_run()
+        self._session_id = info.session_id
         self.held = held
         self.first_error: BaseException | None = None
         self.builds: dict[str, int] = {}
@@ -305,6 +373,7 @@ class FlowRun(Run):
     def describe(self, info: FlowInfo) -> None:
         """Complete the identity once the graph is known."""
         self.info = info
+        self._session_id = info.session_id or self._session_id
         self._count_as(info)
         self._rename(spans.flow_name(info), spans.flow_attributes(info, self._settings))
 
@@ -328,7 +397,16 @@ class FlowRun(Run):
     def complete(self, run_id: object, session_id: object) -> None:
         """The ids that LangFlow assigns while the flow runs; falsy ones are not known."""
         if self.recording:
+            self._session_id = str(session_id or "") or self._session_id
             self.add(spans.run_attributes(str(run_id or "") or None, str(session_id or "") or None))
+
+    def identity(self) -> Attributes:
+        """What says on a span below whose it is: no backend joins it with the flow's span."""
+        attributes = spans.run_attributes(None, self._session_id)
+        attributes[semconv.FLOW_NAME] = self.info.name
+        if self.info.flow_id:
+            attributes[semconv.FLOW_ID] = self.info.flow_id
+        return attributes
 
     def component_started(self, component_id: str) -> int:
         """Count a component's execution; returns how often it was started before in this run."""
@@ -354,6 +432,11 @@ class FlowRun(Run):
         for stream in tuple(self._open_streams):
             with _UNREAD_STREAMS:
                 stream.give_up()
+        if self.calls is not None:
+            with _OPEN_CALLS:
+                self.calls.end_open()
+                self.add(spans.sum_attributes(self.calls.input_tokens, self.calls.output_tokens))
+                self._count_in_outer_run(self.calls)
         if self._memory is not None:
             with _MEASURE:
                 self._memory.leave(self)
@@ -372,6 +455,14 @@ class FlowRun(Run):
             if self.held is not None:
                 self.held.finish(self.span)
 
+    def _count_in_outer_run(self, calls: CallsBelow) -> None:
+        if self._outer is None:
+            return
+        for run in (self._outer.component, self._outer.flow):
+            if run is not None:
+                run.calls_below.traced |= calls.traced
+                run.calls_below.count(calls.usage)
+
     def _measure(self, outcome: Outcome, duration_s: float) -> None:
         if self._active is not None:
             self._active.add(-1)
@@ -379,7 +470,7 @@ class FlowRun(Run):
             self.measures.ended(Finished(outcome, duration_s, self.context), self.info.entry_point)
 
 
-class ComponentRun(Run):
+class ComponentRun(RunAboveCalls):
     """One execution of one component.
 
     Attributes:
@@ -445,9 +536,29 @@ class ComponentRun(Run):
         if self.measures is not None:
             with _MEASURE:
                 self.measures.used_model(usage)
-        if self.tokens_are_below:
-            usage = replace(usage, input_tokens=None, output_tokens=None)
-        self.add(spans.usage_attributes(usage))
+        if self.flow is not None:
+            self.flow.calls_below.count(usage)
+        self._show(usage)
+
+    def _show(self, usage: ModelUsage) -> None:
+        """On this span, or only as sums where spans below have it: backends add up all spans with the conventions'
+        names."""
+        if self.tokens_are_below or (self.calls is not None and self.calls.traced):
+            self.add(spans.sum_attributes(usage.input_tokens, usage.output_tokens))
+        else:
+            self.add(spans.usage_attributes(usage))
+
+    def _account_for_models(self) -> None:
+        """What LangFlow knows counts only where no call was seen: of a call that failed it makes a guess."""
+        known = None if self.usage is None else self.usage()
+        if self.calls is None:
+            if known is not None:
+                self.used_model(known)
+            return
+        seen = self.calls.usage
+        if known is not None:
+            seen = replace(seen, model=known.model or seen.model, provider=known.provider or seen.provider)
+        self._show(seen)
 
     def note_failure(self, error: BaseException) -> None:
         """The component's code just failed with this error: that is when it ended, whatever the host
@@ -477,9 +588,12 @@ class ComponentRun(Run):
             ended_s = self._failed[1]
         if self.chunks is not None:
             self.add(self.chunks.attributes())
-        if self.usage is not None:
+        if self.calls is not None and outcome.status != "ok":
+            with _OPEN_CALLS:
+                self.calls.end_open()
+        if self.usage is not None or self.calls is not None:
             with _MODEL:
-                self.used_model(self.usage())
+                self._account_for_models()
         try:
             super().end(outcome)
         finally:

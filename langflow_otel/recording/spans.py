@@ -8,9 +8,17 @@ from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import semconv
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
+from langflow_otel.recording.facts import (
+    ComponentInfo,
+    FlowInfo,
+    ModelInfo,
+    ModelResponse,
+    ModelUsage,
+    Outcome,
+    ToolInfo,
+)
 from langflow_otel.recording.privacy import error_type, frames_of, http_status_of, message_of, qualified_type
-from langflow_otel.recording.sizes import bounded, bounded_value, chosen
+from langflow_otel.recording.sizes import bounded, bounded_value, chosen, chosen_names
 from langflow_otel.settings import Settings
 
 Attributes = dict[str, AttributeValue]
@@ -83,7 +91,10 @@ def component_attributes(info: ComponentInfo, settings: Settings) -> Attributes:
         attributes[semconv.GEN_AI_AGENT_NAME] = info.display_name
         attributes[semconv.GEN_AI_AGENT_ID] = info.component_id
     if settings.openinference:
-        attributes[semconv.OPENINFERENCE_SPAN_KIND] = _OPENINFERENCE_KINDS.get(info.kind, "CHAIN")
+        # Phoenix counts each span of kind LLM as a model call.
+        is_above_calls = info.kind == "llm" and settings.shows_models
+        kind = "CHAIN" if is_above_calls else _OPENINFERENCE_KINDS.get(info.kind, "CHAIN")
+        attributes[semconv.OPENINFERENCE_SPAN_KIND] = kind
     return attributes
 
 
@@ -121,6 +132,48 @@ def tool_attributes(info: ToolInfo, settings: Settings) -> Attributes:
         attributes[semconv.COMPONENT_ID] = info.component_id
     if settings.openinference:
         attributes[semconv.OPENINFERENCE_SPAN_KIND] = "TOOL"
+    return attributes
+
+
+def model_name(info: ModelInfo) -> str:
+    return f"{info.operation} {info.model}" if info.model else info.operation
+
+
+def model_attributes(info: ModelInfo, settings: Settings) -> Attributes:
+    attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: info.operation, **info.parameters}
+    if info.model:
+        attributes[semconv.GEN_AI_REQUEST_MODEL] = info.model
+    if info.provider:
+        attributes[semconv.GEN_AI_PROVIDER_NAME] = info.provider
+    if settings.openinference:
+        attributes[semconv.OPENINFERENCE_SPAN_KIND] = "LLM"
+    return attributes
+
+
+def response_attributes(response: ModelResponse, settings: Settings) -> Attributes:
+    known: dict[str, AttributeValue | None] = {
+        semconv.GEN_AI_RESPONSE_MODEL: response.model,
+        semconv.GEN_AI_RESPONSE_ID: response.response_id,
+        semconv.GEN_AI_RESPONSE_FINISH_REASONS: chosen_names(response.finish_reasons) or None,
+        semconv.GEN_AI_USAGE_INPUT_TOKENS: response.input_tokens,
+        semconv.GEN_AI_USAGE_OUTPUT_TOKENS: response.output_tokens,
+        semconv.GEN_AI_USAGE_CACHE_READ: response.cache_read_tokens,
+        semconv.GEN_AI_USAGE_CACHE_WRITE: response.cache_write_tokens,
+        semconv.GEN_AI_USAGE_REASONING: response.reasoning_tokens,
+    }
+    if settings.openinference:
+        known[semconv.LLM_CACHE_WRITE_TOKENS] = response.cache_write_tokens
+        known[semconv.LLM_REASONING_TOKENS] = response.reasoning_tokens
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def sum_attributes(input_tokens: int | None, output_tokens: int | None) -> Attributes:
+    """Tokens of what is below: under names of ours, for backends add up whatever has the conventions' names."""
+    attributes: Attributes = {}
+    if input_tokens is not None:
+        attributes[semconv.USAGE_INPUT_TOKENS] = input_tokens
+    if output_tokens is not None:
+        attributes[semconv.USAGE_OUTPUT_TOKENS] = output_tokens
     return attributes
 
 

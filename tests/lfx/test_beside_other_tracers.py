@@ -381,4 +381,4 @@ async def test_an_agents_tools_stay_below_the_agent(one_foreign, settings):
     with captured(settings) as telemetry:
         await run(Graph(start, chat_output(agent.message_response), flow_name="demo"))
 
-    assert lines(telemetry)[2:-1] == ["  invoke_agent Agent", "    execute_tool add"]
+    assert lines(telemetry)[2:-1] == ["  invoke_agent Agent", "    chat", "    execute_tool add", "    chat"]

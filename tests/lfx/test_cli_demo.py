@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lfx.custom.custom_component.component import Component
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel.cli.demo import FAILING_RUN, Outcomes, run_all
@@ -22,9 +21,8 @@ from langflow_otel.cli.main import app
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
 from langflow_otel.recording.metrics import CATALOGUE
 
-LANGFLOW_COUNTS_TOKENS = hasattr(Component, "_build_source") and "_token_usage" in Component.__init__.__code__.co_names
-
 GOOD_RUN = [
+    *["chat scripted-1"] * 3,
     "component Answer Model",
     "component Chat Input",
     "component Chat Output",
@@ -42,6 +40,7 @@ GOOD_RUN = [
     "search index  index=policies · top_k=3",
 ]
 FAILED_RUN = [
+    *["✓ chat scripted-1"] * 2,
     "✓ component Chat Input",
     "✓ component If-Else",
     "✓ component Order Lookup",
@@ -171,12 +170,13 @@ class TestDemo:
         block = "\n".join(demo.block("A good run"))
 
         assert re.search(r"1[56] chunks, first after \d+ ms", block)
-        if LANGFLOW_COUNTS_TOKENS:
-            assert "invoke_agent Parcel Agent  tokens 83 in, 17 out" in block
-            assert "tokens 118 in, 15 out" in block
+        assert "invoke_agent Parcel Agent  tokens 83 in, 17 out" in block
+        assert "tokens 118 in, 15 out" in block
+        assert "tokens 201 in, 32 out" in block
 
     def test_the_tree_of_the_failed_run(self, demo: Demo) -> None:
-        named = [re.sub(r"  tokens .*", "", line) for line in without_times(demo.block("The failed run"))]
+        lines = without_times(demo.block("The failed run"))
+        named = [re.sub(r"(  | · )tokens [^·]*(?<! )", "", line) for line in lines]
 
         assert named == sorted(FAILED_RUN)
 
@@ -232,7 +232,7 @@ class TestDemo:
         start = demo.lines.index("Metrics  as Prometheus reads them")
         header, rule, *lines = demo.lines[start + 2 : demo.lines.index("", start + 4)]
         rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in lines)}
-        tokens = ["Tokens in", "Tokens out"] if LANGFLOW_COUNTS_TOKENS else []
+        tokens = ["Tokens in", "Tokens out"]
 
         assert header.split("  ")[0].strip() == "Metric"
         assert set(rule.strip()) == {"─"}

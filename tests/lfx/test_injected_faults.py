@@ -105,6 +105,11 @@ NO_STEPS = {
     ),
     "export.sampling.PresetIds.is_trace_id_random": GUARDED,
     "recording.held.preset_ids": TRIVIAL,
+    **dict.fromkeys(
+        [f"hooks.models._Followed.{name}" for name in ("_first_token", "_first_event", "_ended", "_failed")], HOST
+    ),
+    "export.http_clients._calling_model": GUARDED,
+    "export.http_clients._below_call": HOST,
     **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),
     **dict.fromkeys([f"metrics.{name}" for name in ("Counter.add", "Gauge.set", "Histogram.record")], GUARDED),
     **dict.fromkeys(["custom._start", "custom._watched", "custom.record_retry", "custom.set_attributes"], GUARDED),

@@ -33,5 +33,7 @@ async def test_an_mcp_tool_call_nests_below_the_agent_that_made_it(telemetry):
         "invoke_workflow demo",
         "  component Chat Input",
         "  invoke_agent Fake Agent",
+        "    chat",
         "    execute_tool multiply gen_ai.tool.name=multiply",
+        "    chat",
     ]

@@ -42,8 +42,6 @@ from langflow_otel.recording import semconv
 from langflow_otel.settings import ScrapeSettings, Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
-COUNTS_TOKENS = hasattr(models.FakeModel(_id="FakeModel-x"), "_token_usage")  # LangFlow does since 1.9
-
 # Read from the process at the moment of the question: two questions have two answers.
 MOMENTARY = ("langflow_memory_fragmentation_ratio", "langflow_queue_", "langflow_otel_start_time")
 
@@ -496,7 +494,7 @@ async def test_tokens_of_a_model(telemetry):
         start = chat_input()
         await run(Graph(start, models.FakeModel(_id="F-m").set(input_value=start.message_response), flow_name="demo"))
 
-    counted = {tokens("input"): 2, tokens("output"): 2} if COUNTS_TOKENS else {}
+    counted = {tokens("input"): 2, tokens("output"): 2}
     assert counts(telemetry) == {
         flow(): 2,
         active(): 0,
@@ -504,8 +502,7 @@ async def test_tokens_of_a_model(telemetry):
         component("FakeModel"): 2,
         **counted,
     }
-    if COUNTS_TOKENS:
-        assert (sum_of(telemetry, tokens("input")), sum_of(telemetry, tokens("output"))) == (6, 10)
+    assert (sum_of(telemetry, tokens("input")), sum_of(telemetry, tokens("output"))) == (6, 10)
 
 
 class AnswersOnce(models.FakeModel):
@@ -533,7 +530,7 @@ async def test_tokens_of_an_earlier_run_of_the_same_graph_are_not_counted_again(
         output.value = UNDEFINED
     await fails(graph)
 
-    counted = {tokens("input"): 1, tokens("output"): 1} if COUNTS_TOKENS else {}
+    counted = {tokens("input"): 1, tokens("output"): 1}
     assert counts(telemetry) == {
         flow(): 2,
         flow(status="error"): 1,
@@ -564,16 +561,15 @@ async def test_tokens_of_an_agent_are_those_of_all_its_model_calls(telemetry):
     await run(await agent_flow(Agent))
 
     kinds = ("input", "output")
-    unknown = {kind: tokens(kind).replace("fake-1", "unknown").replace('"fake"', '"unknown"') for kind in kinds}
+    unknown = {kind: tokens(kind).replace("fake-1", "unknown").replace('"fake"', '"callsonetool"') for kind in kinds}
     assert counts(telemetry) == {
         flow(): 1,
         active(): 0,
         component("ChatInput"): 1,
         component("Agent"): 1,
-        **(dict.fromkeys(unknown.values(), 1) if COUNTS_TOKENS else {}),
+        **dict.fromkeys(unknown.values(), 2),
     }
-    if COUNTS_TOKENS:
-        assert [sum_of(telemetry, unknown[kind]) for kind in kinds] == [6, 10]
+    assert [sum_of(telemetry, unknown[kind]) for kind in kinds] == [6, 10]
 
 
 async def test_retries_inside_a_component(telemetry):
@@ -622,7 +618,7 @@ async def test_a_stream_that_the_component_drains_itself(telemetry):
     graph = Graph(start, chat_output(model.text_response), flow_name="demo")
     await run(graph, event_manager=create_default_event_manager(asyncio.Queue()))
 
-    counted = {tokens("input"): 1, tokens("output"): 1} if COUNTS_TOKENS else {}
+    counted = {tokens("input"): 1, tokens("output"): 1}
     assert counts(telemetry) == {
         flow(): 1,
         active(): 0,

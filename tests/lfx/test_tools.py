@@ -25,7 +25,9 @@ async def test_an_agents_tool_call_nests_below_the_agent(telemetry):
         "invoke_workflow demo gen_ai.operation.name=invoke_workflow",
         "  component Chat Input",
         "  invoke_agent Fake Agent gen_ai.operation.name=invoke_agent",
+        "    chat gen_ai.operation.name=chat",
         "    execute_tool add gen_ai.operation.name=execute_tool",
+        "    chat gen_ai.operation.name=chat",
     ]
     assert telemetry.only_span("execute_tool add").attributes == {
         "gen_ai.operation.name": "execute_tool",
@@ -73,7 +75,9 @@ async def test_a_component_used_as_a_tool(telemetry, tool):
         "invoke_workflow demo",
         "  component Chat Input langflow.component.id=ChatInput-in",
         "  invoke_agent Fake Agent langflow.component.id=Agent-a",
+        "    chat",
         "    execute_tool shout langflow.component.id=Shout-s",
+        "    chat",
     ]
 
 
@@ -84,7 +88,9 @@ async def test_a_tool_that_fails_is_an_error_though_langchain_makes_text_of_it(t
         "invoke_workflow demo",
         "  component Chat Input",
         "  invoke_agent Fake Agent",
+        "    chat",
         "    execute_tool shout [error] error.type=ZeroDivisionError",
+        "    chat",
     ]
     assert "canary" not in repr([(span.attributes, span.events) for span in telemetry.spans])
 

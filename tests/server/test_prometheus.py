@@ -165,9 +165,6 @@ def chat() -> Graph:
     return Graph(start, FakeModel(_id="Model-m").set(input_value=start.message_response), flow_name="chat")
 
 
-COUNTS_TOKENS = hasattr(FakeModel(_id="Model-x"), "_token_usage")  # LangFlow does since 1.9
-
-
 async def run(graph: Graph) -> bool:
     try:
         await graph.arun([{"input_value": "hi"}], session_id="s")
@@ -458,8 +455,6 @@ def test_names_and_labels_are_those_that_were_promised(prometheus):
         found[name] = (family.type, tuple(labels))
 
     promised = {line.split()[0]: tuple(line.split()[1:]) for line in NAMES.strip().splitlines()}
-    if not COUNTS_TOKENS:
-        del promised["gen_ai_client_token_usage"]
     assert {name: labels for name, (_, labels) in found.items()} == promised
     catalogue = {
         metric.prometheus_name: (metric.kind.replace("up_down_counter", "gauge"), metric.prometheus_labels)

@@ -95,7 +95,7 @@ def assert_usable(settings: Settings) -> None:
     """Every field has a value that the rest of the library can live with, whatever was asked for."""
     settings.service_name.encode()
     assert settings.enabled in ("auto", "true", "false")
-    assert settings.detail in ("flow", "component", "output")
+    assert settings.detail in ("flow", "component", "model", "output")
     assert settings.error_messages in ("none", "redacted", "full")
     assert settings.remote_parent in ("continue", "link", "ignore")
     assert 100 <= settings.content_length <= 1_000_000

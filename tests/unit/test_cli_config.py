@@ -180,7 +180,7 @@ def test_for_a_shell(env, tmp_path):
     assert done.stderr == ""
     assert sourced == {"OTEL_SERVICE_NAME": os.environ["OTEL_SERVICE_NAME"], "LANGFLOW_OTEL_MAX_FLOWS": "7"}
     assert [path.name for path in tmp_path.iterdir()] == ["settings.sh"]
-    assert "# LANGFLOW_OTEL_DETAIL=component  # default" in text.splitlines()
+    assert "# LANGFLOW_OTEL_DETAIL=model  # default" in text.splitlines()
     assert "# LANGFLOW_OTEL_WINDOW is not accepted as it is; in force: 60" in text.splitlines()
 
 

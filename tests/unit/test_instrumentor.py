@@ -275,7 +275,7 @@ def test_wrong_settings_are_logged_and_it_still_starts(host, provider, caplog, m
     assert lines(caplog) == [
         (
             "WARNING",
-            "LANGFLOW_OTEL_DETAIL='all' is not accepted; use flow, component, output. Using 'component' instead.",
+            "LANGFLOW_OTEL_DETAIL='all' is not accepted; use flow, component, model, output. Using 'model' instead.",
         )
     ]
     assert host.run_flow("a") == "watched: ran a"

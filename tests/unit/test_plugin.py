@@ -196,7 +196,7 @@ def test_a_wrong_setting_is_said_once(host, app, caplog, tmp_path):
     assert lines(caplog) == [
         (
             "WARNING",
-            "LANGFLOW_OTEL_DETAIL='all' is not accepted; use flow, component, output. Using 'component' instead.",
+            "LANGFLOW_OTEL_DETAIL='all' is not accepted; use flow, component, model, output. Using 'model' instead.",
         )
     ]
 

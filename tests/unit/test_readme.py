@@ -61,7 +61,16 @@ def test_every_metric_has_its_row():
 
 
 def test_every_span_has_its_row():
-    operations = {"invoke_workflow", "component", "invoke_agent", "execute_tool", "stream", "output"}
+    operations = {
+        "invoke_workflow",
+        "component",
+        "invoke_agent",
+        "execute_tool",
+        "chat",
+        "text_completion",
+        "stream",
+        "output",
+    }
     named = {row[1].strip("`").split(" {")[0] for row in rows("what")}
     assert named == operations | {"the name that you give", "{method}"}
 

@@ -593,10 +593,13 @@ def test_the_user_id_is_recorded_by_opt_in_only(wanted: bool):
     assert ("u-1" in telemetry.spans[0].attributes.values()) is wanted
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_openinference_kinds_are_added_by_opt_in_only(wanted: bool):
+@pytest.mark.parametrize(
+    ("wanted", "detail", "llm"), [(True, "component", "LLM"), (True, "model", "CHAIN"), (False, "model", "")]
+)
+def test_openinference_kinds_are_added_by_opt_in_only(wanted: bool, detail: Any, llm: str):
+    """Of a component that calls models it is LLM only where its calls have no spans."""
     kinds: list[Any] = ["llm", "agent", "embedding", "retriever", "vector_store", "tool", "prompt", "input", "other"]
-    with recording(Settings(openinference=wanted)) as telemetry:
+    with recording(Settings(openinference=wanted, detail=detail)) as telemetry:
         flow = start_flow()
         for kind in kinds:
             run = recorder().start_component(component(kind, kind), flow)
@@ -604,7 +607,7 @@ def test_openinference_kinds_are_added_by_opt_in_only(wanted: bool):
         recorder().start_tool(ToolInfo("search"), flow).finish()
         flow.finish()
 
-    expected = ["LLM", "AGENT", "EMBEDDING", "RETRIEVER", "RETRIEVER", "TOOL", "PROMPT", "CHAIN", "CHAIN"]
+    expected = [llm, "AGENT", "EMBEDDING", "RETRIEVER", "RETRIEVER", "TOOL", "PROMPT", "CHAIN", "CHAIN"]
     expected += ["TOOL", "CHAIN"]  # the tool call and the flow
     found = [each.attributes.get("openinference.span.kind") for each in telemetry.spans]
     assert found == (expected if wanted else [None] * len(expected))

@@ -45,7 +45,7 @@ def test_an_empty_environment_gives_the_defaults_and_no_problem():
         service_name="langflow",
         sdk_disabled=False,
         enabled="auto",
-        detail="component",
+        detail="model",
         error_messages="none",
         openinference=False,
         user_id=False,
@@ -102,7 +102,8 @@ def test_without_an_argument_the_process_environment_is_read(monkeypatch):
         ("LANGFLOW_OTEL_ENABLED", "true", {"enabled": "true"}),
         ("LANGFLOW_OTEL_ENABLED", "False", {"enabled": "false"}),
         ("LANGFLOW_OTEL_DETAIL", "flow", {"detail": "flow"}),
-        ("LANGFLOW_OTEL_DETAIL", "component", {}),
+        ("LANGFLOW_OTEL_DETAIL", "model", {}),
+        ("LANGFLOW_OTEL_DETAIL", "component", {"detail": "component"}),
         ("LANGFLOW_OTEL_DETAIL", " OUTPUT\n", {"detail": "output"}),
         ("LANGFLOW_OTEL_ERROR_MESSAGES", "none", {}),
         ("LANGFLOW_OTEL_ERROR_MESSAGES", "full", {"error_messages": "full"}),
@@ -184,8 +185,8 @@ def test_an_accepted_value(name: str, text: str, expected: dict[str, Any]):
         ("OTEL_TRACES_EXPORTER", "otlp_json", "otlp, console, none, or a list", "otlp"),
         ("OTEL_SDK_DISABLED", "1", "true, false", "false"),
         ("LANGFLOW_OTEL_ENABLED", "on", "auto, true, false", "auto"),
-        ("LANGFLOW_OTEL_DETAIL", "outputs", "flow, component, output", "component"),
-        ("LANGFLOW_OTEL_DETAIL", "日本", "flow, component, output", "component"),
+        ("LANGFLOW_OTEL_DETAIL", "outputs", "flow, component, model, output", "model"),
+        ("LANGFLOW_OTEL_DETAIL", "日本", "flow, component, model, output", "model"),
         ("LANGFLOW_OTEL_ERROR_MESSAGES", "redact", "none, redacted (needs langflow-otel[redact]), full", "none"),
         (SAMPLING, "0.1", RATIOS, "none"),
         (SAMPLING, "*=2", RATIOS, "none"),
@@ -297,7 +298,7 @@ def test_a_huge_wrong_value_is_cut_to_one_short_line():
     assert "\n" not in problem
     assert len(problem) < 250
     assert problem.startswith("LANGFLOW_OTEL_DETAIL='many\\nlines many")
-    assert problem.endswith("...' is not accepted; use flow, component, output. Using 'component' instead.")
+    assert problem.endswith("...' is not accepted; use flow, component, model, output. Using 'model' instead.")
 
 
 def test_several_wrong_values_are_each_reported(caplog):
@@ -308,7 +309,7 @@ def test_several_wrong_values_are_each_reported(caplog):
 
     assert [record.getMessage() for record in caplog.records] == [
         "OTEL_SDK_DISABLED='y' is not accepted; use true, false. Using 'false' instead.",
-        "LANGFLOW_OTEL_DETAIL='x' is not accepted; use flow, component, output. Using 'component' instead.",
+        "LANGFLOW_OTEL_DETAIL='x' is not accepted; use flow, component, model, output. Using 'model' instead.",
     ]
 
 

@@ -23,6 +23,7 @@ class ScriptedChatModel(GenericFakeChatModel):  # type: ignore[misc]  # LangChai
     LangChain's model streams text only, and at once.
     """
 
+    model_name: str = "scripted-1"
     first_chunk_s: float = 0.04
     chunk_s: float = 0.004
 

@@ -1,0 +1,95 @@
+"""Messages of model calls in the GenAI conventions' form, as far as the gate lets them leave."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+from langflow_otel.hooks.content import open_object
+from langflow_otel.hooks.model_facts import generations_of
+from langflow_otel.recording import semconv
+from langflow_otel.recording.content import ContentGate, SpanContent
+
+_ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
+_SYSTEM: Final = ("system", "developer")
+_TEXTS: Final = ("text", "reasoning", "thinking")
+
+
+def model_content(
+    gate: ContentGate, given: Any, parameters: Mapping[str, Any], withheld: Collection[str] = ()
+) -> SpanContent:
+    """What a model is about to be asked: a list of messages, or a prompt."""
+    content = SpanContent(gate, open_object, withheld)
+    if isinstance(given, str):
+        content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", given)
+        return content
+    messages = list(given)
+    system = [part for each in messages if _role(each) in _SYSTEM for part in _parts(each, gate, {})]
+    if system:
+        content.add(semconv.GEN_AI_SYSTEM_INSTRUCTIONS, system)
+    tools = {str(call.get("id")): str(call.get("name")) for each in messages for call in _tool_calls(each)}
+    asked = [_as_convention(each, gate, tools) for each in messages if _role(each) not in _SYSTEM]
+    content.add(semconv.GEN_AI_INPUT_MESSAGES, asked or None)
+    stop = parameters.get("stop")
+    content.add(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, [stop] if isinstance(stop, str) else stop or None)
+    return content
+
+
+def add_answer(content: SpanContent, response: Any) -> None:
+    """What a model has answered."""
+    answers = []
+    for generation in generations_of(response):
+        message = getattr(generation, "message", None)
+        if message is None:
+            answers.append({"role": "assistant", "parts": [{"type": "text", "content": generation.text}]})
+        else:
+            answers.append(_as_convention(message, content.gate, {}))
+    content.add(semconv.GEN_AI_OUTPUT_MESSAGES, answers or None)
+
+
+def _as_convention(message: Any, gate: ContentGate, tools: Mapping[str, str]) -> dict[str, Any]:
+    return {"role": _role(message), "parts": list(_parts(message, gate, tools))}
+
+
+def _role(message: Any) -> str:
+    kind = str(getattr(message, "type", "user"))
+    return _ROLES.get(kind) or str(getattr(message, "role", None) or kind)
+
+
+def _parts(message: Any, gate: ContentGate, tools: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    if _role(message) == "tool":
+        call_id = str(getattr(message, "tool_call_id", "") or "")
+        part: dict[str, Any] = {"type": "tool_call_response", "id": call_id}
+        if not gate.denies(getattr(message, "name", None), tools.get(call_id)):
+            part["response"] = message.content
+        yield part
+        return
+    content = message.content
+    for each in [content] if isinstance(content, str) else content:
+        yield from _part(each)
+    for call in _tool_calls(message):
+        part = {"type": "tool_call", "id": call.get("id"), "name": call.get("name")}
+        if not gate.denies(call.get("name")):
+            part["arguments"] = call.get("args")
+        yield part
+
+
+def _part(each: Any) -> Iterator[dict[str, Any]]:
+    """A text, or only the kind of anything else: pictures and files are large, and their URLs may be signed."""
+    if isinstance(each, str):
+        if each:
+            yield {"type": "text", "content": each}
+        return
+    kind = str(each.get("type", "other"))
+    if kind in ("tool_use", "tool_call", "function_call", "input_json_delta"):
+        return  # Among the message's tool calls.
+    text = next((each[name] for name in _TEXTS if isinstance(each.get(name), str)), None)
+    if text is None:
+        yield {"type": kind}
+    else:
+        yield {"type": "text" if kind == "text" else "reasoning", "content": text}
+
+
+def _tool_calls(message: Any) -> list[Any]:
+    calls = getattr(message, "tool_calls", None)
+    return calls if isinstance(calls, list) else []
