@@ -155,10 +155,12 @@ EXPECTED = [
     "  invoke_workflow research",
     "    component Chat Input",
     "    invoke_agent Researcher",
+    "      chat",
     "      execute_tool look_up",
     "        search",
     "          GET",
     "          GET",
+    "      chat",
     "    component Chat Output",
 ]
 COMPONENTS = {"Chat Input", "Researcher", "Chat Output"}
