@@ -24,16 +24,14 @@ class FakeOpenAI:
     """What it does with the next requests, in their order, and what it got.
 
     Attributes:
-        replies: ``answer`` (also when the list is empty), ``tool``, ``cut`` (a stream that breaks off), ``hang`` (a
-            stream that stops after its first chunk, until the server is closed), or a status of an error.
+        replies: ``answer`` (also when the list is empty), ``tool``, ``cut`` (a stream that breaks off), or the status
+            of an error.
         received: Headers of each request, names in small letters.
     """
 
     def __init__(self) -> None:
         self.replies: list[str | int] = []
         self.received: list[dict[str, str]] = []
-        self.hanging = threading.Event()
-        self.closing = threading.Event()
         self.url = ""
 
 
@@ -57,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(reply, int):
             self._send(reply, {"error": {"message": "no", "type": "no", "code": "no"}})
         elif asked.get("stream"):
-            self._stream(fake, reply)
+            self._stream(reply)
         else:
             tool = reply == "tool"
             message = {"role": "assistant", "content": None if tool else "".join(WORDS)}
@@ -74,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, fake: FakeOpenAI, reply: str) -> None:
+    def _stream(self, reply: str) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         if reply == "cut":
@@ -83,12 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
         if reply == "tool":
             self._chunk(_event({"role": "assistant", "tool_calls": [{"index": 0, **TOOL_CALL}]}))
         else:
-            for word in WORDS[:1] if reply in ("cut", "hang") else WORDS:
+            for word in WORDS[:1] if reply == "cut" else WORDS:
                 self._chunk(_event({"role": "assistant", "content": word}))
-        if reply == "hang":
-            fake.hanging.set()
-            fake.closing.wait(60)
-        if reply in ("cut", "hang"):
+        if reply == "cut":
             return
         self._chunk(_event({}, finish_reason="tool_calls" if reply == "tool" else "stop"))
         self._chunk(_about("chat.completion.chunk") | {"choices": [], "usage": USAGE})
@@ -114,7 +109,6 @@ def fake_openai() -> Iterator[FakeOpenAI]:
     try:
         yield fake
     finally:
-        fake.closing.set()
         httpd.shutdown()
         thread.join()
         httpd.server_close()

@@ -12,8 +12,8 @@ from flows import line, run
 from langchain_core.callbacks import manager as callbacks
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from nodes import asking, models, nested
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -46,6 +46,18 @@ class Stuck(Counting):
         asking.seen["started"].set()
         await asyncio.Event().wait()
         return ChatResult(generations=[ChatGeneration(message=AIMessage(content=""))])
+
+
+class StuckInStream(Counting):
+    """Says one word, and no more."""
+
+    async def _astream(self, *_: Any, **__: Any) -> Any:
+        yield ChatGenerationChunk(message=AIMessageChunk(content="one"))
+        asking.seen["started"].set()
+        await asyncio.Event().wait()
+
+    def bind_tools(self, tools: Any, **_: Any) -> Any:
+        return self
 
 
 def model(cls: type = Counting) -> Any:
@@ -197,6 +209,23 @@ async def test_a_cancelled_call_ends_with_its_component(telemetry):
         "  component Asks [cancelled]",
         "    chat fake-1 [cancelled]",
     ]
+
+
+async def test_an_agents_call_is_cancelled_with_the_agent_in_its_stream(telemetry):
+    asking.seen.update(started=asyncio.Event(), model=lambda: model(StuckInStream))
+    task = asyncio.create_task(run(await agent_flow(asking.OpenAIAgent)))
+    await asking.seen["started"].wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert telemetry.tree() == [
+        "invoke_workflow demo [cancelled]",
+        "  component Chat Input",
+        "  invoke_agent OpenAI Agent [cancelled]",
+        "    chat fake-1 [cancelled]",
+    ]
+    assert telemetry.only_span("chat fake-1").attributes["gen_ai.request.stream"] is True
 
 
 async def test_a_call_that_nobody_ends_is_cancelled_with_its_flow(telemetry):
