@@ -97,6 +97,8 @@ def test_attributes_arrive_with_their_types(receiver):
         "langflow.flow.name": "Orders",
         "langflow.flow.component_count": 2,
         "langflow.entry_point": "api",
+        "langflow.usage.input_tokens": 10,
+        "langflow.usage.output_tokens": 20,
         "langflow.status": "ok",
     }
     assert attributes(receiver.spans["invoke_agent Agent"]) == {
