@@ -30,6 +30,7 @@ HOOKS: Final = (
     Hook(_GRAPH, "Graph.exclude_branches_conditionally", component.mark_branch, optional=True),
     Hook(_COMPONENT, "Component._get_output_result", component.get_output_result, ("output",)),
     Hook(_COMPONENT, "Component.send_error", component.send_error, ("exception",)),
+    Hook("lfx.base.agents.events", "process_agent_events", component.process_agent_events, optional=True),
     Hook(_COMPONENT, "Component._stream_message", streaming.stream_message, ("iterator",)),
     Hook(_COMPONENT_TOOL, "_build_output_function", tools.build_output_function, ("component",)),
     Hook(_COMPONENT_TOOL, "_build_output_async_function", tools.build_output_async_function, ("component",)),

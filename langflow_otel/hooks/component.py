@@ -8,7 +8,7 @@ from typing import Any
 
 from langflow_otel.hooks import flow as flow_hooks
 from langflow_otel.hooks.content import add_output, component_content, pass_on, secrets_of
-from langflow_otel.hooks.identity import component_info, loop_index, output_names, own_run
+from langflow_otel.hooks.identity import component_info, loop_index, only_offered_tools, output_names, own_run
 from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
@@ -95,6 +95,8 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
             outcome = CACHED
         if run.span is not None:
             run.produced(output_names(vertex))
+            if only_offered_tools(vertex):
+                run.add({semconv.COMPONENT_ONLY_OFFERED_TOOLS: True})
             if run.content is not None:
                 _leave_content(run, run.content)
     finally:
@@ -146,8 +148,8 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     if not run.class_known:
         run.class_known = True
         run.describe(replace(run.info, kind=component_kind(component._vertex, component)))
-    if run.info.kind in _USES_A_MODEL and run.usage is None:
-        run.usage = ModelCall(component).usage
+    if run.usage is None:
+        run.usage = ModelCall(component, certain=run.info.kind in _USES_A_MODEL).usage
     recorder = active_recorder()
     if recorder is None:
         return None
@@ -173,13 +175,28 @@ def _output_of(args: Any, kwargs: Any) -> Any:
 
 async def send_error(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
     """``Component.send_error``: called at once when a component's code failed. What LangFlow does after
-    it (rendering the traceback takes up to 2 s) is not the component's time."""
+    it (rendering the traceback takes seconds) is not the component's time."""
     with _FAIL:
         run = own_run(component)
         error = args[0] if args else kwargs.get("exception")
         if run is not None and isinstance(error, BaseException):
             run.note_failure(outcome_of(error).error or error)
     return await wrapped(*args, **kwargs)
+
+
+async def process_agent_events(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
+    """``lfx.base.agents.events.process_agent_events``: where an error leaves an agent first. LangFlow renders its
+    traceback for the log before :func:`send_error`, and that is not the agent's time either."""
+    try:
+        return await wrapped(*args, **kwargs)
+    except Exception as exc:
+        with _FAIL:
+            run = current_run()
+            outcome = outcome_of(exc)
+            if run is not None and run.component is not None and outcome.error is not None:
+                # LangFlow may yet work around it, and ask the model again.
+                run.component.note_failure(outcome.error, final=False)
+        raise
 
 
 def mark_branch(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:

@@ -177,6 +177,11 @@ def output_names(vertex: Any) -> tuple[str, ...]:
     return tuple(name for name in results if name != TOOL_OUTPUT)
 
 
+def only_offered_tools(vertex: Any) -> bool:
+    """True if nothing of the component ran but what makes a tool of it for an agent."""
+    return bool(vertex.results) and all(name == TOOL_OUTPUT for name in vertex.results)
+
+
 def own_run(component: Any) -> ComponentRun | None:
     """The current component run if it is this component's own; a component may call another one."""
     run = current_run()

@@ -8,25 +8,33 @@ from langflow_otel.recording.facts import ModelUsage
 
 
 class ModelCall:
-    """A component that is about to call its model.
+    """A component that is about to call its model, or that may call one.
+
+    Args:
+        component: LangFlow's component.
+        certain: False for a component that is no model and no agent: its fields name a model only if it counted tokens.
 
     LangFlow keeps components for the next run of the same graph, and their tokens with them; it may then
     answer from the values of the last run, or fail, without any call. So tokens that are there before are
     not this execution's.
     """
 
-    def __init__(self, component: Any) -> None:
+    def __init__(self, component: Any, *, certain: bool = True) -> None:
         self._component = component
+        self._certain = certain
         self._tokens_before = _tokens(component)
 
     def usage(self) -> ModelUsage:
         """What the call used, once it is over."""
         tokens = _tokens(self._component)
-        return model_usage(self._component, None if tokens is self._tokens_before else tokens)
+        if tokens is self._tokens_before:
+            tokens = None
+        return ModelUsage() if tokens is None and not self._certain else model_usage(self._component, tokens)
 
 
 def _tokens(component: Any) -> Any:
-    return getattr(component, "_token_usage", None)
+    # Not by getattr(): where LangFlow has no such field (before lfx 0.4), it searches inputs and outputs for it.
+    return component.__dict__.get("_token_usage")
 
 
 def model_usage(component: Any, usage: Any) -> ModelUsage:

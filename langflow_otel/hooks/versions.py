@@ -8,10 +8,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from langflow_otel.recording.error_categories import is_from_outside
 
 OLDEST_LFX = "0.2"
 NEWEST_LFX = "1.13"
@@ -19,9 +22,11 @@ INSTALL_HINT = "LangFlow is not installed here. Install it with: pip install 'la
 
 # LangFlow's wrappers around the error that a component raised, by class name: they are defined in
 # different modules over the versions.
-_WRAPPERS = frozenset({"ComponentBuildError", "StreamingError"})
+_WRAPPERS = frozenset({"ComponentBuildError", "StreamingError", "ExceptionWithMessageError"})
 # What these begin with in all versions: Graph._run, Component._get_output_result.
 _WRAPPING: dict[type[BaseException], str] = {ValueError: "Error running graph", TypeError: "Error running method"}
+# What LangFlow's own code raises from another error to say it in other words, as LCModelComponent.get_chat_result does.
+_REWORDED = frozenset({Exception, RuntimeError, TypeError, ValueError})
 
 # lfx.observability.get_execution_protocol(), LangFlow 1.12 and later.
 _ENTRY_POINTS = {
@@ -47,6 +52,7 @@ _PATHS = (
     ("/api/", "api"),
     ("/", "serve"),
 )
+_MAX_CAUSES = 10
 _FRAMES_BETWEEN = 6  # ours, and those of a wrapt without its C extension
 _SAME_NAME = frozenset({"webhook", "mcp", "voice", "a2a"})
 
@@ -95,11 +101,43 @@ def _minor(version: str) -> tuple[int, int]:
 def root_error(exc: BaseException) -> BaseException:
     """The error that the failing code raised, below LangFlow's own wrappers.
 
-    Causes that the component's author chose (``raise X from y``) stay: X is the error.
+    Causes that the component's author chose (``raise X from y``) stay: X is the error. But a ``ValueError`` or the like
+    says less than the error of a provider that it was raised from, whoever raised it: LangFlow runs its own components
+    and those of authors from their source, where they look the same. Only explicit causes count: in all versions
+    LangFlow raises its wrappers ``from`` the error, and a context alone may be an error that was handled.
     """
-    while exc.__cause__ is not None and _is_wrapper(exc):
-        exc = exc.__cause__
+    for _ in range(_MAX_CAUSES):
+        cause = exc.__cause__
+        if cause is None or not (_is_wrapper(exc) or _is_reworded(exc)):
+            break
+        exc = cause
     return exc
+
+
+def _is_reworded(exc: BaseException) -> bool:
+    """Only for an error with a cause."""
+    if type(exc) not in _REWORDED:
+        return False
+    if _is_raised_by_langflow(exc):
+        return True
+    below = exc.__cause__
+    for _ in range(_MAX_CAUSES):
+        if below is None or type(below) not in _REWORDED:
+            break
+        below = below.__cause__
+    return below is not None and is_from_outside(below)
+
+
+def _is_raised_by_langflow(exc: BaseException) -> bool:
+    innermost = None
+    for frame, _ in traceback.walk_tb(exc.__traceback__):
+        innermost = frame
+    if innermost is None:
+        return False
+    # Source that LangFlow executes has its globals, and no file.
+    module = innermost.f_globals.get("__name__")
+    root = module.partition(".")[0] if type(module) is str else ""
+    return (root in ("lfx", "langflow") or root.startswith("lfx_")) and innermost.f_code.co_filename != "<string>"
 
 
 def _is_wrapper(exc: BaseException) -> bool:

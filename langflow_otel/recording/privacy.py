@@ -119,10 +119,10 @@ def http_status_of(exc: BaseException) -> int | None:
     As httpx, requests, aiohttp, urllib and the clients of model providers have it.
     """
     for each in _with_causes(exc):
-        response = _attribute(each, "response")
-        found = [_attribute(holder, name) for holder in (each, response) for name in ("status_code", "status")]
+        response = attribute_of(each, "response")
+        found = [attribute_of(holder, name) for holder in (each, response) for name in ("status_code", "status")]
         if error_type(each) == "HTTPError":  # urllib's
-            found.append(_attribute(each, "code"))
+            found.append(attribute_of(each, "code"))
         for status in found:
             if type(status) is int and 100 <= status <= 599:
                 return status
@@ -162,7 +162,8 @@ def _one_stack(exc: BaseException, settings: Settings | None, withheld: Collecti
     return "\n".join([*frames[-_MAX_FRAMES:], last])
 
 
-def _attribute(holder: object, name: str) -> object:
+def attribute_of(holder: object, name: str) -> object:
+    """An attribute of an error, or of a part of one; None if there is none, or if it cannot be read."""
     try:
         return getattr(holder, name, None)
     except Exception:  # noqa: BLE001 - a property is its author's code

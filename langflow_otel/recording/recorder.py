@@ -301,6 +301,8 @@ class Recorder:
     ) -> Span:
         """A span below a run, or one that is held with the rest of the run."""
         flow = within.flow if within is not None else None
+        if flow is not None:
+            attributes = {**flow.named, **(attributes or {})}
         above = self.span_above(context, within)
         if flow is None or flow.held is None:
             links = None

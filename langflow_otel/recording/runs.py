@@ -12,13 +12,14 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from langflow_otel.recording import semconv, spans
+from langflow_otel.recording.error_categories import Category, category_of
 from langflow_otel.recording.facts import CANCELLED, OK, UNNAMED, ComponentInfo, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.memory import MemoryWatch
@@ -123,6 +124,9 @@ class Run:
         context: The OpenTelemetry context in which this run's own code belongs.
     """
 
+    _unknown_error: ClassVar[Category] = "code"
+    """What an error of this run's own code is that is nothing better known."""
+
     __slots__ = (
         "__weakref__",
         "_attributes",
@@ -203,6 +207,9 @@ class Run:
         _open_runs.discard(self)
         try:
             self._attributes[semconv.STATUS] = outcome.status
+            category = category_of(outcome, unknown=self._unknown_error)
+            if category is not None:
+                self._attributes[semconv.ERROR_CATEGORY] = category
             if self.content is not None:
                 with _CONTENT:
                     self._attributes.update(self.content.for_span())
@@ -288,6 +295,7 @@ class FlowRun(RunAboveCalls):
 
     Attributes:
         info: The flow, as far as it is known.
+        named: The attributes by which each span below says which flow it belongs to.
         first_error: The first component error, for a driver that swallows it.
         builds: How often each component id was started in this run.
         sampled: False if this run's spans are held, or do not come to be.
@@ -314,6 +322,7 @@ class FlowRun(RunAboveCalls):
         "info",
         "measures",
         "memory_peak",
+        "named",
         "sampled",
         "stopped",
         "withheld",
@@ -335,6 +344,7 @@ class FlowRun(RunAboveCalls):
         super().__init__(span, context, None, settings)
         self.flow = self
         self.info = info
+        self.named = spans.flow_identity(info)
         self._graph = None if graph is None else weakref.ref(graph)
         self.sampled = sampled
         self.stopped = False
@@ -374,6 +384,7 @@ class FlowRun(RunAboveCalls):
         """Complete the identity once the graph is known."""
         self.info = info
         self._session_id = info.session_id or self._session_id
+        self.named = spans.flow_identity(info)
         self._count_as(info)
         self._rename(spans.flow_name(info), spans.flow_attributes(info, self._settings))
 
@@ -402,11 +413,7 @@ class FlowRun(RunAboveCalls):
 
     def identity(self) -> Attributes:
         """What says on a span below whose it is: no backend joins it with the flow's span."""
-        attributes = spans.run_attributes(None, self._session_id)
-        attributes[semconv.FLOW_NAME] = self.info.name
-        if self.info.flow_id:
-            attributes[semconv.FLOW_ID] = self.info.flow_id
-        return attributes
+        return {**self.named, **spans.run_attributes(None, self._session_id)}
 
     def component_started(self, component_id: str) -> int:
         """Count a component's execution; returns how often it was started before in this run."""
@@ -485,6 +492,7 @@ class ComponentRun(RunAboveCalls):
 
     __slots__ = (
         "_failed",
+        "_may_go_on",
         "_started_s",
         "chunks",
         "class_known",
@@ -516,6 +524,7 @@ class ComponentRun(RunAboveCalls):
         self.usage: Callable[[], ModelUsage] | None = None
         self.tokens_are_below = False
         self._failed: tuple[Outcome, float] | None = None
+        self._may_go_on = False
         self._started_s = time.perf_counter()
 
     @property
@@ -560,11 +569,17 @@ class ComponentRun(RunAboveCalls):
             seen = replace(seen, model=known.model or seen.model, provider=known.provider or seen.provider)
         self._show(seen)
 
-    def note_failure(self, error: BaseException) -> None:
+    def note_failure(self, error: BaseException, *, final: bool = True) -> None:
         """The component's code just failed with this error: that is when it ended, whatever the host
-        still does about it (LangFlow renders the traceback for about a second)."""
-        if self._failed is None:
+        still does about it (LangFlow renders the traceback for seconds). The first time counts.
+
+        Args:
+            error: What it failed with.
+            final: False if the code may yet go on, and fail with another error.
+        """
+        if self._failed is None or (self._may_go_on and self._failed[0].error is not error):
             self._failed = (Outcome("error", error, time.time_ns()), time.perf_counter())
+        self._may_go_on = not final
 
     def first_chunk_after(self, seconds: float) -> None:
         """The first chunk of a stream of this component came out, so long after it was asked for."""
@@ -625,6 +640,8 @@ class LoopIteration(Run):
 
 class ToolRun(Run):
     """One tool call, of the tool of this name. ``failure`` is set where the host turns the tool's error into text."""
+
+    _unknown_error = "tool"
 
     __slots__ = ("failure", "name")
 

@@ -44,11 +44,9 @@ def flow_attributes(info: FlowInfo, settings: Settings) -> Attributes:
     attributes: Attributes = {
         semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_WORKFLOW,
         semconv.GEN_AI_WORKFLOW_NAME: info.name,
-        semconv.FLOW_NAME: info.name,
         semconv.ENTRY_POINT: info.entry_point,
+        **flow_identity(info),
     }
-    if info.flow_id:
-        attributes[semconv.FLOW_ID] = info.flow_id
     attributes.update(run_attributes(info.run_id, info.session_id))
     if info.user_id and settings.user_id:
         attributes[semconv.USER_ID] = info.user_id
@@ -59,6 +57,11 @@ def flow_attributes(info: FlowInfo, settings: Settings) -> Attributes:
     if settings.openinference:
         attributes[semconv.OPENINFERENCE_SPAN_KIND] = "CHAIN"
     return attributes
+
+
+def flow_identity(info: FlowInfo) -> Attributes:
+    """What tells of each span of a run which flow it belongs to: backends cannot join what is not there."""
+    return {semconv.FLOW_NAME: info.name, **({semconv.FLOW_ID: info.flow_id} if info.flow_id else {})}
 
 
 def run_attributes(run_id: str | None, session_id: str | None) -> Attributes:

@@ -21,6 +21,7 @@ async def test_a_component_span_says_what_ran(telemetry):
         "langflow.component.display_name": "Two Outputs",
         "langflow.component.kind": "other",
         "langflow.component.output.names": ("first",),
+        "langflow.flow.name": "demo",
         "langflow.status": "ok",
     }
 

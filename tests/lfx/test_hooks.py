@@ -59,6 +59,7 @@ def test_the_list_of_hooks_is_not_empty():
 @pytest.mark.parametrize(
     ("path", "is_kind"),
     [
+        ("process_agent_events", inspect.iscoroutinefunction),
         ("Graph.arun", inspect.iscoroutinefunction),
         ("Graph.process", inspect.iscoroutinefunction),
         ("Graph.build_vertex", inspect.iscoroutinefunction),
@@ -98,6 +99,7 @@ def test_only_these_hooked_functions_can_be_imported_by_name():
         "_build_output_async_function",
         "handle_call_tool",
         "generate_flow_events",
+        "process_agent_events",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from flows import chat_input, run
+from flows import chat_input, chat_output, run
 from lfx.graph import Graph
 from nodes import models
 
@@ -33,6 +33,7 @@ async def test_an_agents_tool_call_nests_below_the_agent(telemetry):
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "add",
         "gen_ai.tool.type": "function",
+        "langflow.flow.name": "demo",
         "langflow.status": "ok",
     }
 
@@ -84,15 +85,46 @@ async def test_a_component_used_as_a_tool(telemetry, tool):
 async def test_a_tool_that_fails_is_an_error_though_langchain_makes_text_of_it(telemetry):
     await run(await agent_flow(models.ShoutAgent, models.ShoutBroken))
 
-    assert telemetry.tree("error.type") == [
+    assert telemetry.tree("error.type", "langflow.error.category") == [
         "invoke_workflow demo",
         "  component Chat Input",
         "  invoke_agent Fake Agent",
         "    chat",
-        "    execute_tool shout [error] error.type=ZeroDivisionError",
+        "    execute_tool shout [error] error.type=ZeroDivisionError langflow.error.category=tool",
         "    chat",
     ]
     assert "canary" not in repr([(span.attributes, span.events) for span in telemetry.spans])
+
+
+async def test_an_agent_whose_provider_fails_ends_then_with_the_providers_error(telemetry):
+    with pytest.raises(Exception, match="canary"):
+        await run(await agent_flow(models.LimitedAgent))
+
+    fault = "[error] error.type=ProviderError langflow.error.category=rate_limit"
+    assert telemetry.tree("error.type", "langflow.error.category") == [
+        f"invoke_workflow demo {fault}",
+        "  component Chat Input",
+        f"  invoke_agent Limited Agent {fault}",
+        f"    chat {fault}",
+    ]
+    # LangFlow renders the traceback before it says that the component failed.
+    agent = telemetry.only_span("invoke_agent Limited Agent")
+    assert 0 <= agent.end_ns - models.seen["failed_at"] < 1e9
+
+
+async def test_a_model_whose_provider_fails_has_the_providers_error(telemetry):
+    start = chat_input()
+    model = models.LimitedModel(_id="LimitedModel-m").set(input_value=start.message_response)
+    with pytest.raises(Exception, match="canary"):
+        await run(Graph(start, chat_output(model.text_response), flow_name="demo"))
+
+    fault = "[error] error.type=ProviderError langflow.error.category=rate_limit"
+    assert telemetry.tree("error.type", "langflow.error.category") == [
+        f"invoke_workflow demo {fault}",
+        "  component Chat Input",
+        f"  component Limited Model {fault}",
+        f"    chat fake-1 {fault}",
+    ]
 
 
 async def test_a_tool_called_by_a_component_that_is_no_agent(telemetry):

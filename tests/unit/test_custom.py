@@ -325,7 +325,11 @@ def test_an_exception_passes_unchanged_and_marks_the_span(telemetry):
     assert sorted(event) == ["exception.stacktrace", "exception.type"]
     assert event["exception.type"] == f"{__name__}.PromptQuoteError"
     assert event["exception.stacktrace"].endswith(f"in broken\n{__name__}.PromptQuoteError")
-    assert telemetry.only_span("broken").attributes == {"langflow.status": "error", "error.type": "PromptQuoteError"}
+    assert telemetry.only_span("broken").attributes == {
+        "langflow.status": "error",
+        "error.type": "PromptQuoteError",
+        "langflow.error.category": "code",
+    }
     assert telemetry.sdk_spans[0].status.description is None
 
 
@@ -376,7 +380,7 @@ async def test_a_cancelled_call_is_cancelled_and_no_error(telemetry):
         await task
 
     cancelled = telemetry.only_span("waits")
-    assert cancelled.attributes == {"langflow.status": "cancelled"}
+    assert cancelled.attributes == {"langflow.status": "cancelled", "langflow.error.category": "cancelled"}
     assert not cancelled.is_error
     assert cancelled.events == []
 
@@ -474,7 +478,10 @@ def test_closing_a_generator_counts_as_cancelled(telemetry):
     generator.close()
 
     assert telemetry.tree() == ["echo [cancelled]", "  clean up"]
-    assert telemetry.only_span("echo").attributes == {"langflow.status": "cancelled"}
+    assert telemetry.only_span("echo").attributes == {
+        "langflow.status": "cancelled",
+        "langflow.error.category": "cancelled",
+    }
 
 
 def test_leaving_a_loop_early_counts_as_cancelled(telemetry):

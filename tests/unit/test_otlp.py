@@ -114,6 +114,8 @@ def test_attributes_arrive_with_their_types(receiver):
         "langflow.component.display_name": "Agent",
         "langflow.component.kind": "agent",
         "langflow.component.output.names": ("answer", "log"),
+        "langflow.flow.id": "f-1",
+        "langflow.flow.name": "Orders",
         "langflow.status": "ok",
     }
 

@@ -231,7 +231,7 @@ def test_read_to_its_end(telemetry, handed):
     ]
     stream = telemetry.only_span("stream Model")
     assert 0 < stream.attributes[FIRST] <= stream.duration_s
-    assert sorted(stream.attributes) == ["langflow.status", CHUNKS, OUTCOME, FIRST]
+    assert sorted(stream.attributes) == ["langflow.flow.name", "langflow.status", CHUNKS, OUTCOME, FIRST]
 
 
 async def test_an_async_one_read_to_its_end(telemetry, handed):

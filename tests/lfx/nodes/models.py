@@ -1,3 +1,6 @@
+import time
+from types import SimpleNamespace
+
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import StructuredTool
@@ -12,6 +15,11 @@ try:
 except ImportError:
     from langchain.agents import create_tool_calling_agent
 from langchain_core.prompts import ChatPromptTemplate
+
+try:
+    from lfx.schema.properties import Usage
+except ImportError:  # LangFlow counts tokens since 1.9
+    Usage = SimpleNamespace
 
 
 class CallsOneTool(FakeMessagesListChatModel):
@@ -167,3 +175,68 @@ class CallsTool(Component):
 
     def run_out(self) -> Message:
         return Message(text=str(plain_tool().run({"a": 1, "b": 2})))
+
+
+class Counts(Component):
+    """No model by its bases, and counts the tokens of one, as LangFlow's operations with a model do."""
+
+    display_name = "Counts"
+    name = "Counts"
+    inputs = [MessageTextInput(name="value", display_name="Value"), StrInput(name="model_name", value="fake-1")]
+    outputs = [Output(display_name="Out", name="out", method="run_out")]
+
+    def run_out(self) -> Message:
+        self._token_usage = Usage(input_tokens=3, output_tokens=5)
+        return Message(text="counted")
+
+
+class CountsNothing(Counts):
+    display_name = "Counts Nothing"
+    name = "CountsNothing"
+
+    def run_out(self) -> Message:
+        return Message(text="not counted")
+
+
+class ProviderError(Exception):
+    """As a provider's library raises it."""
+
+    status_code = 429
+
+
+class LimitedModel(FakeModel):
+    """LangFlow raises a ValueError from what its model's provider raised."""
+
+    display_name = "Limited Model"
+    name = "LimitedModel"
+
+    def build_model(self):
+        return RaisesChatModel(messages=iter([]))
+
+
+class RaisesChatModel(GenericFakeChatModel):
+    def _generate(self, *args, **kwargs):
+        seen["failed_at"] = time.time_ns()
+        raise ProviderError("canary-7f3a")
+
+    def _stream(self, *args, **kwargs):
+        seen["failed_at"] = time.time_ns()
+        raise ProviderError("canary-7f3a")
+        yield
+
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+
+class LimitedAgent(FakeAgent):
+    """LangFlow raises its ExceptionWithMessageError from what the provider of the agent's model raised."""
+
+    display_name = "Limited Agent"
+    name = "LimitedAgent"
+
+    def create_agent_runnable(self):
+        prompt = ChatPromptTemplate.from_messages([("human", "{input}"), ("placeholder", "{agent_scratchpad}")])
+        return create_tool_calling_agent(RaisesChatModel(messages=iter([])), self.tools, prompt)
+
+
+seen = {}
