@@ -26,6 +26,7 @@ logger = logging.getLogger("langflow_otel")
 Enabled = Literal["auto", "true", "false"]
 Detail = Literal["flow", "component", "model", "output"]
 ErrorMessages = Literal["none", "redacted", "full"]
+NativeSpans = Literal["keep", "flows", "none"]
 RemoteParent = Literal["continue", "link", "ignore"]
 
 RESERVED_BY_LANGFLOW: Final = ("LANGFLOW_OTEL_DB_SPANS",)
@@ -79,6 +80,7 @@ class Settings:
     log_level: str = "info"
     log_bodies: bool = False
     instrumentors: tuple[str, ...] = ()
+    native_spans: NativeSpans = "keep"
     remote_parent: RemoteParent = "continue"
     baggage_keys: tuple[str, ...] = ()
     url_paths: bool = False
@@ -179,6 +181,7 @@ class Settings:
             log_level=value["LANGFLOW_OTEL_LOG_LEVEL"],
             log_bodies=value["LANGFLOW_OTEL_LOG_BODIES"] == "all",
             instrumentors=value["LANGFLOW_OTEL_INSTRUMENTORS"],
+            native_spans=value["LANGFLOW_OTEL_NATIVE_SPANS"],
             remote_parent=value["LANGFLOW_OTEL_REMOTE_PARENT"],
             baggage_keys=value["LANGFLOW_OTEL_BAGGAGE_KEYS"],
             url_paths=value["LANGFLOW_OTEL_URL_PATHS"],

@@ -323,7 +323,8 @@ VARIABLES: Final = (
         "LANGFLOW_OTEL_SEMCONV",
         "genai",
         "genai; genai,openinference",
-        "`openinference` adds `openinference.span.kind`, for Phoenix and Arize",
+        "`openinference` adds `openinference.span.kind`, and `input.value` and `output.value` where content may leave, "
+        "for Phoenix and Arize",
         _semconv,
     ),
     Variable(
@@ -397,6 +398,14 @@ VARIABLES: Final = (
         "other OpenTelemetry instrumentors to load inside our tree, such as `langchain` or "
         "`openinference-instrumentation-langchain:langchain`",
         _names,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_NATIVE_SPANS",
+        "keep",
+        "keep, flows, none",
+        "LangFlow's own spans (1.12 and later): all are sent, or only those of traces with a flow, or none, and each "
+        "run is then a trace of its own",
+        _one_of("keep", "flows", "none"),
     ),
     Variable(
         "LANGFLOW_OTEL_REMOTE_PARENT",

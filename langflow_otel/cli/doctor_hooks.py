@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.hooks.versions import lfx_is_installed
+from langflow_otel.settings import Settings
 
 _PATIENCE_S: Final = 120.0
 _MARK: Final = "langflow-otel hooks: "
@@ -141,5 +142,17 @@ def _own_telemetry(found: Mapping[str, Any], env: Mapping[str, str]) -> Finding:
     if not facts["own_telemetry"]:
         return Finding(name, "info", "LangFlow's is off: there is no OTLP endpoint", facts=facts)
     text = "LangFlow's is on, too; it drops what is not its own, so ours goes by providers of our own. A server's log "
-    text += "lines and process metrics are sent by LangFlow, and by us not again"
+    text += "lines and process metrics are sent by LangFlow, and by us not again. " + _own_spans(env)
     return Finding(name, "info", text, facts=facts)
+
+
+def _own_spans(env: Mapping[str, str]) -> str:
+    wanted = Settings.from_env(env).native_spans
+    if wanted == "none":
+        return "Its spans are not sent (LANGFLOW_OTEL_NATIVE_SPANS=none)"
+    if wanted == "flows":
+        return "Of its spans those of traces with a flow are sent (LANGFLOW_OTEL_NATIVE_SPANS=flows)"
+    return (
+        "Its spans of each request and SQL statement go to the same place as ours, a hundred for one page of its user "
+        "interface: LANGFLOW_OTEL_NATIVE_SPANS=flows sends only those of traces with a flow, none sends none"
+    )

@@ -5,7 +5,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from langflow_otel.hooks import agents, component, flow, logs, mcp, models, native, queues, server, streaming, tools
+from langflow_otel.hooks import (
+    agents,
+    component,
+    flow,
+    logs,
+    mcp,
+    models,
+    native,
+    native_spans,
+    queues,
+    server,
+    streaming,
+    tools,
+)
 from langflow_otel.hooks.patching import Hook, Patches
 
 _GRAPH = "lfx.graph.graph.base"
@@ -69,3 +82,12 @@ LOG_HOOKS: Final = (
 
 log_lines = logs.LogLines(LOG_HOOKS)
 """LangFlow's log lines in this process."""
+
+NATIVE_SPAN_HOOKS: Final = (
+    # LangFlow 1.12 and later
+    Hook("lfx.observability", "ApplicationOnlySpanProcessor.on_end", native_spans.span_ended, ("span",), optional=True),
+)
+"""Wrapped only where some of LangFlow's own spans are not to be sent."""
+
+own_spans = native_spans.NativeSpans(NATIVE_SPAN_HOOKS)
+"""LangFlow's own spans in this process."""

@@ -48,6 +48,12 @@ _ROWS = 20
 _SHORTEST_SECRET = 8
 _LONGEST_SECRET = 4096
 
+# What says best what a component got.
+_MAIN = frozenset({"input_value", "message", "text"})
+_OPTIONS = frozenset(
+    ["BoolInput", "DropdownInput", "FloatInput", "IntInput", "MultiselectInput", "SliderInput", "TabInput"]
+)
+
 _PROMPTS = ("input_value", "prompt", "query", "search_query")
 _SYSTEM_PROMPTS = ("system_message", "system_prompt")
 
@@ -61,6 +67,8 @@ def component_content(
     content = SpanContent(gate, open_object, withheld)
     names = (*(component.__dict__.get("_attributes") or ()), *(str(output.name) for output in component.outputs))
     content.is_partial = gate.denies(*names)
+    if gate.openinference:
+        content.main_input = _main_input(component)
     for name, value in _inputs_of(component):
         # Not `in (None, "")`: a value's comparison is its author's code.
         if gate.denies(name) or value is None or (type(value) is str and not value):
@@ -92,6 +100,8 @@ def pass_on(content: SpanContent, kind: str, flow: FlowRun) -> None:
         flow.content = SpanContent(content.gate, open_object, flow.withheld)
     text = next((text for name, text in content.attributes.items() if name.startswith(semconv.COMPONENT_OUTPUT)), None)
     if kind == "input":
+        if semconv.GEN_AI_INPUT_MESSAGES in flow.content.attributes:
+            return  # The first input is the flow's, and the last output.
         flow.content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", text)
     else:
         flow.content.add_messages(semconv.GEN_AI_OUTPUT_MESSAGES, "assistant", text)
@@ -170,6 +180,36 @@ def _inputs_of(component: Any) -> Iterator[tuple[str, Any]]:
         field = inputs.get(name)
         if field is not None and _may_leave(name, field, template.get(name)):
             yield name, value
+
+
+def _main_input(component: Any) -> str | None:
+    """The attribute of the input that says best what the component got: its text, else what another component has made,
+    else no flag or option."""
+    inputs = component.__dict__.get("_inputs") or {}
+    wired = _wired_inputs(component)
+
+    def rank(name: str) -> int:
+        if name in _MAIN:
+            return 0
+        if name in wired:
+            return 1
+        field = inputs[name]
+        is_option = any(cls.__name__ in _OPTIONS for cls in type(field).__mro__)
+        return 3 if is_option or getattr(field, "advanced", False) else 2
+
+    given = [
+        name for name, value in _inputs_of(component) if value is not None and not (value is True or value is False)
+    ]
+    best = min(given, key=rank, default=None)
+    return None if best is None else f"{semconv.COMPONENT_INPUT}{best}"
+
+
+def _wired_inputs(component: Any) -> set[str | None]:
+    try:
+        edges = component.__dict__["_vertex"].incoming_edges
+        return {getattr(edge, "target_param", None) for edge in edges}
+    except Exception:  # noqa: BLE001 - a component that is built by itself has no edges
+        return set()
 
 
 def _template_of(component: Any) -> dict[str, Any]:

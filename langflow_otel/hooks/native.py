@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from opentelemetry import metrics
 
+from langflow_otel.hooks.native_spans import none_is_sent
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import StepTokens, step_out, step_outside
@@ -62,7 +63,7 @@ def passes(processor: object, scope: str) -> bool:
     if get_scopes is None or name not in (_LANGFLOWS_PROCESSOR, _AROUND_TRACELOOPS):
         return True
     if name == _LANGFLOWS_PROCESSOR:
-        return scope in get_scopes()
+        return not none_is_sent() and scope in get_scopes()
     return scope not in sys.modules[_OBSERVABILITY].APPLICATION_INSTRUMENTATION_SCOPES
 
 

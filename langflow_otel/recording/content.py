@@ -91,6 +91,7 @@ class SpanContent:
 
     Attributes:
         is_partial: True if something stays here by its name that a model may get to see: then no messages leave.
+        main_input: The attribute that says best what came in; None for the first one.
     """
 
     def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any], withheld: Collection[str] = ()) -> None:
@@ -98,17 +99,19 @@ class SpanContent:
         self.gate = gate
         self.is_partial = False
         self.attributes: dict[str, str] = {}
+        self.main_input: str | None = None
         self._open_object = open_object
         self._room = PER_SPAN * gate.longest
 
     def add(self, name: str, value: Any) -> None:
         """A value under an attribute's name; None is no value."""
-        if value is None or self._room <= 0:
-            return
         name = chosen(name)
-        text = self.gate.text(value, self._room, self._open_object, self._withheld)
+        room = self._room + len(self.attributes.get(name, ""))
+        if value is None or room <= 0:
+            return
+        text = self.gate.text(value, room, self._open_object, self._withheld)
         if text is not None:
-            self._room -= len(text)
+            self._room = room - len(text)
             self.attributes[name] = text
 
     def add_messages(self, name: str, role: str, value: Any) -> None:
@@ -120,11 +123,17 @@ class SpanContent:
         """What goes on the span."""
         if not self.gate.on_spans or not self.gate.openinference:
             return self.attributes if self.gate.on_spans else {}
-        found = dict(self.attributes)
-        for ours, theirs in _OPENINFERENCE.items():
-            value = next((text for name, text in self.attributes.items() if name.startswith(ours)), None)
-            if value is not None:
-                found.setdefault(theirs, value)
+        return {**self._for_openinference(), **self.attributes}
+
+    def _for_openinference(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        main = None if self.main_input is None else chosen(self.main_input)
+        for value, mime_type, names, prefix in _OPENINFERENCE:
+            wanted = [*names, main] if prefix == semconv.COMPONENT_INPUT else names
+            name = next((name for name in wanted if name in self.attributes), None)
+            name = name or next((name for name in self.attributes if name.startswith(prefix)), None)
+            if name is not None:
+                found[value], found[mime_type] = _shown(name, self.attributes[name])
         return found
 
     def emit(self, identity: Mapping[str, Any]) -> None:
@@ -139,11 +148,41 @@ class SpanContent:
         )
 
 
-_OPENINFERENCE: Final = {
-    semconv.GEN_AI_INPUT_MESSAGES: semconv.INPUT_VALUE,
-    semconv.GEN_AI_TOOL_CALL_ARGUMENTS: semconv.INPUT_VALUE,
-    semconv.COMPONENT_INPUT: semconv.INPUT_VALUE,
-    semconv.GEN_AI_OUTPUT_MESSAGES: semconv.OUTPUT_VALUE,
-    semconv.GEN_AI_TOOL_CALL_RESULT: semconv.OUTPUT_VALUE,
-    semconv.COMPONENT_OUTPUT: semconv.OUTPUT_VALUE,
-}
+def _shown(name: str, text: str) -> tuple[str, str]:
+    """A value as a reader of OpenInference shows it, and its type: one message is its text."""
+    if not text.startswith(("{", "[")):
+        return text, _TEXT
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):  # no JSON, or cut
+        return text, _TEXT
+    if name in _MESSAGES and len(data) == 1:
+        part = data[0]["parts"][0]
+        if type(part.get("content")) is str:
+            return part["content"], _TEXT
+    return text, _JSON
+
+
+_TEXT: Final = "text/plain"
+_JSON: Final = "application/json"
+_MESSAGES: Final = frozenset({semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES})
+_OPENINFERENCE: Final = (
+    (
+        semconv.INPUT_VALUE,
+        semconv.INPUT_MIME_TYPE,
+        (semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_TOOL_CALL_ARGUMENTS),
+        semconv.COMPONENT_INPUT,
+    ),
+    (
+        semconv.OUTPUT_VALUE,
+        semconv.OUTPUT_MIME_TYPE,
+        (
+            semconv.GEN_AI_OUTPUT_MESSAGES,
+            semconv.GEN_AI_TOOL_CALL_RESULT,
+            f"{semconv.COMPONENT_OUTPUT}message",
+            f"{semconv.COMPONENT_OUTPUT}text",
+        ),
+        semconv.COMPONENT_OUTPUT,
+    ),
+)
+"""Of each: the value, its type, the attributes that it is taken from, else the first with a prefix."""

@@ -212,6 +212,11 @@ class HeldSpan(Span):
         above = self._above.get_span_context()
         return above if above.is_valid else None
 
+    @property
+    def links(self) -> list[Link]:
+        """What it is linked to, until it is made or given up."""
+        return [link for link, _ in self._links or ()]
+
     def is_recording(self) -> bool:
         return self.end_time is None
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import Span, Tracer
 
+from langflow_otel.recording import sent_traces
 from langflow_otel.recording.held import HeldSpan
 
 MAX_SPANS: Final = 50_000
@@ -102,6 +103,8 @@ class HeldTrace:
     def keep(self, reason: str) -> None:
         """The run is worth its trace: make its spans, those that still go on at their end."""
         self.reason = reason
+        if self.root is not None:
+            sent_traces.sent_in(self.root.get_span_context(), self.root.links)
         for span in self._let_go():
             span.keep()
 

@@ -21,7 +21,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import model_runs, runs, semconv, spans
+from langflow_otel.recording import model_runs, runs, semconv, sent_traces, spans
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
@@ -171,13 +171,16 @@ class Recorder:
         if self.settings.baggage_keys:
             attributes.update(_chosen_baggage(context, self.settings.baggage_keys))
         span, held = self._sampling.start_flow(self.tracer, info, context, attributes, links)
+        sampled = span.get_span_context().trace_flags.sampled
+        if sampled:
+            sent_traces.sent_in(span.get_span_context(), links)
         run = FlowRun(
             span,
             with_span(span, context),
             self.settings,
             info,
             graph,
-            sampled=span.get_span_context().trace_flags.sampled,
+            sampled=sampled,
             held=held,
             metrics=self.metrics,
             memory=self._memory,
@@ -310,7 +313,10 @@ class Recorder:
             if above is not current:
                 links = [Link(current.get_span_context())] if above is trace.INVALID_SPAN else None
                 context = trace.set_span_in_context(above, context)
-            return self.tracer.start_span(name, context=context, kind=kind, attributes=attributes, links=links)
+            span = self.tracer.start_span(name, context=context, kind=kind, attributes=attributes, links=links)
+            if flow is None and span.is_recording():
+                sent_traces.sent_in(span.get_span_context(), links)
+            return span
         return flow.held.start_span(self.tracer, name, held_parent(above, within), kind=kind, attributes=attributes)
 
     def span_above(self, context: Context, within: Run | None) -> Span:

@@ -89,6 +89,8 @@ OUTPUT_VALUE: Final = "output.value"
 LLM_REASONING_TOKENS: Final = "llm.token_count.completion_details.reasoning"
 LLM_CACHE_WRITE_TOKENS: Final = "llm.token_count.prompt_details.cache_write"
 """The two that Phoenix does not make of the GenAI conventions' names."""
+INPUT_MIME_TYPE: Final = "input.mime_type"
+OUTPUT_MIME_TYPE: Final = "output.mime_type"
 
 # LangFlow.
 STATUS: Final = "langflow.status"

@@ -9,7 +9,7 @@ import pytest
 from flows import chat_input, chat_output, line, run
 from lfx.custom.custom_component.component import Component
 from lfx.graph import Graph
-from lfx.io import MessageTextInput, Output
+from lfx.io import BoolInput, IntInput, MessageTextInput, Output, StrInput
 from lfx.schema.data import Data
 from lfx.schema.dataframe import DataFrame
 from nodes import basic, content, models
@@ -160,6 +160,70 @@ async def test_openinference_names_for_phoenix():
 
     found = telemetry.only_span("component Echo").attributes
     assert (found["input.value"], found["output.value"]) == ("hi", "hi")
+
+
+SHOWN = Settings(content_on_spans=True, openinference=True)
+
+
+async def test_openinference_shows_the_message_and_not_a_flag():
+    telemetry = await recorded(line(basic.Echo), SHOWN)
+
+    for name in ("component Chat Input", "component Chat Output", "invoke_workflow demo"):
+        found = attributes(telemetry, name, "input.", "output.")
+        assert found == {
+            "input.value": "hi",
+            "input.mime_type": "text/plain",
+            "output.value": "hi",
+            "output.mime_type": "text/plain",
+        }
+
+
+class Many(Component):
+    """Its options come first."""
+
+    display_name = "Many"
+    inputs = [
+        BoolInput(name="flag", display_name="Flag", value=True),
+        IntInput(name="number", display_name="Number", value=3),
+        StrInput(name="mode", display_name="Mode", value="fast", advanced=True),
+        MessageTextInput(name="note", display_name="Note", value="a note"),
+        MessageTextInput(name="value", display_name="Value"),
+    ]
+    outputs = [
+        Output(display_name="Out", name="out", method="run_out"),
+    ]
+
+    def run_out(self) -> Data:
+        return Data(data={"found": [self.value]})
+
+
+async def test_openinference_shows_what_is_wired_and_data_as_json():
+    telemetry = await recorded(line(Many), SHOWN)
+
+    assert attributes(telemetry, "component Many", "input.", "output.") == {
+        "input.value": "hi",
+        "input.mime_type": "text/plain",
+        "output.value": '{"found": ["hi"]}',
+        "output.mime_type": "application/json",
+    }
+
+
+async def test_openinference_shows_a_models_texts_and_a_tools_json():
+    start = chat_input()
+    agent = models.FakeAgent(_id="FakeAgent-1").set(input_value=start.message_response)
+    telemetry = await recorded(Graph(start, chat_output(agent.message_response), flow_name="demo"), SHOWN)
+
+    (called,) = [span for span in telemetry.spans if span.name.startswith("invoke_agent")]
+    assert (called.attributes["input.value"], called.attributes["input.mime_type"]) == ("hi", "text/plain")
+    tool = telemetry.only_span("execute_tool add").attributes
+    assert (json.loads(tool["input.value"]), tool["input.mime_type"]) == ({"a": 2, "b": 3}, "application/json")
+    assert (tool["output.value"], tool["output.mime_type"]) == ("5", "text/plain")
+
+
+async def test_openinference_shows_nothing_where_content_stays_here():
+    telemetry = await recorded(line(Many), Settings(openinference=True))
+
+    assert not [key for span in telemetry.spans for key in span.attributes if key.startswith(("input.", "output."))]
 
 
 async def test_a_secret_that_a_component_hands_on_is_known_by_its_value():

@@ -793,9 +793,9 @@ def test_other_instrumentors(installed, receiver, monkeypatch):
 # LangFlow
 
 
-def hooks(monkeypatch, found: object) -> list[Finding]:
+def hooks(monkeypatch, found: object, **further: str) -> list[Finding]:
     monkeypatch.setattr(doctor_hooks, "_look", lambda env: found)
-    section = hooks_section({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"})
+    section = hooks_section({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", **further})
     assert section is not None
     return list(section.findings)
 
@@ -815,6 +815,22 @@ def test_hooks_that_do_not_fit_are_named(monkeypatch):
     assert told[1].text == "lfx.x:Graph.run is off: Graph.run does not exist"
     assert told[2].text == "lfx.graph.y cannot be imported: ImportError: z"
     assert told[4].facts == {"own_telemetry": True}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("keep", "go to the same place as ours, a hundred for one page of its user interface"),
+        ("flows", "Of its spans those of traces with a flow are sent"),
+        ("none", "Its spans are not sent"),
+    ],
+)
+def test_where_langflows_own_spans_go(monkeypatch, wanted, said):
+    found = {"on": ["a"], "off": {}, "total": 1, "absent": [], "not_importable": {}, "own_telemetry": True}
+    told = hooks(monkeypatch, found, LANGFLOW_OTEL_NATIVE_SPANS=wanted)[-1]
+
+    assert said in told.text
+    assert ("LANGFLOW_OTEL_NATIVE_SPANS=flows sends only" in told.text) is (wanted == "keep")
 
 
 def test_a_langflow_that_cannot_be_imported(monkeypatch):
