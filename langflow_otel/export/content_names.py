@@ -42,8 +42,9 @@ LIBRARIES: Final = (
 _OTEL_GEN_AI: Final = (
     "gen_ai.agent.id gen_ai.agent.name gen_ai.agent.version gen_ai.conversation.id gen_ai.data_source.id "
     "gen_ai.embeddings.dimension.count gen_ai.operation.name gen_ai.output.type gen_ai.provider.name "
-    "gen_ai.request.encoding_formats gen_ai.request.model gen_ai.request.reasoning_effort "
-    "gen_ai.response.finish_reasons gen_ai.response.id gen_ai.response.model gen_ai.system gen_ai.token.type "
+    "gen_ai.request.encoding_formats gen_ai.request.model gen_ai.request.reasoning.level "
+    "gen_ai.request.reasoning_effort gen_ai.response.finish_reasons gen_ai.response.id gen_ai.response.model "
+    "gen_ai.system gen_ai.token.modality gen_ai.token.type "
     "gen_ai.tool.call.id gen_ai.tool.name gen_ai.tool.type gen_ai.workflow.name mcp.method.name mcp.protocol.version "
     "mcp.session.id openai.api.type openai.request.service_tier openai.response.service_tier "
     "openai.response.system_fingerprint gen_ai.openai.request.service_tier gen_ai.openai.response.service_tier "

@@ -7,29 +7,8 @@ from typing import Any, Final, Literal
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage
+from langflow_otel.recording.model_providers import provider_name
 from langflow_otel.recording.sizes import chosen
-
-_PROVIDERS: Final = {
-    "amazon_bedrock": "aws.bedrock",
-    "anthropic_bedrock": "aws.bedrock",
-    "azure": "azure.ai.openai",
-    "azureaichatcompletions": "azure.ai.inference",
-    "azureaiopenaiapi": "azure.ai.openai",
-    "bedrock": "aws.bedrock",
-    "google": "gcp.gemini",
-    "google_anthropic_vertex": "gcp.vertex_ai",
-    "google_genai": "gcp.gemini",
-    "google_vertexai": "gcp.vertex_ai",
-    "googlegenerativeai": "gcp.gemini",
-    "ibm": "ibm.watsonx.ai",
-    "mistral": "mistral_ai",
-    "mistralai": "mistral_ai",
-    "moonshot": "moonshot_ai",
-    "vertexai": "gcp.vertex_ai",
-    "watsonx": "ibm.watsonx.ai",
-    "xai": "x_ai",
-}
-"""LangChain's word for a provider, and the GenAI conventions' where that is another."""
 
 _NUMBERS: Final = {
     semconv.GEN_AI_REQUEST_TEMPERATURE: ("temperature", "ls_temperature"),
@@ -79,7 +58,7 @@ def model_info(
         found[semconv.GEN_AI_REQUEST_STREAM] = True
     model = next((both[name] for name in _MODELS if type(both.get(name)) is str and both[name]), None)
     provider = metadata.get("ls_provider")
-    provider = _PROVIDERS.get(provider, provider) if type(provider) is str and provider else None
+    provider = provider_name(provider) if type(provider) is str and provider else None
     if model is None and known is not None:
         model, provider = known.model, known.provider or provider
     return ModelInfo(operation, model, provider, found)

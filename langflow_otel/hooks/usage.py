@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langflow_otel.recording.facts import ModelUsage
+from langflow_otel.recording.model_providers import provider_name
 
 
 class ModelCall:
@@ -44,9 +45,10 @@ def model_usage(component: Any, usage: Any) -> ModelUsage:
     everything upstream. LangFlow counts them since 1.9 (lfx 0.4).
     """
     selected = _selected_model(component)
+    provider = _text(component, "provider") or selected.get("provider")
     return ModelUsage(
         model=_text(component, "model_name") or selected.get("name") or _text(component, "model"),
-        provider=_text(component, "provider") or selected.get("provider"),
+        provider=provider_name(provider) if provider else None,
         input_tokens=_count(usage, "input_tokens"),
         output_tokens=_count(usage, "output_tokens"),
     )

@@ -555,7 +555,7 @@ class ComponentRun(RunAboveCalls):
         if self.tokens_are_below or (self.calls is not None and self.calls.traced):
             self.add(spans.sum_attributes(usage.input_tokens, usage.output_tokens))
         else:
-            self.add(spans.usage_attributes(usage))
+            self.add(spans.usage_attributes(usage, self.info))
 
     def _account_for_models(self) -> None:
         """What LangFlow knows counts only where no call was seen: of a call that failed it makes a guess."""

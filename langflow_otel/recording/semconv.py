@@ -1,7 +1,8 @@
 """Every span name and attribute name that this library writes, once.
 
-``gen_ai.*``, ``error.*``, ``exception.*``, ``http.*``, ``url.*`` and ``session.*`` are OpenTelemetry semantic
-conventions (https://opentelemetry.io/docs/specs/semconv/gen-ai/ and .../general/). The Python package
+``gen_ai.*`` are those of the OpenTelemetry GenAI semantic conventions v0.1.0
+(https://github.com/open-telemetry/semantic-conventions-genai), ``error.*``, ``exception.*``, ``http.*``, ``server.*``,
+``session.*`` and ``url.*`` of the general ones (https://opentelemetry.io/docs/specs/semconv/). The Python package
 ``opentelemetry-semantic-conventions`` deprecates its ``gen_ai`` constants without a successor, so
 they are spelled out here. ``langflow.*`` names are ours.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.37.0"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+"""Of the general conventions; the GenAI ones have published none yet that a receiver could look up."""
 SCOPE: Final = "langflow_otel"
 LANGFLOW_SCOPE: Final = "langflow.observability"
 """Instrumentation scope of LangFlow's own ``flow.execute`` span (LangFlow 1.12 and later)."""
@@ -27,9 +29,7 @@ OUTPUT: Final = "output"
 
 # GenAI conventions.
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
-GEN_AI_WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
-GEN_AI_AGENT_ID: Final = "gen_ai.agent.id"
 GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
 GEN_AI_TOOL_TYPE: Final = "gen_ai.tool.type"
 GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"

@@ -43,7 +43,7 @@ def flow_name(info: FlowInfo) -> str:
 def flow_attributes(info: FlowInfo, settings: Settings) -> Attributes:
     attributes: Attributes = {
         semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_WORKFLOW,
-        semconv.GEN_AI_WORKFLOW_NAME: info.name,
+        semconv.GEN_AI_AGENT_NAME: info.name,
         semconv.ENTRY_POINT: info.entry_point,
         **flow_identity(info),
     }
@@ -92,7 +92,6 @@ def component_attributes(info: ComponentInfo, settings: Settings) -> Attributes:
     if info.kind == "agent":
         attributes[semconv.GEN_AI_OPERATION_NAME] = semconv.INVOKE_AGENT
         attributes[semconv.GEN_AI_AGENT_NAME] = info.display_name
-        attributes[semconv.GEN_AI_AGENT_ID] = info.component_id
     if settings.openinference:
         # Phoenix counts each span of kind LLM as a model call.
         is_above_calls = info.kind == "llm" and settings.shows_models
@@ -188,11 +187,12 @@ def custom_attributes(
     return {semconv.OPENINFERENCE_SPAN_KIND: "CHAIN", **(kept or {})} if settings.openinference else kept
 
 
-def usage_attributes(usage: ModelUsage) -> Attributes:
+def usage_attributes(usage: ModelUsage, info: ComponentInfo) -> Attributes:
+    """Of a component whose calls have no spans. An agent has no provider in the conventions: its calls have."""
     attributes: Attributes = {}
     if usage.model:
         attributes[semconv.GEN_AI_REQUEST_MODEL] = usage.model
-    if usage.provider:
+    if usage.provider and info.kind != "agent":
         attributes[semconv.GEN_AI_PROVIDER_NAME] = usage.provider
     if usage.input_tokens is not None:
         attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = usage.input_tokens

@@ -196,7 +196,7 @@ async def test_the_flow_span_says_which_run_it_is(telemetry):
     flow = telemetry.only_span("invoke_workflow demo")
     assert flow.attributes == {
         "gen_ai.operation.name": "invoke_workflow",
-        "gen_ai.workflow.name": "demo",
+        "gen_ai.agent.name": "demo",
         "langflow.flow.id": "f-1",
         "langflow.flow.name": "demo",
         "langflow.flow.version": flow.attributes["langflow.flow.version"],

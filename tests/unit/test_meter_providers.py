@@ -300,7 +300,7 @@ def test_resource_and_scope_say_who_sent_them(receiver, monkeypatch):
     assert (scope.scope.name, scope.scope.version, scope.schema_url) == (
         "langflow_otel",
         __version__,
-        "https://opentelemetry.io/schemas/1.37.0",
+        "https://opentelemetry.io/schemas/1.44.0",
     )
     assert sent_by["service.name"] == "langflow"
     assert sent_by["deployment.environment.name"] == "test"

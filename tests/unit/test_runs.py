@@ -76,7 +76,7 @@ def test_the_attributes_of_a_flow(telemetry):
 
     assert telemetry.only_span("invoke_workflow Orders").attributes == {
         "gen_ai.operation.name": "invoke_workflow",
-        "gen_ai.workflow.name": "Orders",
+        "gen_ai.agent.name": "Orders",
         "gen_ai.conversation.id": "s-1",
         "session.id": "s-1",
         "langflow.flow.id": "f-1",
@@ -94,7 +94,7 @@ def test_what_is_not_known_of_a_flow_is_absent(telemetry):
 
     assert telemetry.only_span("invoke_workflow ").attributes == {
         "gen_ai.operation.name": "invoke_workflow",
-        "gen_ai.workflow.name": "",
+        "gen_ai.agent.name": "",
         "langflow.flow.name": "",
         "langflow.entry_point": "sdk",
         "langflow.status": "ok",
@@ -147,7 +147,7 @@ def test_the_attributes_of_an_agent_and_of_a_tool(telemetry):
     attributes = telemetry.only_span("invoke_agent Helper").attributes
     assert attributes["gen_ai.operation.name"] == "invoke_agent"
     assert attributes["gen_ai.agent.name"] == "Helper"
-    assert attributes["gen_ai.agent.id"] == "Helper-1"
+    assert "gen_ai.agent.id" not in attributes
     assert telemetry.only_span("execute_tool search").attributes == {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "search",

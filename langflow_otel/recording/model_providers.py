@@ -1,0 +1,68 @@
+"""Names of model providers, as the GenAI conventions have them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+_VALUES: Final = (
+    "anthropic",
+    "aws.bedrock",
+    "azure.ai.inference",
+    "azure.ai.openai",
+    "cohere",
+    "deepseek",
+    "gcp.gemini",
+    "gcp.gen_ai",
+    "gcp.vertex_ai",
+    "groq",
+    "ibm.watsonx.ai",
+    "mistral_ai",
+    "moonshot_ai",
+    "openai",
+    "perplexity",
+    "x_ai",
+)
+"""All of ``gen_ai.provider.name`` in v0.1.0."""
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+_BY_LETTERS: Final = {
+    **{_letters(value): value for value in _VALUES},
+    "amazonbedrock": "aws.bedrock",
+    "anthropicbedrock": "aws.bedrock",
+    "azure": "azure.ai.openai",
+    "azureaichatcompletions": "azure.ai.inference",
+    "azureaifoundry": "azure.ai.inference",
+    "azureaiopenaiapi": "azure.ai.openai",
+    "azureopenai": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "bedrockconverse": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "google": "gcp.gemini",
+    "googleanthropicvertex": "gcp.vertex_ai",
+    "googlegenai": "gcp.gemini",
+    "googlegenerativeai": "gcp.gemini",
+    "googlevertexai": "gcp.vertex_ai",
+    "ibm": "ibm.watsonx.ai",
+    "ibmwatsonx": "ibm.watsonx.ai",
+    "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "vertexai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "watsonxai": "ibm.watsonx.ai",
+}
+"""Words of LangChain (``ls_provider``) and of LangFlow (the name in its lists), without case and punctuation."""
+
+
+@functools.lru_cache(maxsize=256)
+def provider_name(said: str) -> str:
+    """The conventions' value for a provider, or else the given name in their spelling.
+
+    Args:
+        said: As LangChain or LangFlow call it: ``google_genai``, ``Google Generative AI``.
+    """
+    return _BY_LETTERS.get(_letters(said)) or said.strip().lower().replace(" ", "_")

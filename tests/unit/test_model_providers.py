@@ -1,0 +1,45 @@
+"""Model providers have the names of the GenAI conventions, whoever says them."""
+
+from __future__ import annotations
+
+import pytest
+
+from langflow_otel.recording.model_providers import provider_name
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        # As LangFlow has them in its lists of models.
+        ("Amazon Bedrock", "aws.bedrock"),
+        ("Anthropic", "anthropic"),
+        ("Azure AI Foundry", "azure.ai.inference"),
+        ("Azure OpenAI", "azure.ai.openai"),
+        ("Google Generative AI", "gcp.gemini"),
+        ("Groq", "groq"),
+        ("IBM WatsonX", "ibm.watsonx.ai"),
+        ("IBM watsonx.ai", "ibm.watsonx.ai"),
+        ("IBM Watsonx", "ibm.watsonx.ai"),
+        ("NVIDIA", "nvidia"),
+        ("Ollama", "ollama"),
+        ("OpenAI", "openai"),
+        ("OpenRouter", "openrouter"),
+        # As LangChain has them.
+        ("amazon_bedrock", "aws.bedrock"),
+        ("azure", "azure.ai.openai"),
+        ("google_anthropic_vertex", "gcp.vertex_ai"),
+        ("google_genai", "gcp.gemini"),
+        ("google_vertexai", "gcp.vertex_ai"),
+        ("ibm", "ibm.watsonx.ai"),
+        ("mistralai", "mistral_ai"),
+        ("xai", "x_ai"),
+        # The conventions' own.
+        ("gcp.gen_ai", "gcp.gen_ai"),
+        ("mistral_ai", "mistral_ai"),
+        # Of nobody.
+        ("My House", "my_house"),
+        ("", ""),
+    ],
+)
+def test_a_provider_has_the_name_of_the_conventions(said: str, value: str):
+    assert provider_name(said) == value
