@@ -403,8 +403,8 @@ VARIABLES: Final = (
         "LANGFLOW_OTEL_NATIVE_SPANS",
         "keep",
         "keep, flows, none",
-        "LangFlow's own spans (1.12 and later): all are sent, or only those of traces with a flow, or none, and each "
-        "run is then a trace of its own",
+        "LangFlow's own spans (1.12 and later): all are sent, or only those of traces with a flow, or none; with "
+        "`none` (any version) no span of ours stands in for a request's, and each run is a trace of its own",
         _one_of("keep", "flows", "none"),
     ),
     Variable(

@@ -152,7 +152,7 @@ def _start(recorder: Recorder, path: str, scope: Scope) -> RequestRun | None:
         method=scope["method"],
         path=path,
         scheme=scope.get("scheme", "http"),
-        traced=not by_host,
+        traced=not by_host and recorder.settings.native_spans != "none",
         pushed=not requests_are_pushed(),
     )
     return recorder.start_request(info, _context_of(recorder, scope, by_host=by_host))

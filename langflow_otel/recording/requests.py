@@ -1,4 +1,4 @@
-"""A request to the server: one SERVER span where the host makes none, and its duration.
+"""A request to the server: one SERVER span where the host makes none and one is wanted, and its duration.
 
 Names and attributes: OpenTelemetry semantic conventions for HTTP, stable
 (https://opentelemetry.io/docs/specs/semconv/http/). Not the contrib ASGI middleware: at this place it names
@@ -43,7 +43,7 @@ class RequestInfo:
     """What is known of a request when it comes in.
 
     Attributes:
-        traced: False if the host makes a span for it already.
+        traced: False if the host makes a span for it already, or if none is wanted.
         pushed: False if the host pushes its duration already.
     """
 
@@ -109,7 +109,7 @@ class RequestRun:
             span = _start_span(tracer, sampling, info, path, context, links)
             context = with_span(span, context)
         elif not info.traced:
-            context = with_span(trace.get_current_span(context), context)
+            context = _without_span_of_ours(context, settings)
         elif settings.remote_parent != "continue":
             context = without_remote_span(context)
         return cls(span, sampling, context, info, metrics)
@@ -170,6 +170,16 @@ def end_open_requests(reason: str) -> None:
     for request in tuple(_open_requests):
         with _STOP:
             request.give_up(reason)
+
+
+def _without_span_of_ours(context: Context, settings: Settings) -> Context:
+    """The host's span of the request, sent or not, stays the current one: a flow finds its caller all the same."""
+    caller, host = trace.get_current_span(context), trace.get_current_span()
+    if caller.get_span_context().is_valid:
+        context = with_span(caller, context)
+    if host.is_recording():
+        return trace.set_span_in_context(host, context)
+    return context if settings.remote_parent == "continue" else without_remote_span(context)
 
 
 def _start_span(

@@ -443,6 +443,46 @@ async def test_a_span_of_the_host_that_does_not_record_does_not_hide_the_caller(
     assert f"{ours('POST /api/v1/run/{flow}').parent.span_id:016x}" == CALLER_ID
 
 
+# Where spans of requests are not wanted
+
+
+@pytest.mark.parametrize("host", [False, True], ids=["alone", "beside the host's"])
+@pytest.mark.parametrize(
+    ("remote_parent", "headers", "parent", "linked"),
+    [
+        ("continue", {}, None, False),
+        ("continue", CALLER, CALLER_ID, False),
+        ("link", CALLER, None, True),
+        ("ignore", CALLER, None, False),
+    ],
+    ids=["no caller", "a caller", "a linked one", "an ignored one"],
+)
+async def test_without_request_spans_a_flow_is_below_its_caller(
+    app, their_tracer, host: bool, remote_parent: Any, headers: dict[str, str], parent: str | None, linked: bool
+):
+    settings = Settings(native_spans="none", remote_parent=remote_parent)
+    with recording(settings) as telemetry:
+        if host:
+            theirs = await ask_below_the_hosts_span(app, their_tracer, headers)
+            assert seen["span"] == theirs.get_span_context()
+        else:
+            await ask(app, "POST", "/api/v1/run/orders", **headers)
+
+    (flow,) = telemetry.sdk_spans
+    assert flow.name == "invoke_workflow orders"
+    assert (None if flow.parent is None else f"{flow.parent.span_id:016x}") == parent
+    callers = [f"{link.context.span_id:016x}" for link in flow.links if link.context.is_remote]
+    assert callers == ([CALLER_ID] if linked else [])
+    assert "http_server_request_duration_seconds_count" in str(telemetry.metrics("http"))
+
+
+async def test_without_request_spans_a_refused_caller_is_not_current(app):
+    with recording(Settings(native_spans="none", remote_parent="link")):
+        await ask(app, "POST", "/api/v1/run/orders", **CALLER)
+
+    assert not seen["span"].is_valid
+
+
 # What is left alone
 
 
