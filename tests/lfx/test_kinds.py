@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +25,38 @@ PACKAGES = sorted(each.name for each in pkgutil.iter_modules(lfx.components.__pa
 
 def test_every_package_of_langflows_components_has_a_decided_kind():
     assert len(PACKAGES) > 80
-    assert [name for name in PACKAGES if name not in KIND_BY_PACKAGE] == []
+    assert [name for name in PACKAGES if name.lower() not in KIND_BY_PACKAGE] == []
+
+
+def test_no_component_of_langflow_is_of_no_kind():
+    """All of the installed version, by their source: few can be imported without the library of their provider."""
+    classes = dict(component_classes())
+
+    assert len(classes) > 100
+    assert [module for module, cls in classes.items() if kind_of(module, cls) == "other"] == [
+        "lfx.components.custom_component.custom_component.CustomComponent"
+    ]
+
+
+def component_classes() -> Iterator[tuple[str, type]]:
+    """Each with the name of its module: a class of the same name and bases, as far as these are components too."""
+    root = Path(next(iter(lfx.components.__path__)))
+    for path in sorted(root.rglob("*.py")):
+        module = ".".join(["lfx.components", *path.relative_to(root).with_suffix("").parts])
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and "display_name" in names_set_in(node):
+                bases = tuple(type(name, (), {}) for each in node.bases if (name := getattr(each, "id", None)))
+                yield f"{module}.{node.name}", type(node.name, bases, {})
+
+
+def names_set_in(node: ast.ClassDef) -> set[str]:
+    targets = [target for each in node.body if isinstance(each, ast.Assign) for target in each.targets]
+    targets += [each.target for each in node.body if isinstance(each, ast.AnnAssign)]
+    return {each.id for each in targets if isinstance(each, ast.Name)}
+
+
+def kind_of(module: str, cls: type) -> str:
+    return component_kind(vertex_of(module), cls())
 
 
 @pytest.mark.parametrize(
@@ -56,7 +89,9 @@ def test_every_package_of_langflows_components_has_a_decided_kind():
         ("lfx_arxiv.components.arxiv.arxiv.ArXivComponent", "tool"),
         ("lfx_openai.components.openai.openai_chat_model.OpenAIModelComponent", "llm"),
         ("lfx.components.datastax.astradb_vectorstore.AstraDBVectorStoreComponent", "vector_store"),
-        ("lfx.components.input_output.webhook.WebhookComponent", "other"),
+        ("lfx.components.input_output.webhook.WebhookComponent", "input"),
+        ("lfx.components.files_and_knowledge.filesystem.FileSystemToolComponent", "tool"),
+        ("lfx.components.unknown.new.NewComponent", "other"),
         ("custom_components.url_component.URLComponent", "other"),
         ("shop.components.data_source.URLComponent", "other"),
         ("", "other"),
@@ -67,6 +102,50 @@ def test_the_kind_of_a_node_whose_class_has_nothing_but_langflows_plain_base(mod
 
     assert component_kind(vertex, None) == kind
     assert component_kind(vertex, type("Anew", (basic.Echo,), {})(_id="X-1")) == kind
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "kind"),
+    [
+        ("_lfx_ext.official.arxiv.arxiv", "ArXivComponent", "tool"),
+        ("_lfx_ext.official.chroma.local_db", "LocalDBComponent", "vector_store"),
+        ("_lfx_ext.official.confluent.kafka_consumer", "ConfluentKafkaConsumerComponent", "data"),
+        ("_lfx_ext.official.google.gmail_trigger", "GoogleOnGmailTriggerComponent", "input"),
+        ("_lfx_ext.official.nvidia.nvidia_embedding", "NVIDIAEmbeddingsComponent", "embedding"),
+        ("_lfx_ext.official.openai.openai_chat_model", "OpenAIModelComponent", "llm"),
+        ("_lfx_ext.official.somebodys.api", "SomebodysComponent", "tool"),
+        ("_lfx_ext.official.vectara.vectara_rag", "VectaraRagComponent", "retriever"),
+        ("_lfx_ext.extra.mine.api", "MyComponent", "other"),
+        ("custom_components.url", "URLComponent", "other"),
+        ("custom_components.url", None, "other"),
+    ],
+)
+def test_the_kind_of_a_node_whose_class_langflow_names_beside_its_module(module, name, kind):
+    node = {"metadata": {"module": module, "component_class_name": name}}
+
+    assert component_kind(SimpleNamespace(is_input=False, is_output=False, data={"node": node}), None) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "bases", "kind"),
+    [
+        ("ParseDataComponent", (), "data"),
+        ("SmartRouterComponent", (), "llm"),
+        ("YfinanceComponent", (), "tool"),
+        ("KnowledgeRetrievalComponent", (), "retriever"),
+        ("CustomComponent", (), "other"),
+        ("OurOwnComponent", (), "other"),
+        # What its base says is more than a name that any author may use.
+        ("SearchComponent", (models.FakeModel,), "llm"),
+    ],
+)
+@pytest.mark.parametrize("node", [{}, {"metadata": {"module": "custom_components.edited"}}])
+def test_a_node_without_a_module_of_langflows_has_the_kind_of_its_class(node, name, bases, kind):
+    """Flows that LangFlow 1.0 to 1.6 saved, graphs made in Python, and nodes whose code was edited."""
+    vertex = SimpleNamespace(is_input=False, is_output=False, data={"node": node})
+    cls = type(name, bases or (basic.Echo,), {})
+
+    assert component_kind(vertex, cls(_id="X-1")) == kind
 
 
 @pytest.mark.parametrize(
