@@ -77,6 +77,7 @@ class Settings:
     metric_labels: tuple[str, ...] = ("flow", "component_type")
     logs_console: bool = False
     logs_otlp: OtlpTarget | None = None
+    prices: Path | None = None
     log_level: str = "info"
     log_bodies: bool = False
     instrumentors: tuple[str, ...] = ()
@@ -178,6 +179,7 @@ class Settings:
             metric_labels=value["LANGFLOW_OTEL_METRIC_LABELS"],
             logs_console="console" in log_exporters,
             logs_otlp=otlp_target(env, "LOGS", problems, headers) if "otlp" in log_exporters else None,
+            prices=value["LANGFLOW_OTEL_PRICES"],
             log_level=value["LANGFLOW_OTEL_LOG_LEVEL"],
             log_bodies=value["LANGFLOW_OTEL_LOG_BODIES"] == "all",
             instrumentors=value["LANGFLOW_OTEL_INSTRUMENTORS"],

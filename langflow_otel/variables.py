@@ -75,6 +75,13 @@ def _path(text: str) -> Path | None:
         raise ValueError(text) from exc
 
 
+def _prices(text: str) -> Path | None:
+    path = _path(text)
+    if path is not None and path.suffix.lower() not in (".json", ".yaml", ".yml"):
+        raise ValueError(text)
+    return path
+
+
 def _service_name(text: str) -> str:
     text.encode()  # Bytes that are no text reach us as halves of surrogates, which no exporter can send.
     return text
@@ -355,6 +362,13 @@ VARIABLES: Final = (
         "none, or a list of flow, component_type, flow_id, flow_version",
         "labels on component metrics; `flow_id` and `flow_version` are added to flow metrics too",
         _metric_labels,
+    ),
+    Variable(
+        "LANGFLOW_OTEL_PRICES",
+        "none",
+        "a path of a .yaml, .yml or .json file, none",
+        "your prices of models, by which the cost of runs is told; read again when the file changes",
+        _prices,
     ),
     Variable(
         "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE",

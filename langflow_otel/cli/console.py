@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from langflow_otel.masking import Secrets
 
 _PIPE_WIDTH = 120
 _MAX_MESSAGE = 240
+_MAX_DECIMALS = 8
 
 FAILED = 1
 BAD_INPUT = 2
@@ -91,6 +93,14 @@ def in_percent(percent: float) -> str:
     if 0 < percent < 0.1:
         return "<0.1 %"
     return f"{percent:.1f} %" if 0 < percent < 9.95 else f"{percent:.0f} %"
+
+
+def in_money(amount: float) -> str:
+    """``0.00``, ``12.30``, ``0.0450``, ``0.00000123``: of less than 1 three digits that say something, 8 at most."""
+    if not 0 < amount < 1:
+        return f"{amount:,.2f}"
+    decimals = 2 - math.floor(math.log10(amount))
+    return f"{amount:.{decimals}f}" if decimals <= _MAX_DECIMALS else f"<{10.0**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
 
 
 def in_bytes(size: float) -> str:

@@ -1,4 +1,4 @@
-"""What is on this machine: the trace file, the scrape endpoint, the workers' folder."""
+"""What is on this machine: the trace file, the prices, the scrape endpoint, the workers' folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from langflow_otel.cli.console import in_bytes
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
 from langflow_otel.export import workers
+from langflow_otel.export.price_file import read_prices
 from langflow_otel.export.prometheus import METRICS_PATH, listening_address
 from langflow_otel.export.rotating_file import why_not_regular
 from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES
@@ -23,6 +24,7 @@ from langflow_otel.secret_files import read_secret
 from langflow_otel.settings import ScrapeSettings, Settings
 
 _FILE: Final = "LANGFLOW_OTEL_TRACE_FILE"
+_PRICES: Final = "LANGFLOW_OTEL_PRICES"
 _HOST: Final = "OTEL_EXPORTER_PROMETHEUS_HOST"
 _PORT: Final = "OTEL_EXPORTER_PROMETHEUS_PORT"
 _TOKEN: Final = "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE"  # noqa: S105 - the name of a variable
@@ -36,6 +38,8 @@ def local_section(settings: Settings) -> Section | None:
     findings: list[Finding] = []
     if settings.trace_file is not None:
         findings.append(_trace_file(settings.trace_file))
+    if settings.prices is not None:
+        findings.append(_prices(settings.prices))
     if settings.scrape is not None:
         findings += [*_files(settings.scrape), *_endpoint(settings.scrape), _workers()]
     return Section("Here", "files and ports of this machine", findings) if findings else None
@@ -44,6 +48,8 @@ def local_section(settings: Settings) -> Section | None:
 def file_problems(settings: Settings) -> list[str]:
     """A line for each file of this library's own variables that cannot be used: what is accepted, what happens."""
     findings = [] if settings.trace_file is None else [_trace_file(settings.trace_file)]
+    if settings.prices is not None:
+        findings.append(_prices(settings.prices))
     if settings.scrape is not None:
         findings += _files(settings.scrape)
     return [f"{each.advice} ({each.text})" for each in findings if each.status == "problem"]
@@ -86,6 +92,19 @@ def _why_not_writable(path: Path) -> str:
 def _existing(path: Path) -> Path:
     """The nearest thing on the way to the file that is there."""
     return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+
+
+# The prices
+
+
+def _prices(path: Path) -> Finding:
+    try:
+        found = read_prices(path)
+    except (OSError, ValueError) as exc:
+        text = f"{path}: {getattr(exc, 'strerror', None) or exc}"
+        return Finding("prices", "problem", text, f"{_PRICES}: until the file can be used there are no costs")
+    number = f"{found.entries} {'price' if found.entries == 1 else 'prices'}"
+    return Finding("prices", "ok", f"{path}: {number} in {', '.join(found.currencies)}")
 
 
 # The scrape endpoint

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, Group
 from rich.text import Text
 
-from langflow_otel.cli.console import Glyphs, fitted, glyphs_of, in_words, printable
+from langflow_otel.cli.console import Glyphs, fitted, glyphs_of, in_money, in_words, printable
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
 from langflow_otel.recording import semconv
 
@@ -136,7 +136,11 @@ def _facts(span: TraceSpan, glyphs: Glyphs) -> Text:
         facts.append(Text(_error(span), "red"))
     elif span.status != "ok":
         facts.append(Text(span.status, _STATUS_STYLES.get(span.status, "")))
-    facts += [Text(fact, "dim") for fact in (_iteration(span), _tokens(span), _chunks(span), *_authors(span)) if fact]
+    facts += [
+        Text(fact, "dim")
+        for fact in (_iteration(span), _tokens(span), _cost(span), _chunks(span), *_authors(span))
+        if fact
+    ]
     return Text().append(f" {glyphs.dot} ", "dim").join(facts)
 
 
@@ -161,6 +165,17 @@ def _tokens(span: TraceSpan) -> str:
     used = [(span.attributes.get(own, span.attributes.get(below)), which) for own, below, which in names]
     known = [f"{count} {which}" for count, which in used if count is not None]
     return f"tokens {', '.join(known)}" if known else ""
+
+
+def _cost(span: TraceSpan) -> str:
+    amount = span.attributes.get(semconv.COST_AMOUNT)
+    parts = []
+    if isinstance(amount, (int, float)):
+        parts.append(f"{in_money(amount)} {span.attributes.get(semconv.COST_CURRENCY)}")
+    unpriced = span.attributes.get(semconv.COST_UNPRICED_CALLS)
+    if unpriced is not None:
+        parts.append(f"{unpriced} {'call' if unpriced == 1 else 'calls'} without a price")
+    return printable(", ".join(parts))
 
 
 def _chunks(span: TraceSpan) -> str:

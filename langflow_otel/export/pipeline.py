@@ -1,4 +1,5 @@
-"""Everything that metrics need in one process: where they are kept, who pushes them, who answers a scrape."""
+"""Everything that metrics need in one process: where they are kept, who pushes them, who answers a scrape; and the
+prices of what they count."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from opentelemetry.metrics import MeterProvider
 
 from langflow_otel.export.gpu import GpuReader
+from langflow_otel.export.price_file import PriceFile
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
 from langflow_otel.export.providers import choose_meter_provider, unless_refused
 from langflow_otel.export.registry import DefaultRegistry
@@ -44,6 +46,7 @@ _ALONE = "Metrics of this worker cannot be shared with its siblings' (%s): a scr
 _KEEP = Guard("metrics.keep")
 _READ = Guard("metrics.read")
 _CLOSE = Guard("metrics.close")
+_PRICES = Guard("prices.read")
 _FORK = Guard("metrics.fork")
 
 ReadHost = Callable[[], Iterable[Reading]]
@@ -75,6 +78,7 @@ class MetricsPipeline:
         self._info = _target_info(settings)
         self._gpu = GpuReader()
         self._registry = DefaultRegistry() if settings.scrape is not None and settings.scrape.registry else None
+        self._prices = None if settings.prices is None else PriceFile(settings.prices)
         self._endpoint: ScrapeEndpoint | None = None
         self._group: WorkerGroup | None = None
         self._common_pid = common_process()
@@ -144,6 +148,8 @@ class MetricsPipeline:
         self._stopped.set()
         self.run_metrics.probe.stop()
         self._thread.join()
+        if self._prices is not None:
+            self._prices.close()
         with _CLOSE:
             if self._endpoint is not None:
                 self._endpoint.close()
@@ -170,6 +176,9 @@ class MetricsPipeline:
     def _keep(self, *, slowly: bool) -> None:
         """What is done now and then, in a thread of its own."""
         self.memory.sample(resident_memory())
+        if slowly and self._prices is not None:
+            with _PRICES:
+                self._prices.check()
         if self.settings.scrape is None:
             return
         if self._leads() and self._endpoint is None and (slowly or not self._hopeless):

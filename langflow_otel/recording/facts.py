@@ -102,13 +102,31 @@ class ToolInfo:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What model calls cost, by the user's list of prices.
+
+    Attributes:
+        amounts: By currency, its ISO 4217 code.
+        unpriced_calls: Calls for whose model the list has no price.
+    """
+
+    amounts: Mapping[str, float]
+    unpriced_calls: int = 0
+
+
+@dataclass(frozen=True)
 class ModelUsage:
-    """What a component's own model call used, as far as LangFlow knows it. Names are cut."""
+    """What a component's own model call used, as far as LangFlow knows it. Names are cut.
+
+    Attributes:
+        costs: What that costs; None without prices.
+    """
 
     model: str | None = None
     provider: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    costs: Costs | None = None
 
     def __post_init__(self) -> None:
         _cut(self, ("model", "provider"))

@@ -153,6 +153,20 @@ TOKEN_USAGE: Final = Metric(
     ("gen_ai.token.type", "gen_ai.request.model", "gen_ai.provider.name", "flow"),
     _TOKENS,
 )
+COST: Final = Metric(
+    "langflow.cost",
+    "counter",
+    "",
+    "What model calls cost by the list of LANGFLOW_OTEL_PRICES, in units of the currency.",
+    ("flow", "model", "provider", "currency"),
+)
+COST_UNPRICED_CALLS: Final = Metric(
+    "langflow.cost.unpriced_calls",
+    "counter",
+    "{call}",
+    "Model calls that are in no cost, since the list of LANGFLOW_OTEL_PRICES has no price for their model.",
+    ("flow", "model", "provider"),
+)
 EVENT_LOOP_DELAY: Final = Metric(
     "langflow.event_loop.delay",
     "histogram",
@@ -187,6 +201,8 @@ RECORDED: Final = (
     COMPONENT_RETRIES,
     COMPONENT_FIRST_CHUNK,
     TOKEN_USAGE,
+    COST,
+    COST_UNPRICED_CALLS,
     EVENT_LOOP_DELAY,
     HTTP_REQUEST_DURATION,
     DROPPED,

@@ -11,8 +11,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from langflow_otel.recording import semconv, spans
-from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, ModelUsage, Outcome
+from langflow_otel.recording import prices, semconv, spans
+from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.runs import Run
@@ -45,7 +45,7 @@ class ModelRun(Run):
         measures: Where its tokens are counted; None without metrics.
     """
 
-    __slots__ = ("_above", "_info", "_measures", "_requests", "_response", "_started_s")
+    __slots__ = ("_above", "_costs", "_info", "_measures", "_requests", "_response", "_started_s")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class ModelRun(Run):
         self._measures = measures
         self._response: ModelResponse | None = None
         self._requests: dict[str, int] | None = None
+        self._costs: Costs | None = None
         for run in (self.component, self.flow):
             if run is not None:
                 run.calls_below.open.add(self)
@@ -123,12 +124,16 @@ class ModelRun(Run):
     def _add_what_is_known_now(self) -> None:
         if self._requests is not None and (most := max(self._requests.values())) > 1:
             self._attributes[semconv.MODEL_RETRIES] = most - 1
+        if self._response is not None:
+            self._costs = prices.costs_of(self._response, self._info.model, self._info.provider)
+            if self._costs is not None and self._costs.amounts:
+                self._attributes.update(spans.cost_attributes(self._costs))
         if self.flow is not None and self.span is not None:
             self._attributes.update(self.flow.identity())
 
     def _count(self) -> None:
-        response = self._response or ModelResponse()
-        usage = ModelUsage(self._info.model, self._info.provider, response.input_tokens, response.output_tokens)
+        info, response = self._info, self._response or ModelResponse()
+        usage = ModelUsage(info.model, info.provider, response.input_tokens, response.output_tokens, self._costs)
         for run in (self.component, self.flow):
             if run is not None:
                 run.calls_below.open.discard(self)

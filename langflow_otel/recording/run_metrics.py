@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from langflow_otel.recording import metrics, window
 from langflow_otel.recording.derived import NESTED, derived_readings, next_average
 from langflow_otel.recording.event_loop import EventLoopProbe
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.facts import ComponentInfo, Costs, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.instruments import Instruments, Recording
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import Cells, Metric, Reading
@@ -137,9 +137,19 @@ class FlowMetrics:
             "gen_ai.request.model": self._owner.model(usage.model),
             "gen_ai.provider.name": self._owner.model(usage.provider),
         }
+        if usage.costs is not None:
+            self._cost(usage, usage.costs)
         for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if tokens is not None:
                 self._owner.recording(metrics.TOKEN_USAGE, {**labels, "gen_ai.token.type": kind}).record(tokens)
+
+    def _cost(self, usage: ModelUsage, costs: Costs) -> None:
+        names = {"model": self._owner.model(usage.model), "provider": self._owner.model(usage.provider)}
+        labels = {**self._labels, **names}
+        for currency, amount in costs.amounts.items():
+            self._owner.recording(metrics.COST, {**labels, "currency": currency}).add(amount)
+        if costs.unpriced_calls:
+            self._owner.recording(metrics.COST_UNPRICED_CALLS, labels).add(costs.unpriced_calls)
 
     def _component(self, metric: Metric, info: ComponentInfo, **labels: str) -> Recording:
         component_type = self._owner.component_type(info.component_type)

@@ -18,9 +18,9 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from langflow_otel.recording import semconv, spans
+from langflow_otel.recording import prices, semconv, spans
 from langflow_otel.recording.error_categories import Category, category_of
-from langflow_otel.recording.facts import CANCELLED, OK, UNNAMED, ComponentInfo, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.facts import CANCELLED, OK, UNNAMED, ComponentInfo, Costs, FlowInfo, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.parents import with_span
@@ -238,9 +238,13 @@ class CallsBelow:
         provider: The same.
         input_tokens: Of all that are over; None as long as none has said.
         output_tokens: The same.
+        amounts: What they cost, by currency; None without prices.
+        unpriced_calls: How many of them have no price.
     """
 
-    __slots__ = ("input_tokens", "model", "open", "output_tokens", "provider", "traced")
+    __slots__ = (
+        *("amounts", "input_tokens", "model", "open", "output_tokens", "provider", "traced", "unpriced_calls"),
+    )
 
     def __init__(self) -> None:
         self.open: set[ModelRun] = set()
@@ -249,6 +253,8 @@ class CallsBelow:
         self.provider: str | None = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.amounts: dict[str, float] | None = None
+        self.unpriced_calls = 0
 
     def count(self, usage: ModelUsage) -> None:
         """Add what one of them, or several together, used."""
@@ -258,10 +264,23 @@ class CallsBelow:
             self.input_tokens = (self.input_tokens or 0) + usage.input_tokens
         if usage.output_tokens is not None:
             self.output_tokens = (self.output_tokens or 0) + usage.output_tokens
+        if usage.costs is not None:
+            self._count_costs(usage.costs)
+
+    def _count_costs(self, costs: Costs) -> None:
+        if self.amounts is None:
+            self.amounts = {}
+        for currency, amount in costs.amounts.items():
+            self.amounts[currency] = self.amounts.get(currency, 0.0) + amount
+        self.unpriced_calls += costs.unpriced_calls
+
+    @property
+    def costs(self) -> Costs | None:
+        return None if self.amounts is None else Costs(self.amounts, self.unpriced_calls)
 
     @property
     def usage(self) -> ModelUsage:
-        return ModelUsage(self.model, self.provider, self.input_tokens, self.output_tokens)
+        return ModelUsage(self.model, self.provider, self.input_tokens, self.output_tokens, self.costs)
 
     def end_open(self) -> None:
         """Nobody says any more how these end. LangChain does not report a call that was cancelled."""
@@ -443,6 +462,7 @@ class FlowRun(RunAboveCalls):
             with _OPEN_CALLS:
                 self.calls.end_open()
                 self.add(spans.sum_attributes(self.calls.input_tokens, self.calls.output_tokens))
+                self.add(spans.cost_attributes(self.calls.costs))
                 self._count_in_outer_run(self.calls)
         if self._memory is not None:
             with _MEASURE:
@@ -542,6 +562,7 @@ class ComponentRun(RunAboveCalls):
             self.add({semconv.COMPONENT_OUTPUT_NAMES: chosen_names(output_names)})
 
     def used_model(self, usage: ModelUsage) -> None:
+        usage = prices.priced(usage)
         if self.measures is not None:
             with _MEASURE:
                 self.measures.used_model(usage)
@@ -556,6 +577,7 @@ class ComponentRun(RunAboveCalls):
             self.add(spans.sum_attributes(usage.input_tokens, usage.output_tokens))
         else:
             self.add(spans.usage_attributes(usage, self.info))
+        self.add(spans.cost_attributes(usage.costs))
 
     def _account_for_models(self) -> None:
         """What LangFlow knows counts only where no call was seen: of a call that failed it makes a guess."""

@@ -10,6 +10,7 @@ from opentelemetry.util.types import AttributeValue
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import (
     ComponentInfo,
+    Costs,
     FlowInfo,
     ModelInfo,
     ModelResponse,
@@ -176,6 +177,18 @@ def sum_attributes(input_tokens: int | None, output_tokens: int | None) -> Attri
         attributes[semconv.USAGE_INPUT_TOKENS] = input_tokens
     if output_tokens is not None:
         attributes[semconv.USAGE_OUTPUT_TOKENS] = output_tokens
+    return attributes
+
+
+def cost_attributes(costs: Costs | None) -> Attributes:
+    """Amounts of several currencies have no sum; the calls below have theirs."""
+    attributes: Attributes = {}
+    if costs is None:
+        return attributes
+    if len(costs.amounts) == 1:
+        attributes[semconv.COST_CURRENCY], attributes[semconv.COST_AMOUNT] = next(iter(costs.amounts.items()))
+    if costs.unpriced_calls:
+        attributes[semconv.COST_UNPRICED_CALLS] = costs.unpriced_calls
     return attributes
 
 

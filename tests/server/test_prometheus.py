@@ -160,9 +160,10 @@ class FakeModel(LCModelComponent):
         return GenericFakeChatModel(messages=iter([AIMessage(content="one", usage_metadata=usage)]))
 
 
-def chat() -> Graph:
+def chat(model: str = "fake-1") -> Graph:
     start = ChatInput(_id="ChatInput-in").set(should_store_message=False)
-    return Graph(start, FakeModel(_id="Model-m").set(input_value=start.message_response), flow_name="chat")
+    asked = FakeModel(_id="Model-m").set(input_value=start.message_response, model_name=model)
+    return Graph(start, asked, flow_name="chat")
 
 
 async def run(graph: Graph) -> bool:
@@ -192,12 +193,17 @@ async def one_of_each() -> None:
     # Failing, and then well again.
     assert await run(shop(Fast, "rest"))
     assert not await run(shop(Broken, "rest"))
-    for each in (shop(Retries, "rest"), stream(), fork(), chat()):
+    for each in (shop(Retries, "rest"), stream(), fork(), chat(), chat("fake-2")):
         assert await run(each), each.flow_name
     count_dropped("traces", "queue_full")
 
 
-ENDED_BEFORE = {"ok": 7, "error": 2, "cancelled": 1}
+PRICES = """
+currency: USD
+prices:
+  - {model: fake-1, input: 1000, output: 2000}
+"""
+ENDED_BEFORE = {"ok": 8, "error": 2, "cancelled": 1}
 
 
 async def drive() -> None:
@@ -264,9 +270,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
     instrumentor = LangflowInstrumentor()
-    instrumentor.instrument(
-        tracer_provider=provider, settings=Settings(scrape=ScrapeSettings(host="127.0.0.1", port=free_port()))
-    )
+    (folder / "prices.yaml").write_text(PRICES)
+    scrape = ScrapeSettings(host="127.0.0.1", port=free_port())
+    instrumentor.instrument(tracer_provider=provider, settings=Settings(scrape=scrape, prices=folder / "prices.yaml"))
     url = instrumentor.scrape_url
     assert url is not None
     try:
@@ -405,6 +411,14 @@ def test_promtool_has_nothing_to_complain_of(prometheus):
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
+def test_costs_are_those_of_the_list(prometheus):
+    cost = ("__name__", "flow", "model", "provider", "currency")
+    [(labels, value)] = prometheus.query("langflow_cost_total").items()
+    assert value == pytest.approx((3 * 1000 + 5 * 2000) / 1e6, rel=1e-12)
+    assert [dict(labels)[name] for name in cost] == ["langflow_cost_total", "chat", "fake-1", "fake", "USD"]
+    assert prometheus.value('langflow_cost_unpriced_calls_total{model="fake-2"}') == 1
+
+
 NAMES = """
 gen_ai_client_token_usage gen_ai_token_type gen_ai_request_model gen_ai_provider_name flow
 langflow_component_bypassed_total flow component_type reason
@@ -413,6 +427,8 @@ langflow_component_errors_total flow component_type error_type
 langflow_component_failure_ratio component_type
 langflow_component_retries_total flow component_type
 langflow_component_time_to_first_chunk_seconds flow component_type
+langflow_cost_total flow model provider currency
+langflow_cost_unpriced_calls_total flow model provider
 langflow_cpu_saturation_ratio
 langflow_error_rate
 langflow_event_loop_delay_seconds

@@ -249,6 +249,11 @@ def test_check_says_what_is_wrong_and_fails(env):
             "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost (/: it is a folder)",
         ),
         (
+            {"LANGFLOW_OTEL_PRICES": "/no/prices.yaml"},
+            "LANGFLOW_OTEL_PRICES: until the file can be used there are no costs "
+            "(/no/prices.yaml: No such file or directory)",
+        ),
+        (
             {"OTEL_BSP_MAX_QUEUE_SIZE": "100"},
             "OTEL_BSP_MAX_QUEUE_SIZE='100' is not accepted; use at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE, which is 512. "
             "Using '512' instead.",

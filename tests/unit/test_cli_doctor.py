@@ -727,6 +727,20 @@ def test_the_trace_file(monkeypatch, tmp_path):
     assert run("--json").check("trace file")["advice"].startswith("LANGFLOW_OTEL_TRACE_FILE: ")
 
 
+def test_the_prices(monkeypatch, tmp_path):
+    path = tmp_path / "prices.json"
+    path.write_text('{"currency": "USD", "prices": [{"model": "m", "input": 1, "output": 2}]}')
+    monkeypatch.setenv("LANGFLOW_OTEL_PRICES", str(path))
+    found = run("--json").check("prices")
+    assert (found["status"], found["text"]) == ("ok", f"{path}: 1 price in USD")
+
+    path.write_text('{"currency": "USD", "prices": [{"model": "m", "input": 1, "output": -2}]}')
+    result = run("--json")
+    found = result.check("prices")
+    assert (result.code, found["status"]) == (1, "problem")
+    assert found["text"].startswith(f"{path}: prices[0].output: -2 is not accepted; use a price of a million tokens")
+
+
 # What is installed
 
 

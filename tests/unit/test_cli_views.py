@@ -92,6 +92,19 @@ def test_facts_stand_beside_the_name_where_there_is_room():
     assert f"└─ ✗ component Model  {facts}" in "\n".join(shown(160))
 
 
+def test_the_cost_stands_beside_the_tokens():
+    tokens = {"langflow__usage__input_tokens": 3, "langflow__usage__output_tokens": 5}
+    cost = {"langflow__cost__amount": 1.25e-05, "langflow__cost__currency": "USD"}
+    console = Console(file=io.StringIO(), width=160)
+    call = span("chat gpt", 0, 1, gen_ai__usage__input_tokens=3, **cost)
+    flow = span("invoke_workflow demo", 0, 1, call, **tokens, **cost, langflow__cost__unpriced_calls=2)
+    console.print(tree_view(flow, console))
+
+    first, second, *_ = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "demo  tokens 3 in, 5 out · 0.0000125 USD, 2 calls without a price  " in first
+    assert "gpt  tokens 3 in · 0.0000125 USD  " in second
+
+
 def test_control_codes_in_names_do_not_reach_the_terminal():
     console = Console(file=io.StringIO(), width=84)
     console.print(tree_view(span("a\x1b[2Jb\nc", 0, 1, note="x\ny"), console))

@@ -25,6 +25,7 @@ from langflow_otel.recording.facts import (
     CACHED,
     CANCELLED,
     OK,
+    Costs,
     FlowInfo,
     ModelUsage,
     Outcome,
@@ -793,7 +794,7 @@ def everything_happens(info: FlowInfo = API, pass_time: Callable[[float], None] 
         flow = start_flow(info)
         agent = recorder().start_component(component("Agent", "agent"), flow)
         record_retry(1, 0.5, KeyError())
-        agent.used_model(ModelUsage("gpt", "openai", 10, 20))
+        agent.used_model(ModelUsage("gpt", "openai", 10, 20, Costs({"USD": 0.25}, 1)))
         stream = recorder().open_stream(agent)
         assert stream is not None
         stream.leave_step(stream.pull())

@@ -23,7 +23,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from langflow_otel.export import credentials, places, prometheus
+from langflow_otel.export import credentials, places, prometheus, watched_file
 from langflow_otel.export.credentials import bearer_token
 from langflow_otel.export.pipeline import MetricsPipeline
 from langflow_otel.export.places import Place, Places
@@ -487,11 +487,11 @@ def test_a_change_within_a_tick_of_the_file_system_is_noticed(tmp_path, monkeypa
     path.write_text("one")
     found = path.stat()
     monkeypatch.setattr(Path, "stat", lambda *_, **__: found)
-    watched = credentials.WatchedFile({"FILE": path}, path.read_text)
+    watched = watched_file.WatchedFile({"FILE": path}, path.read_text)
     assert watched.get() == "one"
     path.write_text("two")
     assert watched.get() == "two"
-    monkeypatch.setattr(credentials.time, "time_ns", lambda: found.st_ctime_ns + 3_000_000_000)
+    monkeypatch.setattr(watched_file.time, "time_ns", lambda: found.st_ctime_ns + 3_000_000_000)
     assert watched.get() == "two"
     path.write_text("six")
     assert watched.get() == "two"  # Known for long: then nothing is read until the file's times change.

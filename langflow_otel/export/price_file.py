@@ -1,0 +1,75 @@
+"""The user's list of prices, from a file that may change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from langflow_otel.export.watched_file import WatchedFile
+from langflow_otel.recording import prices
+from langflow_otel.recording.prices import PriceTable, Pricing, price_table
+from langflow_otel.secret_files import read_secret
+
+
+class PriceFile:
+    """Puts the prices of a file in force, and those of its next version.
+
+    Args:
+        path: JSON by its suffix, else YAML.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._pricing = Pricing()
+        self._file = WatchedFile(
+            {"LANGFLOW_OTEL_PRICES": path},
+            lambda: read_prices(path),
+            "for costs",
+            ". There are no costs until it can.",
+            ". The last prices stay in force.",
+        )
+
+    def check(self) -> None:
+        """Read the file if it has changed. A version that is no good is one line in the log, and changes nothing."""
+        self._pricing.table = self._file.get()
+        prices.in_force = self._pricing
+
+    def close(self) -> None:
+        """Price nothing any more."""
+        if prices.in_force is self._pricing:
+            prices.in_force = None
+
+
+def read_prices(path: Path) -> PriceTable:
+    """What the file holds.
+
+    Raises:
+        OSError: It cannot be read, is larger than 1 MiB, or is no regular file.
+        ValueError: What is wrong in it, where, and what is accepted.
+    """
+    text = read_secret(path).decode()
+    try:
+        document = _json(text) if path.suffix.lower() == ".json" else _yaml(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply; use a list of entries under prices") from None
+    return price_table(document)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"line {exc.lineno}, column {exc.colno}: {exc.msg}; use JSON") from None
+
+
+def _yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise ValueError("PyYAML is not installed; use a .json file, or pip install pyyaml") from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{place}{getattr(exc, 'problem', None) or exc}; use YAML") from None
