@@ -27,11 +27,13 @@ class FakeOpenAI:
         replies: ``answer`` (also when the list is empty), ``tool``, ``cut`` (a stream that breaks off), or the status
             of an error.
         received: Headers of each request, names in small letters.
+        told: The tokens of each answer that told them.
     """
 
     def __init__(self) -> None:
         self.replies: list[str | int] = []
         self.received: list[dict[str, str]] = []
+        self.told: list[dict[str, Any]] = []
         self.url = ""
 
 
@@ -61,6 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "content": None if tool else "".join(WORDS)}
             message |= {"tool_calls": [TOOL_CALL]} if tool else {}
             choice = {"index": 0, "finish_reason": "tool_calls" if tool else "stop", "message": message}
+            self.server.fake.told.append(USAGE)
             self._send(200, _about("chat.completion") | {"choices": [choice], "usage": USAGE})
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
@@ -86,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         if reply == "cut":
             return
         self._chunk(_event({}, finish_reason="tool_calls" if reply == "tool" else "stop"))
+        self.server.fake.told.append(USAGE)
         self._chunk(_about("chat.completion.chunk") | {"choices": [], "usage": USAGE})
         self.wfile.write(b"data: [DONE]\n\n")
 
