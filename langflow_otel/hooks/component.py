@@ -96,7 +96,7 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
         if run.span is not None:
             run.produced(output_names(vertex))
             if only_offered_tools(vertex):
-                run.add({semconv.COMPONENT_ONLY_OFFERED_TOOLS: True})
+                run.only_offered_tools()
             if run.content is not None:
                 _leave_content(run, run.content)
     finally:

@@ -7,13 +7,14 @@ leave; dictionaries, tables, files, code, connections and models may not, for he
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.facts import ComponentInfo
 from langflow_otel.recording.runs import FlowRun
+from langflow_otel.recording.sizes import chosen
 from langflow_otel.redaction.secret_names import is_secret_name
 
 OPT_OUT = "langflow_otel_content"
@@ -49,10 +50,13 @@ _SHORTEST_SECRET = 8
 _LONGEST_SECRET = 4096
 
 # What says best what a component got.
-_MAIN = frozenset({"input_value", "message", "text"})
+_MAIN = frozenset({"input_value", "message", "text", "query", "search_query", "question"})
 _OPTIONS = frozenset(
     ["BoolInput", "DropdownInput", "FloatInput", "IntInput", "MultiselectInput", "SliderInput", "TabInput"]
 )
+
+_NEVER = 3
+_CONTAINERS = frozenset({list, tuple, dict, set})
 
 _PROMPTS = ("input_value", "prompt", "query", "search_query")
 _SYSTEM_PROMPTS = ("system_message", "system_prompt")
@@ -67,15 +71,19 @@ def component_content(
     content = SpanContent(gate, open_object, withheld)
     names = (*(component.__dict__.get("_attributes") or ()), *(str(output.name) for output in component.outputs))
     content.is_partial = gate.denies(*names)
+    # Not `in (None, "")`: a value's comparison is its author's code.
+    given = [
+        (name, value)
+        for name, value in _inputs_of(component)
+        if not (gate.denies(name) or value is None or (type(value) is str and not value))
+    ]
     if gate.openinference:
-        content.main_input = _main_input(component)
-    for name, value in _inputs_of(component):
-        # Not `in (None, "")`: a value's comparison is its author's code.
-        if gate.denies(name) or value is None or (type(value) is str and not value):
-            continue
+        best = _main_input(component, (name for name, _ in given))
+        content.main_input = None if best is None else chosen(f"{semconv.COMPONENT_INPUT}{best}")
+    for name, value in given:
         is_first = semconv.GEN_AI_INPUT_MESSAGES not in content.attributes
         if info.kind in ("llm", "agent") and name in _PROMPTS and is_first:
-            content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", text_or_value(value))
+            content.add_input_message(text_or_value(value))
         elif info.kind in ("llm", "agent") and name in _SYSTEM_PROMPTS:
             content.add(semconv.GEN_AI_SYSTEM_INSTRUCTIONS, [{"type": "text", "content": text_or_value(value)}])
         else:
@@ -89,7 +97,7 @@ def add_output(content: SpanContent, info: ComponentInfo, name: str, result: Any
         return
     value = text_or_value(result)
     if info.kind in ("llm", "agent") and isinstance(value, str):
-        content.add_messages(semconv.GEN_AI_OUTPUT_MESSAGES, "assistant", value)
+        content.add_output_message(value)
     else:
         content.add(f"{semconv.COMPONENT_OUTPUT}{name}", value)
 
@@ -102,9 +110,9 @@ def pass_on(content: SpanContent, kind: str, flow: FlowRun) -> None:
     if kind == "input":
         if semconv.GEN_AI_INPUT_MESSAGES in flow.content.attributes:
             return  # The first input is the flow's, and the last output.
-        flow.content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", text)
+        flow.content.add_input_message(text)
     else:
-        flow.content.add_messages(semconv.GEN_AI_OUTPUT_MESSAGES, "assistant", text)
+        flow.content.add_output_message(text)
 
 
 def secrets_of(component: Any) -> Iterator[str]:
@@ -182,10 +190,10 @@ def _inputs_of(component: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _main_input(component: Any) -> str | None:
-    """The attribute of the input that says best what the component got: its text, else what another component has made,
-    else no flag or option."""
-    inputs = component.__dict__.get("_inputs") or {}
+def _main_input(component: Any, given: Iterable[str]) -> str | None:
+    """Of the inputs that may leave, the one that says best what the component got: its text, else what another
+    component has made, else what its author wrote; no flag and no option."""
+    inputs, values = component.__dict__.get("_inputs") or {}, component.__dict__["_attributes"]
     wired = _wired_inputs(component)
 
     def rank(name: str) -> int:
@@ -195,13 +203,21 @@ def _main_input(component: Any) -> str | None:
             return 1
         field = inputs[name]
         is_option = any(cls.__name__ in _OPTIONS for cls in type(field).__mro__)
-        return 3 if is_option or getattr(field, "advanced", False) else 2
+        return _NEVER if is_option or getattr(field, "advanced", False) else 2
 
-    given = [
-        name for name, value in _inputs_of(component) if value is not None and not (value is True or value is False)
-    ]
-    best = min(given, key=rank, default=None)
-    return None if best is None else f"{semconv.COMPONENT_INPUT}{best}"
+    ranks = {name: rank(name) for name in given if _says_something(values[name])}
+    best = min(ranks, key=ranks.__getitem__, default=None)
+    return None if best is None or ranks[best] == _NEVER else best
+
+
+def _says_something(value: Any) -> bool:
+    """A text, or data that is not empty; no number, and no object of which only the class is known."""
+    kind = type(value)
+    if kind is str:
+        return True
+    if kind in _CONTAINERS:
+        return bool(value)
+    return any(cls.__name__ in _OPENERS for cls in kind.__mro__)
 
 
 def _wired_inputs(component: Any) -> set[str | None]:
@@ -276,4 +292,5 @@ _OPENERS: dict[str, Callable[[Any], Any]] = {
     "Document": lambda value: {"page_content": value.page_content, "metadata": value.metadata},
     "BaseMessage": lambda value: value.content,
     "ToolMessage": lambda value: value.content,
+    "BaseTool": lambda value: value.name,
 }

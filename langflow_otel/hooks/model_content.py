@@ -6,12 +6,24 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from langflow_otel.hooks.content import open_object
-from langflow_otel.hooks.model_facts import generations_of
+from langflow_otel.hooks.model_facts import finish_reason_of, generations_of
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate, SpanContent
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 _SYSTEM: Final = ("system", "developer")
+_FINISH_REASONS: Final = {
+    "tool_calls": "tool_call",
+    "tool_use": "tool_call",
+    "function_call": "tool_call",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "STOP": "stop",
+    "max_tokens": "length",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+}
+"""What providers call those that the convention has a word for."""
 _TEXTS: Final = ("text", "reasoning", "thinking")
 
 
@@ -21,7 +33,7 @@ def model_content(
     """What a model is about to be asked: a list of messages, or a prompt."""
     content = SpanContent(gate, open_object, withheld)
     if isinstance(given, str):
-        content.add_messages(semconv.GEN_AI_INPUT_MESSAGES, "user", given)
+        content.add_input_message(given)
         return content
     messages = list(given)
     system = [part for each in messages if _role(each) in _SYSTEM for part in _parts(each, gate, {})]
@@ -35,15 +47,25 @@ def model_content(
     return content
 
 
-def add_answer(content: SpanContent, response: Any) -> None:
-    """What a model has answered."""
+def add_answer(content: SpanContent, response: Any, *, failed: bool = False) -> None:
+    """What a model has answered.
+
+    Args:
+        content: Of the call.
+        response: An ``LLMResult``, or None.
+        failed: True if that is only what there is of an answer.
+    """
     answers = []
     for generation in generations_of(response):
         message = getattr(generation, "message", None)
         if message is None:
-            answers.append({"role": "assistant", "parts": [{"type": "text", "content": generation.text}]})
+            answer = {"role": "assistant", "parts": [{"type": "text", "content": generation.text}]}
         else:
-            answers.append(_as_convention(message, content.gate, {}))
+            answer = _as_convention(message, content.gate, {})
+        reason = finish_reason_of(generation)
+        # The convention's schema asks for one: without it Phoenix takes none of the messages.
+        answer["finish_reason"] = _FINISH_REASONS.get(reason, reason) if reason else "error" if failed else "stop"
+        answers.append(answer)
     content.add(semconv.GEN_AI_OUTPUT_MESSAGES, answers or None)
 
 

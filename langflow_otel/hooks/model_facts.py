@@ -74,10 +74,10 @@ def model_response(response: Any) -> ModelResponse:
     reasons: list[str] = []
     for generation in generations_of(response):
         message = getattr(generation, "message", None)
-        about = {**(_dict(generation, "generation_info")), **(_dict(message, "response_metadata"))}
-        reason = next((about[name] for name in _FINISH_REASONS if type(about.get(name)) is str), None)
+        about = _about(generation, message)
+        reason = finish_reason_of(generation)
         if reason is not None:
-            reasons.append(chosen(reason))
+            reasons.append(reason)
         found.setdefault("model", _text(about, "model_name", "model", "model_id"))
         found.setdefault("response_id", _id_of(about, message))
         if "input_tokens" not in found:
@@ -85,6 +85,17 @@ def model_response(response: Any) -> ModelResponse:
     if "input_tokens" not in found:
         found.update(_counts(_dict(response, "llm_output").get("token_usage")))
     return ModelResponse(finish_reasons=tuple(reasons), **found)
+
+
+def finish_reason_of(generation: Any) -> str | None:
+    """Why the model stopped, in its provider's word; None if that is not known."""
+    about = _about(generation, getattr(generation, "message", None))
+    reason = next((about[name] for name in _FINISH_REASONS if type(about.get(name)) is str), None)
+    return None if reason is None else chosen(reason)
+
+
+def _about(generation: Any, message: Any) -> dict[str, Any]:
+    return {**_dict(generation, "generation_info"), **_dict(message, "response_metadata")}
 
 
 def generations_of(response: Any) -> Iterator[Any]:

@@ -139,7 +139,7 @@ class _Followed:
                 run.answered(model_response(response))
                 if run.content is not None:
                     with _CONTENT:
-                        add_answer(run.content, response)
+                        add_answer(run.content, response, failed=outcome.status != "ok")
                         run.content.emit({semconv.GEN_AI_OPERATION_NAME: run.operation})
         finally:
             run.end(outcome)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
+from langflow_otel.recording.messages import as_json, fitted
 from langflow_otel.recording.plain import MARGIN, plain
 from langflow_otel.recording.privacy import redacted
 from langflow_otel.recording.sizes import chosen
@@ -61,12 +62,35 @@ class ContentGate:
         if type(value) is str:
             whole = _without_named_secrets(value, read)
         else:
-            whole = _json(plain(value, read, open_object, withheld))
+            whole = as_json(plain(value, read, open_object, withheld))
         return redacted(whole, room, self._settings, withheld)
 
+    def messages(
+        self, messages: list[Any], room: int, open_object: Callable[[Any], Any], withheld: Collection[str] = ()
+    ) -> str | None:
+        """The same of messages, or of parts of one: what is cut are their texts, for as JSON they have to be whole."""
+        room = min(room, self.longest)
+        data = plain(messages, room + 2 * MARGIN, open_object, withheld)
+        whole = as_json(data)
+        safe = redacted(whole, room + MARGIN, self._settings, withheld)
+        if safe is None or (len(safe) <= room and len(whole) <= room + MARGIN):
+            return safe
+        try:
+            short = fitted(cast("list[Any]", data), room, lambda text, share: self._safe(text, share, withheld))
+        except _WithheldError:
+            return None
+        # Once more: the names in it have not been looked at.
+        return redacted(short or whole, room, self._settings, withheld)
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    def _safe(self, text: str, room: int, withheld: Collection[str]) -> str:
+        safe = redacted(text, room, self._settings, withheld)
+        if safe is None:
+            raise _WithheldError
+        return safe
+
+
+class _WithheldError(Exception):
+    """Nothing of a text may leave."""
 
 
 def _without_named_secrets(text: str, longest: int) -> str:
@@ -78,7 +102,7 @@ def _without_named_secrets(text: str, longest: int) -> str:
     except (ValueError, RecursionError):
         return text
     safe = plain(data, longest)
-    return text if safe == data else _json(safe)
+    return text if safe == data else as_json(safe)
 
 
 class SpanContent:
@@ -91,7 +115,7 @@ class SpanContent:
 
     Attributes:
         is_partial: True if something stays here by its name that a model may get to see: then no messages leave.
-        main_input: The attribute that says best what came in; None for the first one.
+        main_input: The attribute that says best what a component got; None for none.
     """
 
     def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any], withheld: Collection[str] = ()) -> None:
@@ -109,15 +133,26 @@ class SpanContent:
         room = self._room + len(self.attributes.get(name, ""))
         if value is None or room <= 0:
             return
-        text = self.gate.text(value, room, self._open_object, self._withheld)
+        if name in _LISTS and type(value) is list:
+            text = self.gate.messages(value, room, self._open_object, self._withheld)
+        else:
+            text = self.gate.text(value, room, self._open_object, self._withheld)
         if text is not None:
             self._room = room - len(text)
             self.attributes[name] = text
 
-    def add_messages(self, name: str, role: str, value: Any) -> None:
-        """A text as the one message of a GenAI attribute: ``[{"role": ..., "parts": [...]}]``."""
+    def add_input_message(self, value: Any) -> None:
+        """A text as the one message that came in; None is no value."""
         if value is not None:
-            self.add(name, [{"role": role, "parts": [{"type": "text", "content": value}]}])
+            message = {"role": "user", "parts": [{"type": "text", "content": value}]}
+            self.add(semconv.GEN_AI_INPUT_MESSAGES, [message])
+
+    def add_output_message(self, value: Any) -> None:
+        """A text as the one message that came out; None is no value."""
+        if value is not None:
+            # Without a reason to finish the convention's schema, and with it Phoenix, takes none of the messages.
+            message = {"role": "assistant", "parts": [{"type": "text", "content": value}], "finish_reason": "stop"}
+            self.add(semconv.GEN_AI_OUTPUT_MESSAGES, [message])
 
     def for_span(self) -> Mapping[str, str]:
         """What goes on the span."""
@@ -127,13 +162,13 @@ class SpanContent:
 
     def _for_openinference(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        main = None if self.main_input is None else chosen(self.main_input)
-        for value, mime_type, names, prefix in _OPENINFERENCE:
-            wanted = [*names, main] if prefix == semconv.COMPONENT_INPUT else names
-            name = next((name for name in wanted if name in self.attributes), None)
-            name = name or next((name for name in self.attributes if name.startswith(prefix)), None)
-            if name is not None:
-                found[value], found[mime_type] = _shown(name, self.attributes[name])
+        came_in = next((each for each in (*_CAME_IN, self.main_input) if each in self.attributes), None)
+        outputs = (name for name in self.attributes if name.startswith(semconv.COMPONENT_OUTPUT))
+        came_out = next((each for each in _CAME_OUT if each in self.attributes), None) or next(outputs, None)
+        if came_in is not None:
+            found[semconv.INPUT_VALUE], found[semconv.INPUT_MIME_TYPE] = _shown(came_in, self.attributes[came_in])
+        if came_out is not None:
+            found[semconv.OUTPUT_VALUE], found[semconv.OUTPUT_MIME_TYPE] = _shown(came_out, self.attributes[came_out])
         return found
 
     def emit(self, identity: Mapping[str, Any]) -> None:
@@ -156,33 +191,27 @@ def _shown(name: str, text: str) -> tuple[str, str]:
         data = json.loads(text)
     except (ValueError, RecursionError):  # no JSON, or cut
         return text, _TEXT
-    if name in _MESSAGES and len(data) == 1:
-        part = data[0]["parts"][0]
-        if type(part.get("content")) is str:
-            return part["content"], _TEXT
-    return text, _JSON
+    said = _said(data[0]["parts"]) if name in _MESSAGES and len(data) == 1 else None
+    return (text, _JSON) if said is None else (said, _TEXT)
+
+
+def _said(parts: list[dict[str, Any]]) -> str | None:
+    """The text of a message; None if there is none, or if it is not all: it calls tools, or has pictures."""
+    kinds = {part.get("type") for part in parts}
+    if "text" not in kinds or not kinds <= {"text", "reasoning"}:
+        return None
+    return "".join(str(part.get("content", "")) for part in parts if part.get("type") == "text")
 
 
 _TEXT: Final = "text/plain"
 _JSON: Final = "application/json"
 _MESSAGES: Final = frozenset({semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES})
-_OPENINFERENCE: Final = (
-    (
-        semconv.INPUT_VALUE,
-        semconv.INPUT_MIME_TYPE,
-        (semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_TOOL_CALL_ARGUMENTS),
-        semconv.COMPONENT_INPUT,
-    ),
-    (
-        semconv.OUTPUT_VALUE,
-        semconv.OUTPUT_MIME_TYPE,
-        (
-            semconv.GEN_AI_OUTPUT_MESSAGES,
-            semconv.GEN_AI_TOOL_CALL_RESULT,
-            f"{semconv.COMPONENT_OUTPUT}message",
-            f"{semconv.COMPONENT_OUTPUT}text",
-        ),
-        semconv.COMPONENT_OUTPUT,
-    ),
+_LISTS: Final = _MESSAGES | {semconv.GEN_AI_SYSTEM_INSTRUCTIONS}
+_CAME_IN: Final = (semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_TOOL_CALL_ARGUMENTS)
+_CAME_OUT: Final = (
+    semconv.GEN_AI_OUTPUT_MESSAGES,
+    semconv.GEN_AI_TOOL_CALL_RESULT,
+    f"{semconv.COMPONENT_OUTPUT}message",
+    f"{semconv.COMPONENT_OUTPUT}text",
 )
-"""Of each: the value, its type, the attributes that it is taken from, else the first with a prefix."""
+"""What says best what came out; else the first output does."""

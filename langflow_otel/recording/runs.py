@@ -561,6 +561,10 @@ class ComponentRun(RunAboveCalls):
         if output_names:
             self.add({semconv.COMPONENT_OUTPUT_NAMES: chosen_names(output_names)})
 
+    def only_offered_tools(self) -> None:
+        """It did nothing itself: an agent calls its tools."""
+        self.add(spans.offered_tools_attributes(self._settings))
+
     def used_model(self, usage: ModelUsage) -> None:
         usage = prices.priced(usage)
         if self.measures is not None:

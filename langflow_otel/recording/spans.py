@@ -101,6 +101,13 @@ def component_attributes(info: ComponentInfo, settings: Settings) -> Attributes:
     return attributes
 
 
+def offered_tools_attributes(settings: Settings) -> Attributes:
+    attributes: Attributes = {semconv.COMPONENT_ONLY_OFFERED_TOOLS: True}
+    if settings.openinference:
+        attributes[semconv.OPENINFERENCE_SPAN_KIND] = "CHAIN"  # it has not retrieved anything
+    return attributes
+
+
 def skipped_attributes(info: ComponentInfo) -> Attributes:
     return {
         semconv.COMPONENT_ID: info.component_id,

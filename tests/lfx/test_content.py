@@ -9,12 +9,14 @@ import pytest
 from flows import chat_input, chat_output, line, run
 from lfx.custom.custom_component.component import Component
 from lfx.graph import Graph
-from lfx.io import BoolInput, IntInput, MessageTextInput, Output, StrInput
+from lfx.io import BoolInput, DataInput, HandleInput, IntInput, MessageTextInput, Output, StrInput
 from lfx.schema.data import Data
 from lfx.schema.dataframe import DataFrame
+from lfx.schema.message import Message
 from nodes import basic, content, models
 from test_tools import agent_flow
 
+from langflow_otel.hooks.content import open_object
 from langflow_otel.recording.log_lines import log_line
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
@@ -208,6 +210,54 @@ async def test_openinference_shows_what_is_wired_and_data_as_json():
     }
 
 
+class OnlyOptions(Component):
+    """It gets nothing from others, and no text."""
+
+    display_name = "Only Options"
+    inputs = [
+        BoolInput(name="flag", display_name="Flag", value=True),
+        IntInput(name="number", display_name="Number", value=3),
+        MessageTextInput(name="mode", display_name="Mode", value="fast", advanced=True),
+        MessageTextInput(name="urls", display_name="URLs", value=[], is_list=True),
+        HandleInput(name="store", display_name="Store", input_types=["Store"], value=object()),
+    ]
+    outputs = [Output(display_name="Out", name="out", method="run_out", types=["Message"])]
+
+    def run_out(self) -> Message:
+        return Message(text="made")
+
+
+async def test_openinference_shows_no_option_as_input():
+    component = OnlyOptions(_id="OnlyOptions-1")
+    telemetry = await recorded(Graph(component, chat_output(component.run_out), flow_name="demo"), SHOWN)
+
+    found = attributes(telemetry, "component Only Options", "input.", "output.", "langflow.component.input.number")
+    assert found == {
+        "langflow.component.input.number": "3",
+        "output.value": "made",
+        "output.mime_type": "text/plain",
+    }
+
+
+async def test_openinference_shows_a_query_before_what_is_searched():
+    class Store(Component):
+        display_name = "Store"
+        inputs = [
+            HandleInput(name="embedding", display_name="Embedding", input_types=["Embeddings"]),
+            DataInput(name="ingest_data", display_name="Data", is_list=True, value=[Data(data={"text": "a page"})]),
+            MessageTextInput(name="value", display_name="Value"),
+            StrInput(name="search_query", display_name="Query", value="where?"),
+        ]
+        outputs = [Output(display_name="Out", name="out", method="run_out", types=["Data"])]
+
+        def run_out(self) -> Data:
+            return Data(data={"text": "here"})
+
+    telemetry = await recorded(line(Store), SHOWN)
+
+    assert telemetry.only_span("component Store").attributes["input.value"] == "where?"
+
+
 async def test_openinference_shows_a_models_texts_and_a_tools_json():
     start = chat_input()
     agent = models.FakeAgent(_id="FakeAgent-1").set(input_value=start.message_response)
@@ -224,6 +274,10 @@ async def test_openinference_shows_nothing_where_content_stays_here():
     telemetry = await recorded(line(Many), Settings(openinference=True))
 
     assert not [key for span in telemetry.spans for key in span.attributes if key.startswith(("input.", "output."))]
+
+
+def test_tools_are_shown_by_their_names():
+    assert open_object(models.plain_tool()) == "add"
 
 
 async def test_a_secret_that_a_component_hands_on_is_known_by_its_value():

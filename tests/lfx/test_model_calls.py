@@ -398,7 +398,11 @@ async def test_messages_leave_in_the_conventions_form_where_content_may():
             {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": f"{CANARY}-found"}]},
         ],
         "output.messages": [
-            {"role": "assistant", "parts": [{"type": "text", "content": f"it is {CANARY}-answer"}]},
+            {
+                "role": "assistant",
+                "parts": [{"type": "text", "content": f"it is {CANARY}-answer"}],
+                "finish_reason": "stop",
+            },
         ],
     }
     system = json.loads(str(attributes["gen_ai.system_instructions"]))

@@ -158,9 +158,126 @@ class TestSpanContent:
 
     def test_messages_have_the_form_of_the_convention(self):
         content = SpanContent(gate(), lambda _: None)
-        content.add_messages("gen_ai.input.messages", "user", 'say "hi"')
-        content.add_messages("gen_ai.output.messages", "assistant", None)
+        content.add_input_message('say "hi"')
+        content.add_output_message(None)
         assert json.loads(content.attributes["gen_ai.input.messages"]) == [
             {"role": "user", "parts": [{"type": "text", "content": 'say "hi"'}]}
         ]
         assert "gen_ai.output.messages" not in content.attributes
+
+    def test_output_messages_have_a_reason_to_finish(self):
+        content = SpanContent(gate(), lambda _: None)
+        content.add_output_message("done")
+        assert json.loads(content.attributes["gen_ai.output.messages"]) == [
+            {"role": "assistant", "parts": [{"type": "text", "content": "done"}], "finish_reason": "stop"}
+        ]
+
+
+def message(text: str, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
+
+
+def texts_of(content: SpanContent) -> list[str]:
+    found = json.loads(content.attributes["gen_ai.input.messages"])
+    assert all(each.keys() == {"role", "parts"} for each in found)
+    return [part["content"] for each in found for part in each["parts"]]
+
+
+class TestLongMessages:
+    """They have to stay JSON: Phoenix and Langfuse show none of what they cannot read."""
+
+    def test_text_of_one_message_is_cut(self):
+        content = SpanContent(gate(content_length=1000), lambda _: None)
+        content.add("gen_ai.input.messages", [message('say "hi"\n' * 10_000)])
+
+        (said,) = texts_of(content)
+        assert said.startswith('say "hi"\n')
+        assert "... [cut, " in said[-30:]
+        assert 700 < len(content.attributes["gen_ai.input.messages"]) <= 1000
+
+    def test_short_messages_stay_beside_a_long_one(self):
+        content = SpanContent(gate(content_length=1000), lambda _: None)
+        content.add("gen_ai.input.messages", [message("the question"), message("x " * 50_000, "tool"), message("ok")])
+
+        first, long, last = texts_of(content)
+        assert (first, last) == ("the question", "ok")
+        assert len(long) > 500
+
+    def test_first_and_last_of_many_messages_stay(self):
+        content = SpanContent(gate(content_length=2000), lambda _: None)
+        content.add("gen_ai.input.messages", [message(f"number {n} of some length") for n in range(150)])
+
+        said = texts_of(content)
+        assert said[0] == "number 0 of some length"
+        assert said[-1] == "number 149 of some length"
+        assert said[1] == f"... [cut, {150 - (len(said) - 1)} messages]"
+        assert len(said) > 10
+
+    def test_secret_at_a_cut_does_not_leave_by_half(self):
+        for before in range(300, 420, 7):
+            content = SpanContent(gate(content_length=400), lambda _: None)
+            content.add("gen_ai.input.messages", [message("a " * (before // 2) + KEY + " b" * 50_000)])
+            assert KEY[:8] not in content.attributes["gen_ai.input.messages"]
+            texts_of(content)
+
+    def test_system_instructions_are_cut_alike(self):
+        content = SpanContent(gate(content_length=300), lambda _: None)
+        content.add("gen_ai.system_instructions", [{"type": "text", "content": "x" * 5000}])
+
+        (part,) = json.loads(content.attributes["gen_ai.system_instructions"])
+        assert part["content"].endswith("x... [cut, 5000 characters]")
+
+    def test_what_cannot_be_made_to_fit_is_cut_as_any_text(self):
+        content = SpanContent(gate(content_length=100), lambda _: None)
+        arguments = {f"name {n}": "value" for n in range(100)}
+        content.add(
+            "gen_ai.input.messages", [{"role": "user", "parts": [{"type": "tool_call", "arguments": arguments}]}]
+        )
+
+        assert "[cut, " in content.attributes["gen_ai.input.messages"]
+        assert len(content.attributes["gen_ai.input.messages"]) <= 100
+
+    def test_hook_that_gives_no_text_lets_no_message_leave(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("langflow_otel.recording.guard.strict", False)
+        keeps_long = gate(content_length=200, redact_hook=lambda text: None if "name" in text else text)
+        content = SpanContent(keeps_long, lambda _: None)
+        content.add("gen_ai.input.messages", [message("x" * 4000), message("a name")])
+
+        assert content.attributes == {}
+
+    def test_a_large_history_costs_little(self):
+        content = SpanContent(gate(), lambda _: None)
+        history = [message("word " * 20_000) for _ in range(100)]
+        content.add("gen_ai.system_instructions", [{"type": "text", "content": "warm"}])
+        started = time.process_time()
+        content.add("gen_ai.input.messages", history)
+        assert time.process_time() - started < 0.5
+        assert len(texts_of(content)) > 50
+
+
+class TestShownByOpenInference:
+    def shown(self, name: str, value: Any) -> dict[str, str]:
+        content = SpanContent(gate(openinference=True), lambda _: None)
+        content.add(name, value)
+        return {key: text for key, text in content.for_span().items() if key != name}
+
+    @pytest.mark.parametrize(
+        ("parts", "value", "mime_type"),
+        [
+            ([{"type": "text", "content": "a"}, {"type": "text", "content": "b"}], "ab", "text/plain"),
+            ([{"type": "reasoning", "content": "hm"}, {"type": "text", "content": "b"}], "b", "text/plain"),
+            ([{"type": "tool_call", "name": "add"}], None, "application/json"),
+            ([{"type": "text", "content": "a"}, {"type": "tool_call", "name": "add"}], None, "application/json"),
+            ([{"type": "image_url"}], None, "application/json"),
+            ([], None, "application/json"),
+        ],
+        ids=["texts", "reasoning", "a tool call", "text and a tool call", "a picture", "nothing"],
+    )
+    def test_one_message_is_its_text(self, parts: list[Any], value: str | None, mime_type: str):
+        given = [{"role": "assistant", "parts": parts}]
+        found = self.shown("gen_ai.output.messages", given)
+
+        assert found == {"output.value": json.dumps(given) if value is None else value, "output.mime_type": mime_type}
+
+    def test_an_option_is_no_input(self):
+        assert self.shown("langflow.component.input.mode", "fast") == {}

@@ -593,6 +593,18 @@ def test_the_user_id_is_recorded_by_opt_in_only(wanted: bool):
     assert ("u-1" in telemetry.spans[0].attributes.values()) is wanted
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_component_that_only_offered_tools_is_no_retriever(wanted: bool):
+    with recording(Settings(openinference=wanted)) as telemetry:
+        run = recorder().start_component(component("Memory", "retriever"), None)
+        run.only_offered_tools()
+        run.finish()
+
+    found = telemetry.only_span("component Memory").attributes
+    assert found["langflow.component.only_offered_tools"] is True
+    assert found.get("openinference.span.kind") == ("CHAIN" if wanted else None)
+
+
 @pytest.mark.parametrize(
     ("wanted", "detail", "llm"), [(True, "component", "LLM"), (True, "model", "CHAIN"), (False, "model", "")]
 )
