@@ -85,7 +85,7 @@ def _converted(family: Family) -> prometheus_client.Metric:
     # As prometheus_client has it for its own.
     creations = getattr(prometheus_client.metrics, "_use_created", True)
     for row in family.rows:
-        labels = dict(zip(row.metric.prometheus_labels, row.labels, strict=True))
+        labels = dict(row.metric.shown_labels(row.labels, scraped=True))
         if row.worker is not None:
             labels["worker"] = str(row.worker)
         if row.metric.kind == "histogram":

@@ -28,7 +28,7 @@ def flow() -> Dashboard:
     for title, panels in (
         ("Runs", _runs()),
         ("Components", _components()),
-        ("Tokens", _tokens()),
+        ("Model calls", _model_calls()),
         (versions, _versions()),
     ):
         board.with_row(Row(title))
@@ -112,22 +112,51 @@ def _components() -> Iterator[Panel]:
     )
 
 
-def _tokens() -> Iterator[Panel]:
-    tokens = "gen_ai_client_token_usage"
+def _model_calls() -> Iterator[Panel]:
+    inference = "gen_ai_client_inference"
     yield graph(
         "Tokens",
         "cps",
         "Per second, in and out, of each model.",
-        query(
-            per_second(f"{tokens}_sum", FLOW, "gen_ai_token_type", "gen_ai_request_model"),
-            "{{gen_ai_request_model}} {{gen_ai_token_type}}",
+        *(
+            query(
+                per_second(f"{inference}_usage_{kind}_tokens_total", FLOW, "gen_ai_request_model"),
+                f"{{{{gen_ai_request_model}}}} {kind}",
+            )
+            for kind in ("input", "output")
         ),
     )
     yield graph(
         "Tokens of one call",
         "none",
-        "Mean of an execution of a model or agent component.",
-        query(mean(tokens, FLOW, "gen_ai_token_type"), "{{gen_ai_token_type}}"),
+        "Mean of the model calls that did not fail.",
+        *(
+            query(
+                mean(f"{inference}_operation_{kind}_tokens", FLOW, "gen_ai_request_model"),
+                f"{{{{gen_ai_request_model}}}} {kind}",
+            )
+            for kind in ("input", "output")
+        ),
+    )
+    duration = f"{inference}_duration_seconds"
+    yield graph(
+        "Model calls (P95)",
+        "s",
+        "From the start of a call to its whole answer, retries included.",
+        with_exemplars(quantile(0.95, duration, FLOW, "gen_ai_request_model"), "{{gen_ai_request_model}}"),
+    )
+    yield graph(
+        "Model calls that failed or were tried again",
+        "cps",
+        "Per second, by the error's class; requests that the provider's library sent again.",
+        query(
+            per_second(f"{duration}_count", f'{FLOW},error_type!=""', "gen_ai_request_model", "error_type"),
+            "{{gen_ai_request_model}} {{error_type}}",
+        ),
+        query(
+            per_second("langflow_model_retries_total", FLOW, "gen_ai_request_model"),
+            "{{gen_ai_request_model}} tried again",
+        ),
     )
 
 

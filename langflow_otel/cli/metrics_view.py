@@ -17,8 +17,6 @@ from langflow_otel.cli.scraping import ScrapedPage
 from langflow_otel.recording import metrics
 
 _RUNS = f"{metrics.FLOW_DURATION.prometheus_name}_count"
-_TOKENS = f"{metrics.TOKEN_USAGE.prometheus_name}_sum"
-_TOKEN_TYPE = metrics.TOKEN_USAGE.prometheus_labels[0]
 
 _GAPS = 6
 _LEAST_WORDS = 20
@@ -90,11 +88,12 @@ def metrics_view(figures: Figures, console: Console) -> Table:
 
 
 def _names(rows: Sequence[_Row], room: int) -> list[str]:
-    """With labels, or without, or none at all: what leaves enough of the room to the words."""
+    """With labels, or without those that are too long, or none at all: what leaves enough of the room to the words."""
     selectors, names = [row.selector for row in rows], [row.name for row in rows]
     if _widest(selectors) + _widest([row.label for row in rows]) <= room:
         return selectors
-    return names if _widest(names) + _LEAST_WORDS <= room else []
+    fitting = [name if cell_len(name) + _LEAST_WORDS <= room else "" for name in names]
+    return fitting if 2 * fitting.count("") < len(names) else []
 
 
 def _widest(texts: Sequence[str]) -> int:
@@ -112,10 +111,10 @@ def _rows(figures: Figures) -> Iterator[_Row]:
     if figures.busiest is not None:
         busiest = f"{figures.busiest:.2f} runs/core"
         yield _Row("CPU saturation, highest", busiest, metrics.CPU_SATURATION.prometheus_name)
-    for kind, word in (("input", "in"), ("output", "out")):
-        tokens = page.total(_TOKENS, **{_TOKEN_TYPE: kind})
+    for metric, word in ((metrics.MODEL_INPUT_TOKENS, "in"), (metrics.MODEL_OUTPUT_TOKENS, "out")):
+        tokens = page.total(metric.prometheus_name)
         if tokens is not None:
-            yield _Row(f"Tokens {word}", f"{tokens:,.0f}", _TOKENS, {_TOKEN_TYPE: kind})
+            yield _Row(f"Tokens {word}", f"{tokens:,.0f}", metric.prometheus_name)
     memory = page.total(metrics.PROCESS_MEMORY_USAGE.prometheus_name)
     if memory is not None:
         yield _Row("Memory", in_bytes(memory), metrics.PROCESS_MEMORY_USAGE.prometheus_name)

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from langflow_otel.export.refusals import export_in_parts
-from langflow_otel.export.store_histograms import StoreHistograms
+from langflow_otel.export.store_metrics import StoreMetrics
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import count_dropped
 
@@ -92,23 +92,23 @@ class CountingMetricExporter(MetricExporter):
 
     Args:
         exporter: Sends.
-        histograms: Are sent too; None if the SDK has them all.
+        of_store: Are sent too; None if the SDK has them all.
     """
 
-    def __init__(self, exporter: MetricExporter, histograms: StoreHistograms | None = None) -> None:
+    def __init__(self, exporter: MetricExporter, of_store: StoreMetrics | None = None) -> None:
         super().__init__(
             preferred_temporality=exporter._preferred_temporality,
             preferred_aggregation=exporter._preferred_aggregation,
         )
         self._exporter = exporter
-        self._histograms = histograms
+        self._of_store = of_store
         self._pid = os.getpid()
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         if os.getpid() != self._pid:
             return MetricExportResult.SUCCESS
-        if self._histograms is not None:
-            metrics_data = self._histograms.added_to(metrics_data)
+        if self._of_store is not None:
+            metrics_data = self._of_store.added_to(metrics_data)
 
         def export(points: Sequence[_Point]) -> MetricExportResult:
             return self._exporter.export(_with_points(metrics_data, points), timeout_millis, **kwargs)

@@ -107,7 +107,7 @@ def _render(row: Row, prefixes: Sequence[str], lines: list[str], openmetrics: bo
 
 def _prefixes(row: Row) -> list[str]:
     metric, name = row.metric, row.metric.prometheus_name
-    pairs = [f'{label}="{_escaped(value)}"' for label, value in zip(metric.prometheus_labels, row.labels, strict=True)]
+    pairs = [f'{label}="{_escaped(value)}"' for label, value in metric.shown_labels(row.labels, scraped=True)]
     if row.worker is not None:
         pairs.append(f'worker="{row.worker}"')
     created = f"{name.removesuffix('_total')}_created{_braces(pairs)} "

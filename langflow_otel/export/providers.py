@@ -30,7 +30,7 @@ from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.refusals import raise_too_large
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
-from langflow_otel.export.store_histograms import READ_FROM_STORE, StoreHistograms, store_has_what_is_wanted
+from langflow_otel.export.store_metrics import READ_FROM_STORE, StoreMetrics, store_has_what_is_wanted
 from langflow_otel.masking import one_line, shown_value
 from langflow_otel.recording.sizes import MAX_SPAN_TEXT
 from langflow_otel.recording.store import MemoryStore
@@ -197,8 +197,8 @@ def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanPro
 def choose_meter_provider(
     settings: Settings, given: MeterProvider | None, store: MemoryStore | None = None
 ) -> Choice[MeterProvider] | None:
-    """None if metrics are off, or are not to be pushed. A provider of our own takes histograms from the store, if
-    there is one."""
+    """None if metrics are off, or are not to be pushed. A provider of our own takes histograms and counters from
+    the store, if there is one."""
     if settings.sdk_disabled or settings.enabled == "false":
         return None
     if given is not None:
@@ -222,7 +222,7 @@ def build_meter_provider(settings: Settings, store: MemoryStore | None = None) -
     come from the standard variables, which the SDK reads itself.
 
     Args:
-        store: Its histograms are pushed with what the SDK collects.
+        store: Its histograms and counters are pushed with what the SDK collects.
 
     Raises:
         Exception: Whatever the SDK raises; nothing is left open then.
@@ -249,13 +249,13 @@ def _readers(settings: Settings, store: MemoryStore | None) -> dict[str, Callabl
 
 
 def _reader(exporter: MetricExporter, store: MemoryStore | None) -> PeriodicExportingMetricReader:
-    histograms = None if store is None else StoreHistograms(store)
+    of_store = None if store is None else StoreMetrics(store)
     kwargs: dict[str, Any] = {}
     # Newer SDKs count what is past 2,000 series of an instrument together. How many there are is for
     # LANGFLOW_OTEL_MAX_FLOWS to say, and the scrape has them all.
     if "cardinality_limits" in inspect.signature(PeriodicExportingMetricReader).parameters:
         kwargs["cardinality_limits"] = dict.fromkeys(_INSTRUMENTS, sys.maxsize)
-    return PeriodicExportingMetricReader(CountingMetricExporter(exporter, histograms), **kwargs)
+    return PeriodicExportingMetricReader(CountingMetricExporter(exporter, of_store), **kwargs)
 
 
 __all__ = [

@@ -173,6 +173,11 @@ class ModelResponse:
     def __post_init__(self) -> None:
         _cut(self, ("model", "response_id"))
 
+    @property
+    def has_details(self) -> bool:
+        """True if some of the tokens are known to be cached, or of reasoning."""
+        return bool(self.cache_read_tokens or self.cache_write_tokens or self.reasoning_tokens)
+
 
 UNNAMED: Final = "unnamed"
 """Name of a flow as long as no better one is known."""

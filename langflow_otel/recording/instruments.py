@@ -35,7 +35,7 @@ class Recording:
         self._instrument = instrument
         self._attributes = {
             name: int(value) if name == semconv.HTTP_RESPONSE_STATUS_CODE and value.isdigit() else value
-            for name, value in zip(series.metric.labels, series.labels, strict=True)
+            for name, value in series.metric.shown_labels(series.labels)
         }
 
     def add(self, amount: float = 1.0) -> None:

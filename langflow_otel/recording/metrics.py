@@ -1,12 +1,14 @@
 """The catalogue of metrics: every name, unit, label, bucket and help text, once.
 
 OpenTelemetry instruments (pushed by OTLP) and the Prometheus scrape are both made from it. Durations are
-in seconds, sizes in bytes. ``process.*``, ``system.*``, ``hw.*`` and ``gen_ai.*`` are names of the
-OpenTelemetry semantic conventions (https://opentelemetry.io/docs/specs/semconv/), ``langflow*`` are ours.
+in seconds, sizes in bytes. ``process.*``, ``system.*`` and ``hw.*`` are names of the OpenTelemetry semantic
+conventions (https://opentelemetry.io/docs/specs/semconv/), ``gen_ai.*`` of the GenAI conventions v0.1.0
+(https://github.com/open-telemetry/semantic-conventions-genai), ``langflow*`` are ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -22,8 +24,9 @@ _RECOVERY_SECONDS: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14
 _DELAY_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Buckets that the HTTP conventions advise."""
+_MODEL_SECONDS: Final = tuple(0.01 * 2**power for power in range(14))
 _TOKENS: Final = tuple(4.0**power for power in range(14))
-"""Buckets that the GenAI conventions advise for token usage."""
+"""Buckets that the GenAI conventions advise for model calls."""
 
 WINDOW_SLOTS: Final = 61
 WINDOW_FIELDS: Final = 4
@@ -32,6 +35,9 @@ WINDOW_CELLS: Final = WINDOW_SLOTS * WINDOW_FIELDS
 
 OTHER: Final = "other"
 """The label value for what is past a cap."""
+
+_ABSENT_IF_EMPTY: Final = frozenset({"error.type", "gen_ai.response.model"})
+"""Labels that the conventions leave out where there is no value: of what did not fail, or was not answered."""
 
 _UNIT_SUFFIXES: Final = {"s": "seconds", "By": "bytes", "1": "ratio"}
 
@@ -85,6 +91,12 @@ class Metric:
     def prometheus_labels(self) -> tuple[str, ...]:
         """Label names in the scrape."""
         return tuple(label.replace(".", "_") for label in self.labels)
+
+    def shown_labels(self, values: Iterable[str], *, scraped: bool = False) -> list[tuple[str, str]]:
+        """The labels of a series with these values, as they are pushed, or else as they are scraped."""
+        names = self.prometheus_labels if scraped else self.labels
+        each = zip(self.labels, names, values, strict=True)
+        return [(name, value) for label, name, value in each if value or label not in _ABSENT_IF_EMPTY]
 
 
 # Recorded when it happens.
@@ -145,13 +157,81 @@ COMPONENT_FIRST_CHUNK: Final = Metric(
     ("flow", "component_type"),
     SECONDS,
 )
-TOKEN_USAGE: Final = Metric(
-    "gen_ai.client.token.usage",
+_MODEL: Final = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model")
+_MODEL_TOKENS: Final = (*_MODEL, "gen_ai.token.modality", "flow")
+MODEL_DURATION: Final = Metric(
+    "gen_ai.client.inference.duration",
+    "histogram",
+    "s",
+    "Duration of a model call, retries in it included, until its answer is complete or it fails.",
+    (*_MODEL, "error.type", "flow"),
+    _MODEL_SECONDS,
+)
+MODEL_FIRST_CHUNK: Final = Metric(
+    "gen_ai.client.inference.time_to_first_chunk",
+    "histogram",
+    "s",
+    "From the start of a streamed model call to the first chunk of its answer.",
+    (*_MODEL, "flow"),
+    _MODEL_SECONDS,
+)
+MODEL_INPUT_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.input_tokens",
+    "counter",
+    "{token}",
+    "Input tokens that model calls used, cached ones included.",
+    _MODEL_TOKENS,
+)
+MODEL_OUTPUT_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.output_tokens",
+    "counter",
+    "{token}",
+    "Output tokens that model calls used, those of reasoning included.",
+    _MODEL_TOKENS,
+)
+MODEL_CACHE_READ_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.cache_read.input_tokens",
+    "counter",
+    "{token}",
+    "Of the input tokens, those that the provider read from its cache.",
+    _MODEL_TOKENS,
+)
+MODEL_CACHE_WRITE_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.cache_write.input_tokens",
+    "counter",
+    "{token}",
+    "Of the input tokens, those that the provider wrote to its cache.",
+    _MODEL_TOKENS,
+)
+MODEL_REASONING_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.reasoning.output_tokens",
+    "counter",
+    "{token}",
+    "Of the output tokens, those of reasoning.",
+    _MODEL_TOKENS,
+)
+MODEL_INPUT_TOKENS_EACH: Final = Metric(
+    "gen_ai.client.inference.operation.input_tokens",
     "histogram",
     "{token}",
-    "Tokens used by one model call; by one execution of a component whose calls are not seen.",
-    ("gen_ai.token.type", "gen_ai.request.model", "gen_ai.provider.name", "flow"),
+    "Input tokens of one model call that did not fail.",
+    (*_MODEL, "flow"),
     _TOKENS,
+)
+MODEL_OUTPUT_TOKENS_EACH: Final = Metric(
+    "gen_ai.client.inference.operation.output_tokens",
+    "histogram",
+    "{token}",
+    "Output tokens of one model call that did not fail.",
+    (*_MODEL, "flow"),
+    _TOKENS,
+)
+MODEL_RETRIES: Final = Metric(
+    "langflow.model.retries",
+    "counter",
+    "{retry}",
+    "Requests that the provider's library sent again within model calls.",
+    ("gen_ai.provider.name", "gen_ai.request.model", "flow"),
 )
 COST: Final = Metric(
     "langflow.cost",
@@ -200,7 +280,16 @@ RECORDED: Final = (
     COMPONENT_ERRORS,
     COMPONENT_RETRIES,
     COMPONENT_FIRST_CHUNK,
-    TOKEN_USAGE,
+    MODEL_DURATION,
+    MODEL_FIRST_CHUNK,
+    MODEL_INPUT_TOKENS,
+    MODEL_OUTPUT_TOKENS,
+    MODEL_CACHE_READ_TOKENS,
+    MODEL_CACHE_WRITE_TOKENS,
+    MODEL_REASONING_TOKENS,
+    MODEL_INPUT_TOKENS_EACH,
+    MODEL_OUTPUT_TOKENS_EACH,
+    MODEL_RETRIES,
     COST,
     COST_UNPRICED_CALLS,
     EVENT_LOOP_DELAY,

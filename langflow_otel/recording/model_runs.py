@@ -15,6 +15,7 @@ from langflow_otel.recording import prices, semconv, spans
 from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.parents import with_span
+from langflow_otel.recording.run_metrics import Finished
 from langflow_otel.recording.runs import Run
 from langflow_otel.recording.sizes import chosen
 
@@ -45,7 +46,7 @@ class ModelRun(Run):
         measures: Where its tokens are counted; None without metrics.
     """
 
-    __slots__ = ("_above", "_costs", "_info", "_measures", "_requests", "_response", "_started_s")
+    __slots__ = (*("_above", "_costs", "_first_chunk_s", "_info", "_measures", "_requests", "_response", "_started_s"),)
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class ModelRun(Run):
         self._response: ModelResponse | None = None
         self._requests: dict[str, int] | None = None
         self._costs: Costs | None = None
+        self._first_chunk_s: float | None = None
         for run in (self.component, self.flow):
             if run is not None:
                 run.calls_below.open.add(self)
@@ -85,8 +87,8 @@ class ModelRun(Run):
 
     def first_chunk(self) -> None:
         """The first chunk of the answer is here."""
-        if self.recording:
-            elapsed_s = time.perf_counter() - self._started_s
+        if not self._ended:
+            self._first_chunk_s = elapsed_s = time.perf_counter() - self._started_s
             self.add({semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_FIRST_CHUNK: elapsed_s})
 
     def requested(self, url: str, host: str | None, port: int | None) -> None:
@@ -114,16 +116,21 @@ class ModelRun(Run):
     def end(self, outcome: Outcome = OK) -> None:
         if self._ended:
             return
+        duration_s = time.perf_counter() - self._started_s
         with _LAST:
             self._add_what_is_known_now()
         try:
             super().end(outcome)
         finally:
-            self._count()
+            self._count(Finished(outcome, duration_s, self.context))
+
+    @property
+    def _retries(self) -> int:
+        return 0 if self._requests is None else max(self._requests.values()) - 1
 
     def _add_what_is_known_now(self) -> None:
-        if self._requests is not None and (most := max(self._requests.values())) > 1:
-            self._attributes[semconv.MODEL_RETRIES] = most - 1
+        if self._retries:
+            self._attributes[semconv.MODEL_RETRIES] = self._retries
         if self._response is not None:
             self._costs = prices.costs_of(self._response, self._info.model, self._info.provider)
             if self._costs is not None and self._costs.amounts:
@@ -131,7 +138,7 @@ class ModelRun(Run):
         if self.flow is not None and self.span is not None:
             self._attributes.update(self.flow.identity())
 
-    def _count(self) -> None:
+    def _count(self, finished: Finished) -> None:
         info, response = self._info, self._response or ModelResponse()
         usage = ModelUsage(info.model, info.provider, response.input_tokens, response.output_tokens, self._costs)
         for run in (self.component, self.flow):
@@ -140,7 +147,8 @@ class ModelRun(Run):
                 run.calls_below.count(usage)
         if self._measures is not None:
             with _MEASURE:
-                self._measures.used_model(usage)
+                self._measures.model_ended(self._info, response, finished, self._first_chunk_s, self._retries)
+                self._measures.add_cost(usage)
 
 
 def calling_model() -> ModelRun | None:

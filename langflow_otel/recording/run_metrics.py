@@ -10,13 +10,21 @@ from typing import Final, NamedTuple
 
 from opentelemetry.context import Context
 
-from langflow_otel.recording import metrics, window
+from langflow_otel.recording import metrics, semconv, window
 from langflow_otel.recording.derived import NESTED, derived_readings, next_average
 from langflow_otel.recording.event_loop import EventLoopProbe
-from langflow_otel.recording.facts import ComponentInfo, Costs, FlowInfo, ModelUsage, Outcome
+from langflow_otel.recording.facts import (
+    ComponentInfo,
+    FlowInfo,
+    ModelInfo,
+    ModelResponse,
+    ModelUsage,
+    Outcome,
+)
 from langflow_otel.recording.instruments import Instruments, Recording
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import Cells, Metric, Reading
+from langflow_otel.recording.model_metrics import ModelMetrics
 from langflow_otel.recording.privacy import error_type
 from langflow_otel.settings import Settings
 
@@ -53,6 +61,7 @@ class FlowMetrics:
         self.name = self._labels["flow"]
         self._durations: dict[tuple[str, str], Recording] = {}
         self._components: dict[tuple[str, str], Recording] = {}
+        self._models: dict[tuple[str, str, str, str], ModelMetrics] = {}
         self._has_succeeded = False
         self._failing_since_s: float | None = None
 
@@ -131,19 +140,39 @@ class FlowMetrics:
     def first_chunk(self, info: ComponentInfo, seconds: float, context: Context | None) -> None:
         self._component(metrics.COMPONENT_FIRST_CHUNK, info).record(seconds, context)
 
-    def used_model(self, usage: ModelUsage) -> None:
-        labels = {
-            **self._labels,
-            "gen_ai.request.model": self._owner.model(usage.model),
-            "gen_ai.provider.name": self._owner.model(usage.provider),
-        }
-        if usage.costs is not None:
-            self._cost(usage, usage.costs)
-        for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
-            if tokens is not None:
-                self._owner.recording(metrics.TOKEN_USAGE, {**labels, "gen_ai.token.type": kind}).record(tokens)
+    def model_ended(
+        self,
+        info: ModelInfo,
+        response: ModelResponse,
+        finished: Finished,
+        first_chunk_s: float | None = None,
+        retries: int = 0,
+    ) -> None:
+        """One more model call is over."""
+        model = self._model(info.operation, info.provider, info.model, response.model)
+        model.ended(response, finished, first_chunk_s, retries)
 
-    def _cost(self, usage: ModelUsage, costs: Costs) -> None:
+    def used_model(self, usage: ModelUsage) -> None:
+        """A component used a model, in calls that nobody has seen: their number and duration are not known."""
+        if usage.input_tokens is not None or usage.output_tokens is not None:
+            model = self._model(semconv.CHAT, usage.provider, usage.model, None)
+            model.add_tokens(usage.input_tokens or 0, usage.output_tokens or 0)
+        self.add_cost(usage)
+
+    def _model(self, operation: str, provider: str | None, asked: str | None, answered: str | None) -> ModelMetrics:
+        name = self._owner.model
+        key = (operation, name(provider), name(asked), name(answered) if answered else "")
+        found = self._models.get(key)
+        if found is None:
+            labels = dict(zip(metrics.MODEL_DURATION.labels, key, strict=False))
+            found = self._models[key] = ModelMetrics(self._owner, {**self._labels, **labels})
+        return found
+
+    def add_cost(self, usage: ModelUsage) -> None:
+        """What that use of a model costs; nothing without prices."""
+        costs = usage.costs
+        if costs is None:
+            return
         names = {"model": self._owner.model(usage.model), "provider": self._owner.model(usage.provider)}
         labels = {**self._labels, **names}
         for currency, amount in costs.amounts.items():

@@ -41,7 +41,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Tracer
 
 from langflow_otel import instrument, uninstrument
-from langflow_otel.export.store_histograms import READ_FROM_STORE
+from langflow_otel.export.store_metrics import READ_FROM_STORE
 from langflow_otel.hooks import component as hooks
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.instruments import Instruments

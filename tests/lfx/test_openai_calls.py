@@ -172,7 +172,8 @@ async def test_an_agent_with_a_tool(telemetry, openai):
     assert tree(telemetry) == ["invoke_workflow demo", "  invoke_agent OpenAI Agent", *AGENT]
     agent = telemetry.only_span("invoke_agent OpenAI Agent").attributes
     assert (agent["langflow.usage.input_tokens"], agent["langflow.usage.output_tokens"]) == (14, 10)
-    assert sum(telemetry.metrics("gen_ai_client_token_usage_sum").values()) == 24
+    assert sum(telemetry.metrics("gen_ai_client_inference_usage_input_tokens_total").values()) == 14
+    assert sum(telemetry.metrics("gen_ai_client_inference_usage_output_tokens_total").values()) == 10
 
 
 async def test_the_requests_of_a_kept_run_are_below_their_calls(openai):

@@ -186,8 +186,8 @@ langflow_flow_duration_ema_seconds{flow="b \\"c\\" with a name that is long"} 1.
 langflow_component_failure_ratio{component_type="Model"} 0.0
 langflow_component_failure_ratio{component_type="Search"} 0.02
 langflow_component_failure_ratio{component_type="Agent"} 0.5
-gen_ai_client_token_usage_sum{gen_ai_token_type="input",gen_ai_request_model="x"} 1000.0
-gen_ai_client_token_usage_sum{gen_ai_token_type="input",gen_ai_request_model="y"} 234.0
+gen_ai_client_inference_usage_input_tokens_total{gen_ai_request_model="x"} 1000.0
+gen_ai_client_inference_usage_input_tokens_total{gen_ai_request_model="y"} 234.0
 process_memory_usage_bytes 240000000.0
 """
 
@@ -214,7 +214,7 @@ def test_the_table_of_metrics():
         ("Failures, Agent", "50 %", 'langflow_component_failure_ratio{component_type="Agent"}'),
         ("Failures, Search", "2.0 %", 'langflow_component_failure_ratio{component_type="Search"}'),
         ("CPU saturation, highest", "1.25 runs/core", "langflow_cpu_saturation_ratio"),
-        ("Tokens in", "1,234", 'gen_ai_client_token_usage_sum{gen_ai_token_type="input"}'),
+        ("Tokens in", "1,234", "gen_ai_client_inference_usage_input_tokens_total"),
         ("Memory", "229 MiB", "process_memory_usage_bytes"),
     ]
 
@@ -227,6 +227,10 @@ def test_a_table_of_metrics_where_there_is_less_room():
         " Error rate, last 60 s       40 %          langflow_error_rate",
         " Run time, a                 87 ms avg     langflow_flow_duration_ema_seconds",
         ' Run time, b "c" with a…   1.50 s avg      langflow_flow_duration_ema_seconds',
+    ]
+    assert metrics_shown(80)[-2:] == [
+        " Tokens in                1,234",
+        " Memory                     229 MiB        process_memory_usage_bytes",
     ]
     assert metrics_shown(50)[2:8] == [
         " Flow runs                      1,406",

@@ -11,7 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OLD = (
     "gen_ai.agent.id",
+    "gen_ai.client.operation.duration",
+    "gen_ai.client.operation.time_to_first_chunk",
+    "gen_ai.client.token.usage",
     "gen_ai.system",
+    "gen_ai.token.type",
     "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.usage.completion_tokens",
     "gen_ai.usage.prompt_tokens",

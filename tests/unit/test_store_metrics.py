@@ -1,4 +1,4 @@
-"""Histograms that are pushed as the store has them: the same that the SDK would have made of the same values."""
+"""Histograms and counters that are pushed as the store has them: as the SDK would have made them of the same values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel.export.providers import choose_meter_provider
-from langflow_otel.export.store_histograms import READ_FROM_STORE
+from langflow_otel.export.store_metrics import READ_FROM_STORE
 from langflow_otel.recording import metrics, semconv
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.store import MemoryStore
@@ -96,6 +96,44 @@ def test_it_is_what_the_sdk_makes_of_the_same_values(receiver, monkeypatch):
         assert from_store == list(map(said, points(receiver)))
     assert (pushed.description, pushed.unit) == (expected.description, expected.unit)
     assert pushed.histogram.aggregation_temporality == expected.histogram.aggregation_temporality
+
+
+def test_a_counter_is_what_the_sdk_makes_of_it(receiver, monkeypatch):
+    def counted() -> dict[str, Any]:
+        with Pushing() as pushing:
+            for labels, amount in ((("flow", "Prompt", "KeyError"), 2), (("flow", "Chat", "OSError"), 1.0)):
+                pushing.instruments.recording(metrics.COMPONENT_ERRORS, *labels).add(amount)
+            pushing.push()
+            pushing.instruments.recording(metrics.COMPONENT_ERRORS, "flow", "Prompt", "KeyError").add()
+            pushing.push()
+        found = receiver.metrics()[metrics.COMPONENT_ERRORS.name]
+        points = [
+            ({each.key: each.value.string_value for each in point.attributes}, point.as_double)
+            for point in found.sum.data_points
+        ]
+        return {
+            "description": found.description,
+            "unit": found.unit,
+            "monotonic": found.sum.is_monotonic,
+            "temporality": found.sum.aggregation_temporality,
+            "points": sorted(points, key=lambda point: point[1]),
+        }
+
+    from_store = counted()
+    monkeypatch.setenv(*EXACTLY_AS_THE_SDK)
+
+    assert from_store == counted()
+    assert [value for _, value in from_store["points"]] == [1.0, 3.0]
+
+
+def test_a_counter_without_a_value_of_a_label_leaves_it_out(receiver):
+    with Pushing() as pushing:
+        labels = ("chat", "openai", "gpt", "", "unknown", "flow")
+        pushing.instruments.recording(metrics.MODEL_INPUT_TOKENS, *labels).add(3)
+        pushing.push()
+        (point,) = receiver.metrics()[metrics.MODEL_INPUT_TOKENS.name].sum.data_points
+
+    assert "gen_ai.response.model" not in {each.key for each in point.attributes}
 
 
 def test_each_push_has_all_that_was_recorded_since_the_start(receiver):

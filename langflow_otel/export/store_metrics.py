@@ -1,9 +1,9 @@
-"""Histograms that are pushed as the scrape's own cells have them.
+"""Histograms and counters that are pushed as the scrape's own cells have them.
 
-Recording into a histogram of the SDK takes half as long as a whole span, for each component. The cells are
-written anyway, so what is pushed is read from them, once for each push. Data points are the OpenTelemetry data
-model's (https://opentelemetry.io/docs/specs/otel/metrics/data-model/#histogram), cumulative, without the optional
-``min`` and ``max``.
+Recording into a histogram of the SDK takes half as long as a whole span, for each component, and a counter's series is
+looked up at each addition. The cells are written anyway, so what is pushed is read from them, once for each push. Data
+points are the OpenTelemetry data model's (https://opentelemetry.io/docs/specs/otel/metrics/data-model/), cumulative;
+histograms without the optional ``min`` and ``max``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     Metric,
     MetricsData,
+    NumberDataPoint,
     ScopeMetrics,
+    Sum,
 )
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -34,7 +36,7 @@ READ_FROM_STORE: Final = frozenset(
     metric.name
     for metric in metrics.RECORDED
     # LangFlow may push the duration of requests itself: then its cells are for the scrape alone.
-    if metric.kind == "histogram" and metric is not metrics.HTTP_REQUEST_DURATION
+    if metric.kind in ("histogram", "counter") and metric is not metrics.HTTP_REQUEST_DURATION
 )
 
 _DEFAULTS: Final = {
@@ -47,14 +49,14 @@ _SCOPE: Final = InstrumentationScope(semconv.SCOPE, __version__, semconv.SCHEMA_
 
 
 def store_has_what_is_wanted() -> bool:
-    """True unless the standard variables ask for histograms that the store does not have and the SDK can make:
-    others than cumulative ones, with our buckets and with exemplars of sampled spans."""
+    """True unless the standard variables ask for metrics that the store does not have and the SDK can make: others
+    than cumulative ones, with our buckets and with exemplars of sampled spans."""
     wanted = (os.environ.get(name, "").strip().lower() or default for name, default in _DEFAULTS.items())
     return all(map(operator.eq, wanted, _DEFAULTS.values()))
 
 
-class StoreHistograms:
-    """Adds the store's histograms to what the SDK collected.
+class StoreMetrics:
+    """Adds the store's histograms and counters to what the SDK collected.
 
     Args:
         store: Of this process.
@@ -89,21 +91,32 @@ class StoreHistograms:
                 name=name,
                 description=found[0].metric.description,
                 unit=found[0].metric.unit,
-                data=HistogramData(
-                    GivingWay([self._point(series, now_s, since_s) for series in GivingWay(found)]),
-                    AggregationTemporality.CUMULATIVE,
-                ),
+                data=self._data(found, now_s, since_s),
             )
             for name, found in by_name.items()
         ]
+
+    def _data(self, found: list[Series], now_s: float, since_s: float) -> HistogramData | Sum:
+        if found[0].metric.kind == "counter":
+            sums = GivingWay([self._sum(series, now_s) for series in GivingWay(found)])
+            return Sum(sums, AggregationTemporality.CUMULATIVE, is_monotonic=True)
+        points = GivingWay([self._point(series, now_s, since_s) for series in GivingWay(found)])
+        return HistogramData(points, AggregationTemporality.CUMULATIVE)
+
+    def _sum(self, series: Series, now_s: float) -> NumberDataPoint:
+        return NumberDataPoint(
+            attributes=dict(series.metric.shown_labels(series.labels)),
+            start_time_unix_nano=self._start_ns(series),
+            time_unix_nano=int(now_s * 1e9),
+            value=self._store.read(series)[0],
+        )
 
     def _point(self, series: Series, now_s: float, since_s: float) -> HistogramDataPoint:
         *buckets, total = self._store.read(series)
         counts = [int(count) for count in buckets]
         return HistogramDataPoint(
-            attributes=dict(zip(series.metric.labels, series.labels, strict=True)),
-            # From its birth, as the SDK's own: who adds up over restarts takes it for the moment when it was 0.
-            start_time_unix_nano=self._started_ns if series.created_s is None else int(series.created_s * 1e9),
+            attributes=dict(series.metric.shown_labels(series.labels)),
+            start_time_unix_nano=self._start_ns(series),
             time_unix_nano=int(now_s * 1e9),
             count=sum(counts),
             sum=total,
@@ -117,3 +130,7 @@ class StoreHistograms:
                 if each is not None and each.time_s > since_s
             ],
         )
+
+    def _start_ns(self, series: Series) -> int:
+        """Its birth, as the SDK has it: a backend that adds up over restarts takes it for when the series was 0."""
+        return self._started_ns if series.created_s is None else int(series.created_s * 1e9)

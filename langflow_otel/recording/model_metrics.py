@@ -1,0 +1,95 @@
+"""What model calls become in the metrics of the GenAI conventions.
+
+``gen_ai.client.inference.time_per_output_chunk`` is not among them: it wants a measurement at each chunk, and nothing
+of ours runs there after the first one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langflow_otel.recording import metrics
+from langflow_otel.recording.facts import ModelResponse
+
+if TYPE_CHECKING:
+    from langflow_otel.recording.instruments import Recording
+    from langflow_otel.recording.metrics import Metric
+    from langflow_otel.recording.run_metrics import Finished, RunMetrics
+
+_DETAILS = (
+    ("cache_read_tokens", metrics.MODEL_CACHE_READ_TOKENS),
+    ("cache_write_tokens", metrics.MODEL_CACHE_WRITE_TOKENS),
+    ("reasoning_tokens", metrics.MODEL_REASONING_TOKENS),
+)
+
+
+class ModelMetrics:
+    """The series of the calls of one kind: of one flow, to one model, answered by one model.
+
+    Those that each call of the kind has are looked up once, here; the others when a call first has them.
+
+    Args:
+        owner: Makes the series.
+        labels: Of the flow and of the call; all but the error's.
+    """
+
+    __slots__ = ("_durations", "_input", "_input_each", "_labels", "_output", "_output_each", "_owner", "_retries")
+
+    def __init__(self, owner: RunMetrics, labels: dict[str, str]) -> None:
+        self._owner = owner
+        self._labels = {**labels, "gen_ai.token.modality": "unknown"}
+        self._durations: dict[str, Recording] = {}
+        self._retries = self._series(metrics.MODEL_RETRIES)
+        # At 0 from the first call on, so that a first retry is an increase.
+        self._retries.add(0)
+        self._input = self._series(metrics.MODEL_INPUT_TOKENS)
+        self._output = self._series(metrics.MODEL_OUTPUT_TOKENS)
+        self._input_each: Recording | None = None
+        self._output_each: Recording | None = None
+
+    def ended(self, response: ModelResponse, finished: Finished, first_chunk_s: float | None, retries: int) -> None:
+        """One more call is over."""
+        error = finished.outcome.error
+        # As on the span: a call that was cancelled has none.
+        failed = finished.outcome.status == "error"
+        self._duration(self._owner.error_type(error) if failed else "").record(finished.duration_s, finished.context)
+        if first_chunk_s is not None:
+            self._series(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context)
+        if retries:
+            self._retries.add(retries)
+        # The counters also of a call without an answer, the histograms only of those with one, as the conventions say.
+        self.add_tokens(response.input_tokens or 0, response.output_tokens or 0)
+        if not failed:
+            self._distribute(response.input_tokens, response.output_tokens)
+        if response.has_details:
+            self._add_details(response)
+
+    def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
+        self._input.add(input_tokens)
+        self._output.add(output_tokens)
+
+    def _distribute(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        if input_tokens is not None:
+            if self._input_each is None:
+                self._input_each = self._series(metrics.MODEL_INPUT_TOKENS_EACH)
+            self._input_each.record(input_tokens)
+        if output_tokens is not None:
+            if self._output_each is None:
+                self._output_each = self._series(metrics.MODEL_OUTPUT_TOKENS_EACH)
+            self._output_each.record(output_tokens)
+
+    def _add_details(self, response: ModelResponse) -> None:
+        for name, metric in _DETAILS:
+            tokens = getattr(response, name)
+            if tokens:
+                self._series(metric).add(tokens)
+
+    def _duration(self, error_type: str) -> Recording:
+        found = self._durations.get(error_type)
+        if found is None:
+            labels = {**self._labels, "error.type": error_type}
+            found = self._durations[error_type] = self._owner.recording(metrics.MODEL_DURATION, labels)
+        return found
+
+    def _series(self, metric: Metric) -> Recording:
+        return self._owner.recording(metric, self._labels)
