@@ -160,8 +160,8 @@ class FlowMetrics:
         self.add_cost(usage)
 
     def _model(self, operation: str, provider: str | None, asked: str | None, answered: str | None) -> ModelMetrics:
-        name = self._owner.model
-        key = (operation, name(provider), name(asked), name(answered) if answered else "")
+        owner = self._owner
+        key = (operation, owner.model(provider), owner.model(asked), owner.answering_model(answered))
         found = self._models.get(key)
         if found is None:
             labels = dict(zip(metrics.MODEL_DURATION.labels, key, strict=False))
@@ -207,6 +207,7 @@ class RunMetrics:
         self._types = Cap("component types", _MAX_COMPONENT_TYPES)
         self._errors = Cap("error types", _MAX_ERROR_TYPES)
         self._models = Cap("models and providers", _MAX_MODELS)
+        self._answering = Cap("models that answer", _MAX_MODELS)
         self._routes = Cap("routes", _MAX_ROUTES)
         self.probe = EventLoopProbe(instruments.recording(metrics.EVENT_LOOP_DELAY).record)
 
@@ -249,6 +250,9 @@ class RunMetrics:
 
     def model(self, name: str | None) -> str:
         return self._models.label(name) if name else "unknown"
+
+    def answering_model(self, name: str | None) -> str:
+        return self._answering.label(name) if name else ""
 
     def route(self, template: str | None) -> str:
         return self._routes.label(template) if template else "none"
