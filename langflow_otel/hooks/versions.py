@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from langflow_otel.hooks.model_facts import provider_error
 from langflow_otel.recording.error_categories import is_from_outside
 
 OLDEST_LFX = "0.2"
@@ -108,7 +109,7 @@ def root_error(exc: BaseException) -> BaseException:
     """
     for _ in range(_MAX_CAUSES):
         cause = exc.__cause__
-        if cause is None or not (_is_wrapper(exc) or _is_reworded(exc)):
+        if cause is None or not (_is_wrapper(exc) or _is_reworded(exc) or provider_error(exc) is cause):
             break
         exc = cause
     return exc

@@ -227,6 +227,7 @@ class Recorder:
             attributes = spans.component_attributes(info, self.settings)
             span = self.make_span(spans.component_name(info), context, attributes, within)
             run = ComponentRun(span, with_span(span, context), flow, self.settings, info, measures)
+        run.around = within.component if within is not None else None
         run.enter()
         return run
 

@@ -502,6 +502,7 @@ class ComponentRun(RunAboveCalls):
 
     Attributes:
         info: The component, as far as it is known.
+        around: The component in which this one runs, such as a loop; None for one of the flow's own.
         class_known: True if ``info`` was made with the component's class at hand.
         entered: True once the component's own code was reached (a cached one never is).
         iterations: Loop iterations that this component has started.
@@ -514,6 +515,7 @@ class ComponentRun(RunAboveCalls):
         "_failed",
         "_may_go_on",
         "_started_s",
+        "around",
         "chunks",
         "class_known",
         "entered",
@@ -536,6 +538,7 @@ class ComponentRun(RunAboveCalls):
         super().__init__(span, context, flow, settings)
         self.measures = measures
         self.component = self
+        self.around: ComponentRun | None = None
         self.info = info
         self.class_known = False
         self.entered = False
@@ -572,6 +575,7 @@ class ComponentRun(RunAboveCalls):
                 self.measures.used_model(usage)
         if self.flow is not None:
             self.flow.calls_below.count(usage)
+        self._count_around(usage)
         self._show(usage)
 
     def _show(self, usage: ModelUsage) -> None:
@@ -593,7 +597,14 @@ class ComponentRun(RunAboveCalls):
         seen = self.calls.usage
         if known is not None:
             seen = replace(seen, model=known.model or seen.model, provider=known.provider or seen.provider)
+        self._count_around(seen)
         self._show(seen)
+
+    def _count_around(self, usage: ModelUsage) -> None:
+        if self.around is not None:
+            below = self.around.calls_below
+            below.traced = True
+            below.count(usage)
 
     def note_failure(self, error: BaseException, *, final: bool = True) -> None:
         """The component's code just failed with this error: that is when it ended, whatever the host

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flows import run
 from lfx.components.flow_controls.loop import LoopComponent
 from lfx.graph import Graph
+from nodes.asking_body import AskingBody
 from nodes.loop_body import Body
 from nodes.loop_end import End
 from nodes.rows import Rows
 
+LOOP = "component Loop"
 SUBGRAPHS = hasattr(Graph, "create_subgraph")
 
 
-def loop_flow() -> Graph:
+def loop_flow(node: Any = Body) -> Graph:
     rows = Rows(_id="Rows-r")
     loop = LoopComponent(_id="Loop-l").set(data=rows.rows)
-    body = Body(_id="Body-b").set(item=loop.item_output)
-    loop.set(item=body.pass_on)
+    body = node(_id="Body-b").set(item=loop.item_output)
+    loop.set(item=getattr(body, body.outputs[0].method))
     end = End(_id="End-e").set(done=loop.done_output)
     # As a stored flow, the way users run loops.
     graph = Graph.from_payload(Graph(rows, end).dump()["data"], flow_name="demo")
@@ -56,3 +60,11 @@ async def test_a_loops_own_branches_are_not_reported_as_skipped(telemetry):
     await run(loop_flow())
 
     assert telemetry.only_span("invoke_workflow demo").events == []
+
+
+async def test_a_loop_has_the_tokens_of_its_iterations(telemetry):
+    await run(loop_flow(AskingBody))
+
+    used = [span.attributes.get("langflow.usage.input_tokens") for span in telemetry.spans if span.name == LOOP]
+    assert used == ([6] if SUBGRAPHS else [None] * 3)
+    assert telemetry.only_span("invoke_workflow demo").attributes["langflow.usage.input_tokens"] == 6

@@ -236,6 +236,16 @@ def test_a_plain_error_that_rewords_a_providers_is_the_providers(wrapper):
     assert root_error(twice) is provider
 
 
+def test_langchains_class_for_a_providers_error_is_that_error():
+    provider: Any = _httpx_status(401)
+    langchains = type("OpenAIAuthenticationError", (type(provider),), {"__module__": "langchain_openai.errors"})
+    by_langchain = langchains("x", request=provider.request, response=provider.response)
+    reworded = ValueError("say it again")
+    reworded.__cause__, by_langchain.__cause__ = by_langchain, provider
+
+    assert root_error(reworded) is root_error(by_langchain) is provider
+
+
 def test_an_error_that_the_author_chose_stays():
     class AuthorsError(ValueError):
         pass
