@@ -29,6 +29,7 @@ def flow() -> Dashboard:
         ("Runs", _runs()),
         ("Components", _components()),
         ("Model calls", _model_calls()),
+        ("Cost", _costs()),
         (versions, _versions()),
     ):
         board.with_row(Row(title))
@@ -157,6 +158,21 @@ def _model_calls() -> Iterator[Panel]:
             per_second("langflow_model_retries_total", FLOW, "gen_ai_request_model"),
             "{{gen_ai_request_model}} tried again",
         ),
+    )
+
+
+def _costs() -> Iterator[Panel]:
+    yield graph(
+        "Cost per hour",
+        "none",
+        "Of each model, in units of the currency, by the prices in LANGFLOW_OTEL_PRICES.",
+        query(f"3600 * {per_second('langflow_cost_total', FLOW, 'model', 'currency')}", "{{model}} {{currency}}"),
+    )
+    yield graph(
+        "Model calls without a price",
+        "cps",
+        "They are in no cost.",
+        query(per_second("langflow_cost_unpriced_calls_total", FLOW, "model", "provider"), "{{model}} {{provider}}"),
     )
 
 

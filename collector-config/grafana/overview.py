@@ -11,7 +11,7 @@ from queries import JOB, per_second, quantile, recorded
 
 def overview() -> Dashboard:
     board = dashboard("langflow-overview", "LangFlow: Overview", "How are all flows doing? Begin here.")
-    for panel in (*_numbers(), *_graphs(), *_grids()):
+    for panel in (*_numbers(), *_graphs(), *_costs(), *_grids()):
         board.with_panel(panel)
     return board
 
@@ -84,6 +84,22 @@ def _graphs() -> Iterator[Panel]:
         "s",
         "Until the last byte of the answer.",
         with_exemplars(quantile(0.95, requests, JOB, "http_route"), "{{http_route}}"),
+    )
+
+
+def _costs() -> Iterator[Panel]:
+    yield graph(
+        "Cost of 24 h, of each flow",
+        "none",
+        "In units of the currency, by the prices in LANGFLOW_OTEL_PRICES; models without a price are not in it.",
+        query(recorded("job_flow_currency:langflow_cost:increase1d", "flow", "currency"), "{{flow}} {{currency}}"),
+    )
+    yield graph(
+        "Cost of 24 h and its budget",
+        "none",
+        "A ticket comes when a deployment is over the budget of its currency. It stands in rules/recording.yml.",
+        query(f"job_currency:langflow_cost:increase1d{{{JOB}}}", "{{job}} {{currency}}"),
+        query("currency:langflow_cost_budget:increase1d", "budget {{currency}}"),
     )
 
 

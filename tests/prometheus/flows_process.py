@@ -101,9 +101,10 @@ def cached() -> Graph:
     return graph
 
 
-def chat() -> Graph:
+def chat(model: str = "fake-1") -> Graph:
     start = chat_input()
-    return Graph(start, FakeModel(_id="Model-m").set(input_value=start.message_response), flow_name="chat")
+    asked = FakeModel(_id="Model-m").set(input_value=start.message_response, model_name=model)
+    return Graph(start, asked, flow_name="chat")
 
 
 def fork() -> Graph:
@@ -169,7 +170,7 @@ async def drive() -> None:
         # One that mostly fails, and recovers now and then.
         for _ in range(4):
             await run(line(Flaky, name="broken"))
-        for graph in (cached(), chat(), fork(), line(Streams, Reads, name="stream")):
+        for graph in (cached(), chat(), chat("fake-2"), fork(), line(Streams, Reads, name="stream")):
             await run(graph)
         waiting = asyncio.create_task(run(line(Search, name="cancelled")))
         await asyncio.sleep(0.01)

@@ -158,6 +158,7 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "OTEL_EXPORTER_PROMETHEUS_PORT": port,
         "LANGFLOW_OTEL_TRACE_FILE": str(folder / "traces.json"),
         "LANGFLOW_OTEL_METRIC_LABELS": "flow,component_type,flow_version",
+        "LANGFLOW_OTEL_PRICES": str(HERE / "prices.yaml"),
     }
 
 
