@@ -2,110 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage
 from langflow_otel.recording.model_providers import provider_name
-from langflow_otel.recording.sizes import chosen
+from langflow_otel.recording.sizes import MAX_NAME, chosen, chosen_names
 
-_NUMBERS: Final = {
+_DOUBLES: Final = {
     semconv.GEN_AI_REQUEST_TEMPERATURE: ("temperature", "ls_temperature"),
     semconv.GEN_AI_REQUEST_TOP_P: ("top_p",),
+    semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY: ("frequency_penalty",),
+    semconv.GEN_AI_REQUEST_PRESENCE_PENALTY: ("presence_penalty",),
+}
+_INTEGERS: Final = {
     semconv.GEN_AI_REQUEST_TOP_K: ("top_k",),
     semconv.GEN_AI_REQUEST_MAX_TOKENS: (
         *("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "ls_max_tokens"),
     ),
-    semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY: ("frequency_penalty",),
-    semconv.GEN_AI_REQUEST_PRESENCE_PENALTY: ("presence_penalty",),
     semconv.GEN_AI_REQUEST_SEED: ("seed",),
 }
 _MODELS: Final = ("model_name", "model", "model_id", "ls_model_name", "azure_deployment")
+_CHOICES: Final = "n"
+_STREAMS: Final = ("stream", "streaming")
+_PROVIDER: Final = "ls_provider"
+
+_READ: Final = (
+    *_MODELS,
+    *(name for names in (*_DOUBLES.values(), *_INTEGERS.values()) for name in names),
+    *(_CHOICES, *_STREAMS, _PROVIDER),
+)
+_OF_CALL: Final = tuple(name for name in _READ if not name.startswith("ls_"))
+_OF_MANAGER: Final = tuple(name for name in _READ if name.startswith("ls_"))
+"""LangChain's own names, in the metadata of its callback managers."""
+
 _FINISH_REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+_COUNTS: Final = (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
+_DETAILS: Final = (
+    ("input_token_details", (("cache_read_tokens", "cache_read"), ("cache_write_tokens", "cache_creation"))),
+    ("output_token_details", (("reasoning_tokens", "reasoning"),)),
+)
 _MOST_BITS: Final = 63
 _OWN_IDS: Final = ("run-", "lc_run-")
 """How the ids begin that LangChain gives to a message itself."""
 _MAX_GENERATIONS: Final = 16
+_MAX_INFOS: Final = 128
+
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+_infos: dict[tuple[Any, ...], ModelInfo] = {}
+"""A flow calls few models, in the same way each time."""
 
 
 def model_info(
-    operation: Literal["chat", "text_completion"],
-    parameters: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    known: ModelUsage | None = None,
+    operation: Literal["chat", "text_completion"], parameters: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> ModelInfo:
-    """A call that starts.
+    """A call that starts; the same object for each call of the same model with the same parameters.
 
     Args:
         operation: See :class:`ModelInfo`.
         parameters: What the model is called with.
         metadata: Of the callback manager.
-        known: What LangFlow knows about the component that calls; used where LangChain does not know the model.
     """
-    both = {**metadata, **parameters}
+    key = (operation, *map(parameters.get, _OF_CALL), *map(metadata.get, _OF_MANAGER))
+    try:
+        found = _infos.get(key)
+    except TypeError:  # A list, or whatever else an author gives in place of a number.
+        return _new_info(operation, parameters, metadata)
+    if found is None:
+        found = _new_info(operation, parameters, metadata)
+        if all(len(value) <= MAX_NAME for value in key if isinstance(value, str)):
+            if len(_infos) >= _MAX_INFOS:
+                _infos.clear()
+            _infos[key] = found
+    return found
+
+
+def _new_info(
+    operation: Literal["chat", "text_completion"], parameters: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> ModelInfo:
+    values = {name: metadata.get(name) for name in _OF_MANAGER} | {name: parameters.get(name) for name in _OF_CALL}
     found: dict[str, str | bool | int | float] = {}
-    for attribute, names in _NUMBERS.items():
-        for name in names:
-            value = both.get(name)
-            if value is not None and _is_number(value):
-                found[attribute] = value
-                break
-    count = both.get("n")
-    if type(count) is int and 1 < count < 1 << _MOST_BITS:
-        found[semconv.GEN_AI_REQUEST_CHOICE_COUNT] = count
-    if both.get("stream") is True or both.get("streaming") is True:
+    # Values that are equal, 1 and 1.0, find the same entry: they must not make a difference here.
+    for attribute, names in _DOUBLES.items():
+        number = next((number for name in names if (number := _double(values[name])) is not None), None)
+        if number is not None:
+            found[attribute] = number
+    for attribute, names in _INTEGERS.items():
+        integer = next((integer for name in names if (integer := _integer(values[name])) is not None), None)
+        if integer is not None:
+            found[attribute] = integer
+    choices = _integer(values[_CHOICES])
+    if choices is not None and choices > 1:
+        found[semconv.GEN_AI_REQUEST_CHOICE_COUNT] = choices
+    if any(isinstance(values[name], int) and values[name] == 1 for name in _STREAMS):
         found[semconv.GEN_AI_REQUEST_STREAM] = True
-    model = next((both[name] for name in _MODELS if type(both.get(name)) is str and both[name]), None)
-    provider = metadata.get("ls_provider")
-    provider = provider_name(provider) if type(provider) is str and provider else None
-    if model is None and known is not None:
-        model, provider = known.model, known.provider or provider
-    return ModelInfo(operation, model, provider, found)
+    provider = _text(values, _PROVIDER)
+    return ModelInfo(operation, _text(values, *_MODELS), None if provider is None else provider_name(provider), found)
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and value.bit_length() <= _MOST_BITS)
+def _double(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1 << _MOST_BITS else None
+
+
+def _integer(value: Any) -> int | None:
+    number = _double(value)
+    return None if number is None or not number.is_integer() else int(value)
+
+
+def known_to_langflow(info: ModelInfo, known: ModelUsage) -> ModelInfo:
+    """The call of a model that LangChain does not know, with what LangFlow knows about the component that calls it."""
+    return replace(info, model=known.model, provider=known.provider or info.provider)
 
 
 def model_response(response: Any) -> ModelResponse:
     """An ``LLMResult``, or None."""
-    found: dict[str, Any] = {}
+    model: str | None = None
+    response_id: str | None = None
     reasons: list[str] = []
+    counts: dict[str, int] | None = None
     for generation in generations_of(response):
         message = getattr(generation, "message", None)
         about = _about(generation, message)
-        reason = finish_reason_of(generation)
+        reason = _finish_reason(about)
         if reason is not None:
             reasons.append(reason)
-        found.setdefault("model", _text(about, "model_name", "model", "model_id"))
-        found.setdefault("response_id", _id_of(about, message))
-        if "input_tokens" not in found:
-            found.update(_tokens(message, about))
-    if "input_tokens" not in found:
-        found.update(_counts(_dict(response, "llm_output").get("token_usage")))
-    return ModelResponse(finish_reasons=tuple(reasons), **found)
+        if model is None:
+            model = _text(about, "model_name", "model", "model_id")
+        if response_id is None:
+            response_id = _id_of(about, message)
+        if not counts:
+            counts = _tokens(message, about)
+    if not counts:
+        counts = _counts(_dict(response, "llm_output").get("token_usage"))
+    return ModelResponse(
+        None if model is None else chosen(model),
+        None if response_id is None else chosen(response_id),
+        chosen_names(tuple(reasons)),
+        **counts,
+    )
 
 
 def finish_reason_of(generation: Any) -> str | None:
     """Why the model stopped, in its provider's word; None if that is not known."""
-    about = _about(generation, getattr(generation, "message", None))
-    reason = next((about[name] for name in _FINISH_REASONS if type(about.get(name)) is str), None)
+    reason = _finish_reason(_about(generation, getattr(generation, "message", None)))
     return None if reason is None else chosen(reason)
 
 
-def _about(generation: Any, message: Any) -> dict[str, Any]:
-    return {**_dict(generation, "generation_info"), **_dict(message, "response_metadata")}
+def _finish_reason(about: Mapping[str, Any]) -> str | None:
+    return next((about[name] for name in _FINISH_REASONS if type(about.get(name)) is str), None)
 
 
-def generations_of(response: Any) -> Iterator[Any]:
+def _about(generation: Any, message: Any) -> Mapping[str, Any]:
+    of_generation, of_message = _dict(generation, "generation_info"), _dict(message, "response_metadata")
+    return {**of_generation, **of_message} if of_generation and of_message else of_message or of_generation
+
+
+def generations_of(response: Any) -> list[Any]:
     """All of a call's, few of many."""
-    left = _MAX_GENERATIONS
+    found: list[Any] = []
     for several in getattr(response, "generations", None) or ():
-        for generation in several:
-            if left:
-                left -= 1
-                yield generation
+        found += several[: _MAX_GENERATIONS - len(found)]
+    return found
 
 
 def _tokens(message: Any, about: Mapping[str, Any]) -> dict[str, int]:
@@ -114,26 +175,27 @@ def _tokens(message: Any, about: Mapping[str, Any]) -> dict[str, int]:
         return _counts(about.get("token_usage") or about.get("usage"))
     found = _counts(usage)
     if found:
-        details = {"cache_read_tokens": ("input_token_details", "cache_read")}
-        details["cache_write_tokens"] = ("input_token_details", "cache_creation")
-        details["reasoning_tokens"] = ("output_token_details", "reasoning")
-        for name, (group, key) in details.items():
-            value = _dict_in(usage, group).get(key)
-            if type(value) is int:
-                found[name] = value
+        for group, details in _DETAILS:
+            counts = usage.get(group)
+            if type(counts) is dict:
+                for name, key in details:
+                    if (value := _count(counts.get(key))) is not None:
+                        found[name] = value
     return found
 
 
 def _counts(usage: Any) -> dict[str, int]:
     """As LangChain and the providers call them."""
-    if type(usage) is not dict:
-        return {}
     found: dict[str, int] = {}
-    for name, theirs in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
-        value = usage.get(name, usage.get(theirs))
-        if type(value) is int and 0 <= value.bit_length() <= _MOST_BITS:
-            found[name] = value
+    if type(usage) is dict:
+        for name, theirs in _COUNTS:
+            if (value := _count(usage.get(name, usage.get(theirs)))) is not None:
+                found[name] = value
     return found
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value.bit_length() <= _MOST_BITS else None
 
 
 def _id_of(about: Mapping[str, Any], message: Any) -> str | None:
@@ -142,17 +204,16 @@ def _id_of(about: Mapping[str, Any], message: Any) -> str | None:
 
 
 def _text(values: Mapping[str, Any], *names: str) -> str | None:
-    return next((values[name] for name in names if type(values.get(name)) is str and values[name]), None)
+    for name in names:
+        value = values.get(name)
+        if type(value) is str and value:
+            return value
+    return None
 
 
 def _dict(holder: Any, name: str) -> Mapping[str, Any]:
     value = getattr(holder, name, None)
-    return value if type(value) is dict else {}
-
-
-def _dict_in(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = values.get(name)
-    return value if type(value) is dict else {}
+    return value if type(value) is dict else _EMPTY
 
 
 def provider_error(error: BaseException) -> BaseException:

@@ -7,10 +7,10 @@ is registered: one would cost time at each chunk, and changes which of the other
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from langflow_otel.hooks.model_content import add_answer, model_content
-from langflow_otel.hooks.model_facts import model_info, model_response, provider_error
+from langflow_otel.hooks.model_facts import known_to_langflow, model_info, model_response, provider_error
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import SpanContent
 from langflow_otel.recording.facts import OK, Outcome
@@ -20,6 +20,7 @@ from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import ComponentRun, Run, ToolRun, current_run
 
 Call = Callable[..., Any]
+Operation = Literal["chat", "text_completion"]
 
 _START = Guard("model.start")
 _CHUNK = Guard("model.chunk")
@@ -33,52 +34,53 @@ _CHUNKS: Final = ("on_llm_new_token", "on_stream_event")
 def on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_chat_model_start``."""
     started = wrapped(*args, **kwargs)
-    with _START:
-        _follow_all("chat", manager, started, args, kwargs)
+    _follow_all("chat", manager, started, args, kwargs)
     return started
 
 
 async def async_on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_chat_model_start``."""
     started = await wrapped(*args, **kwargs)
-    with _START:
-        _follow_all("chat", manager, started, args, kwargs)
+    _follow_all("chat", manager, started, args, kwargs)
     return started
 
 
 def on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_llm_start``."""
     started = wrapped(*args, **kwargs)
-    with _START:
-        _follow_all("text_completion", manager, started, args, kwargs)
+    _follow_all("text_completion", manager, started, args, kwargs)
     return started
 
 
 async def async_on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_llm_start``."""
     started = await wrapped(*args, **kwargs)
-    with _START:
-        _follow_all("text_completion", manager, started, args, kwargs)
+    _follow_all("text_completion", manager, started, args, kwargs)
     return started
 
 
-def _follow_all(operation: Any, manager: Any, started: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
+def _follow_all(operation: Operation, manager: Any, started: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
     """One run for each run manager: a call with several lists of messages at once has several."""
-    recorder, within = active_recorder(), current_run()
-    if recorder is None or within is None:
-        return
-    inputs = args[1] if len(args) > 1 else kwargs.get("messages", kwargs.get("prompts", ()))
-    parameters = kwargs.get("invocation_params") or {}
-    known = within.usage() if isinstance(within, ComponentRun) and within.usage is not None else None
-    info = model_info(operation, parameters, getattr(manager, "metadata", None) or {}, known)
-    for run_manager, given in zip(started, inputs, strict=False):
-        run = recorder.start_model(info, within)
-        if run is None:
+    # Not by ``with``: entering and leaving a guard, time and again, would be a part of each call's cost.
+    try:
+        recorder, within = active_recorder(), current_run()
+        if recorder is None or within is None:
             return
-        if run.span is not None and recorder.content is not None:
-            with _CONTENT:
-                run.content = _content_of(recorder, within, run, given, parameters)
-        _Followed(run, run_manager)
+        parameters = kwargs.get("invocation_params") or {}
+        info = model_info(operation, parameters, getattr(manager, "metadata", None) or {})
+        if info.model is None and isinstance(within, ComponentRun) and within.usage is not None:
+            info = known_to_langflow(info, within.usage())
+        inputs = args[1] if len(args) > 1 else kwargs.get("messages", kwargs.get("prompts", ()))
+        for run_manager, given in zip(started, inputs, strict=False):
+            run = recorder.start_model(info, within)
+            if run is None:
+                return
+            if recorder.content is not None and run.span is not None:
+                with _CONTENT:
+                    run.content = _content_of(recorder, within, run, given, parameters)
+            _Followed(run, run_manager)
+    except Exception as exc:  # noqa: BLE001
+        _START.contain(exc)
 
 
 def _content_of(recorder: Recorder, within: Run, run: ModelRun, given: Any, parameters: Any) -> SpanContent | None:
@@ -92,48 +94,75 @@ def _content_of(recorder: Recorder, within: Run, run: ModelRun, given: Any, para
 
 
 class _Followed:
-    """The functions of one run manager that say how its call goes on. They leave it as it was, once it is over."""
+    """The functions of one run manager that say how its call goes on. They leave it as it was, once it is over.
 
-    __slots__ = ("_before", "_manager", "_run")
+    They lie on the manager itself, so that what is not of this call costs nothing; what was on it before comes back.
+    """
+
+    __slots__ = ("_before", "_manager", "_ours", "_run")
 
     def __init__(self, run: ModelRun, manager: Any) -> None:
-        self._run = run
+        self._run: ModelRun | None = run
         self._manager = manager
-        functions = dict(zip(_CHUNKS, (self._first_token, self._first_event), strict=True))
-        functions.update(on_llm_end=self._ended, on_llm_error=self._failed)
-        if not hasattr(manager, "on_stream_event"):
-            del functions["on_stream_event"]
-        self._before = {name: getattr(manager, name) for name in functions}
-        vars(manager).update(functions)
+        self._ours: dict[str, Call] = {
+            "on_llm_new_token": self._first_token,
+            "on_llm_end": self._ended,
+            "on_llm_error": self._failed,
+        }
+        if hasattr(manager, "on_stream_event"):
+            self._ours["on_stream_event"] = self._first_event
+        functions = vars(manager)
+        self._before = {name: functions[name] for name in self._ours if name in functions}
+        functions.update(self._ours)
+
+    def __reduce__(self) -> Any:
+        """A copy of the manager is not of this call."""
+        return _followed_no_more, (self._manager, self._before)
 
     def _first_token(self, *args: Any, **kwargs: Any) -> Any:
-        with _CHUNK:
-            self._chunk()
-        return self._before["on_llm_new_token"](*args, **kwargs)
+        self._chunk()
+        return self._function("on_llm_new_token")(*args, **kwargs)
 
     def _first_event(self, *args: Any, **kwargs: Any) -> Any:
-        with _CHUNK:
-            self._chunk()
-        return self._before["on_stream_event"](*args, **kwargs)
+        self._chunk()
+        return self._function("on_stream_event")(*args, **kwargs)
 
     def _chunk(self) -> None:
-        if any(name in vars(self._manager) for name in _CHUNKS):
-            self._let_go(_CHUNKS)
-            self._run.first_chunk()
+        try:
+            if self._run is not None and "on_llm_new_token" in self._ours:
+                self._let_go(_CHUNKS)
+                self._run.first_chunk()
+        except Exception as exc:  # noqa: BLE001
+            _CHUNK.contain(exc)
 
     def _ended(self, response: Any, **kwargs: Any) -> Any:
-        with _END:
+        try:
             self._finish(OK, response)
-        return self._before["on_llm_end"](response, **kwargs)
+        except Exception as exc:  # noqa: BLE001
+            _END.contain(exc)
+        return self._function("on_llm_end")(response, **kwargs)
 
     def _failed(self, error: Any, **kwargs: Any) -> Any:
         with _END:
             self._finish(Outcome.of(provider_error(error)), kwargs.get("response"))
-        return self._before["on_llm_error"](error, **kwargs)
+        return self._function("on_llm_error")(error, **kwargs)
+
+    def _function(self, name: str) -> Call:
+        """What there would be without us."""
+        before = self._before.get(name)
+        if before is not None:
+            return before
+        # One that is on top calls ours, and one in a copy of the manager is ours.
+        on_top = name in vars(self._manager)
+        found: Any = getattr(type(self._manager) if on_top else self._manager, name)
+        plain: Call = found.__get__(self._manager) if on_top else found
+        return plain
 
     def _finish(self, outcome: Outcome, response: Any) -> None:
-        self._let_go(tuple(self._before))
+        self._let_go(tuple(self._ours))
         run = self._run
+        if run is None:
+            return
         try:
             if run.observed:
                 run.answered(model_response(response))
@@ -147,4 +176,16 @@ class _Followed:
     def _let_go(self, names: tuple[str, ...]) -> None:
         functions = vars(self._manager)
         for name in names:
-            functions.pop(name, None)
+            ours = self._ours.pop(name, None)
+            # What was put on top since stays there, and calls ours.
+            if ours is not None and functions.get(name) is ours:
+                if name in self._before:
+                    functions[name] = self._before[name]
+                else:
+                    del functions[name]
+
+
+def _followed_no_more(manager: Any, before: dict[str, Call]) -> _Followed:
+    made = _Followed.__new__(_Followed)
+    made._run, made._manager, made._before, made._ours = None, manager, before, {}
+    return made

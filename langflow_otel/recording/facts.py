@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from langflow_otel.recording.sizes import MAX_NAME, chosen
 
@@ -132,9 +132,9 @@ class ModelUsage:
         _cut(self, ("model", "provider"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModelInfo:
-    """One call of a model, as it is asked for. Names are cut.
+    """One call of a model, as it is asked for: shared by all calls that ask for the same. Names are cut.
 
     Attributes:
         operation: As the GenAI conventions call it; the first word of the span's name.
@@ -152,9 +152,8 @@ class ModelInfo:
         _cut(self, ("model", "provider"))
 
 
-@dataclass(frozen=True)
-class ModelResponse:
-    """What a model has answered, without the text. Names are cut; what is not known is None.
+class ModelResponse(NamedTuple):
+    """What a model has answered, without the text. Names are to be cut; what is not known is None.
 
     Attributes:
         input_tokens: Of the whole input, cached ones included.
@@ -169,9 +168,6 @@ class ModelResponse:
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        _cut(self, ("model", "response_id"))
 
     @property
     def has_details(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -22,6 +22,8 @@ from langflow_otel.recording.sizes import chosen
 if TYPE_CHECKING:
     from langflow_otel.recording.run_metrics import FlowMetrics
     from langflow_otel.settings import Settings
+
+_NO_RESPONSE: Final = ModelResponse()
 
 _MEASURE = Guard("metrics.record")
 _LAST = Guard("model.last")
@@ -46,7 +48,10 @@ class ModelRun(Run):
         measures: Where its tokens are counted; None without metrics.
     """
 
-    __slots__ = (*("_above", "_costs", "_first_chunk_s", "_info", "_measures", "_requests", "_response", "_started_s"),)
+    __slots__ = (
+        *("_above", "_costs", "_counts_in", "_first_chunk_s", "_identity", "_info", "_measures", "_requests"),
+        *("_response", "_started_s"),
+    )
 
     def __init__(
         self,
@@ -67,10 +72,11 @@ class ModelRun(Run):
         self._requests: dict[str, int] | None = None
         self._costs: Costs | None = None
         self._first_chunk_s: float | None = None
-        for run in (self.component, self.flow):
-            if run is not None:
-                run.calls_below.open.add(self)
-                run.calls_below.traced |= span is not None
+        self._counts_in = [run.calls_below for run in (self.component, self.flow) if run is not None]
+        for calls in self._counts_in:
+            calls.open.add(self)
+            calls.traced |= span is not None
+        self._identity = None if self.flow is None else self.flow.identity()
         if span is not None:
             _innermost.set(weakref.ref(self))
         self._started_s = time.perf_counter()
@@ -117,8 +123,10 @@ class ModelRun(Run):
         if self._ended:
             return
         duration_s = time.perf_counter() - self._started_s
-        with _LAST:
+        try:
             self._add_what_is_known_now()
+        except Exception as exc:  # noqa: BLE001
+            _LAST.contain(exc)
         try:
             super().end(outcome)
         finally:
@@ -129,26 +137,27 @@ class ModelRun(Run):
         return 0 if self._requests is None else max(self._requests.values()) - 1
 
     def _add_what_is_known_now(self) -> None:
-        if self._retries:
-            self._attributes[semconv.MODEL_RETRIES] = self._retries
+        if self._requests is not None and (retries := self._retries):
+            self._attributes[semconv.MODEL_RETRIES] = retries
         if self._response is not None:
             self._costs = prices.costs_of(self._response, self._info.model, self._info.provider)
             if self._costs is not None and self._costs.amounts:
                 self._attributes.update(spans.cost_attributes(self._costs))
-        if self.flow is not None and self.span is not None:
-            self._attributes.update(self.flow.identity())
+        if self.flow is not None and (identity := self.flow.identity()) != self._identity:
+            self._attributes.update(identity)
 
     def _count(self, finished: Finished) -> None:
-        info, response = self._info, self._response or ModelResponse()
+        info, response = self._info, self._response or _NO_RESPONSE
         usage = ModelUsage(info.model, info.provider, response.input_tokens, response.output_tokens, self._costs)
-        for run in (self.component, self.flow):
-            if run is not None:
-                run.calls_below.open.discard(self)
-                run.calls_below.count(usage)
+        for calls in self._counts_in:
+            calls.open.discard(self)
+            calls.count(usage)
         if self._measures is not None:
-            with _MEASURE:
-                self._measures.model_ended(self._info, response, finished, self._first_chunk_s, self._retries)
+            try:
+                self._measures.model_ended(info, response, finished, self._first_chunk_s, self._retries)
                 self._measures.add_cost(usage)
+            except Exception as exc:  # noqa: BLE001
+                _MEASURE.contain(exc)
 
 
 def calling_model() -> ModelRun | None:

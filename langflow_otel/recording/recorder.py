@@ -260,7 +260,9 @@ class Recorder:
             return None
         span: Span | None = None
         if self._models_on and not untraced:
-            attributes = spans.model_attributes(info, self.settings)
+            attributes = spans.model_attributes(info, openinference=self.settings.openinference)
+            if within.flow is not None:
+                attributes = {**attributes, **within.flow.identity()}
             span = self.make_span(spans.model_name(info), context, attributes, within, SpanKind.CLIENT)
         return ModelRun(span, context, within, self.settings, info, measures)
 

@@ -328,6 +328,7 @@ class FlowRun(RunAboveCalls):
     __slots__ = (
         "_active",
         "_graph",
+        "_identity",
         "_memory",
         "_metrics",
         "_open_streams",
@@ -369,6 +370,7 @@ class FlowRun(RunAboveCalls):
         self.stopped = False
         self._outer = current_run()
         self._session_id = info.session_id
+        self._identity: Attributes | None = None
         self.held = held
         self.first_error: BaseException | None = None
         self.builds: dict[str, int] = {}
@@ -403,6 +405,7 @@ class FlowRun(RunAboveCalls):
         """Complete the identity once the graph is known."""
         self.info = info
         self._session_id = info.session_id or self._session_id
+        self._identity = None
         self.named = spans.flow_identity(info)
         self._count_as(info)
         self._rename(spans.flow_name(info), spans.flow_attributes(info, self._settings))
@@ -428,11 +431,15 @@ class FlowRun(RunAboveCalls):
         """The ids that LangFlow assigns while the flow runs; falsy ones are not known."""
         if self.recording:
             self._session_id = str(session_id or "") or self._session_id
+            self._identity = None
             self.add(spans.run_attributes(str(run_id or "") or None, str(session_id or "") or None))
 
     def identity(self) -> Attributes:
-        """What says on a span below whose it is: no backend joins it with the flow's span."""
-        return {**self.named, **spans.run_attributes(None, self._session_id)}
+        """What says on a span below whose it is: no backend joins it with the flow's span. Another object once another
+        is known."""
+        if self._identity is None:
+            self._identity = {**self.named, **spans.run_attributes(None, self._session_id)}
+        return self._identity
 
     def component_started(self, component_id: str) -> int:
         """Count a component's execution; returns how often it was started before in this run."""

@@ -47,7 +47,9 @@ def _marked(text: str, longest: int, length: int) -> str:
 
 def chosen(name: str) -> str:
     """A name or an id that others choose, as it may leave: cut, and without lone surrogates."""
-    return sendable(name if len(name) <= MAX_NAME else _marked(name, MAX_NAME, len(name)))
+    if len(name) <= MAX_NAME:
+        return name if name.isascii() else sendable(name)
+    return sendable(_marked(name, MAX_NAME, len(name)))
 
 
 def chosen_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 
 from opentelemetry.trace import Span, Status, StatusCode
@@ -19,7 +20,7 @@ from langflow_otel.recording.facts import (
     ToolInfo,
 )
 from langflow_otel.recording.privacy import error_type, frames_of, http_status_of, message_of, qualified_type
-from langflow_otel.recording.sizes import bounded, bounded_value, chosen, chosen_names
+from langflow_otel.recording.sizes import bounded, bounded_value, chosen
 from langflow_otel.settings import Settings
 
 Attributes = dict[str, AttributeValue]
@@ -35,6 +36,18 @@ _OPENINFERENCE_KINDS = {
     "tool": "TOOL",
     "prompt": "PROMPT",
 }
+
+_RESPONSE = (
+    semconv.GEN_AI_RESPONSE_MODEL,
+    semconv.GEN_AI_RESPONSE_ID,
+    semconv.GEN_AI_RESPONSE_FINISH_REASONS,
+    semconv.GEN_AI_USAGE_INPUT_TOKENS,
+    semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
+    semconv.GEN_AI_USAGE_CACHE_READ,
+    semconv.GEN_AI_USAGE_CACHE_WRITE,
+    semconv.GEN_AI_USAGE_REASONING,
+)
+"""Of the fields of :class:`ModelResponse`, in their order."""
 
 
 def flow_name(info: FlowInfo) -> str:
@@ -149,32 +162,29 @@ def model_name(info: ModelInfo) -> str:
     return f"{info.operation} {info.model}" if info.model else info.operation
 
 
-def model_attributes(info: ModelInfo, settings: Settings) -> Attributes:
+@functools.lru_cache(maxsize=128)
+def model_attributes(info: ModelInfo, *, openinference: bool) -> Mapping[str, AttributeValue]:
     attributes: Attributes = {semconv.GEN_AI_OPERATION_NAME: info.operation, **info.parameters}
     if info.model:
         attributes[semconv.GEN_AI_REQUEST_MODEL] = info.model
     if info.provider:
         attributes[semconv.GEN_AI_PROVIDER_NAME] = info.provider
-    if settings.openinference:
+    if openinference:
         attributes[semconv.OPENINFERENCE_SPAN_KIND] = "LLM"
     return attributes
 
 
 def response_attributes(response: ModelResponse, settings: Settings) -> Attributes:
-    known: dict[str, AttributeValue | None] = {
-        semconv.GEN_AI_RESPONSE_MODEL: response.model,
-        semconv.GEN_AI_RESPONSE_ID: response.response_id,
-        semconv.GEN_AI_RESPONSE_FINISH_REASONS: chosen_names(response.finish_reasons) or None,
-        semconv.GEN_AI_USAGE_INPUT_TOKENS: response.input_tokens,
-        semconv.GEN_AI_USAGE_OUTPUT_TOKENS: response.output_tokens,
-        semconv.GEN_AI_USAGE_CACHE_READ: response.cache_read_tokens,
-        semconv.GEN_AI_USAGE_CACHE_WRITE: response.cache_write_tokens,
-        semconv.GEN_AI_USAGE_REASONING: response.reasoning_tokens,
-    }
+    attributes: Attributes = {}
+    for name, value in zip(_RESPONSE, response, strict=True):
+        if value is not None and value != ():
+            attributes[name] = value
     if settings.openinference:
-        known[semconv.LLM_CACHE_WRITE_TOKENS] = response.cache_write_tokens
-        known[semconv.LLM_REASONING_TOKENS] = response.reasoning_tokens
-    return {name: value for name, value in known.items() if value is not None}
+        if response.cache_write_tokens is not None:
+            attributes[semconv.LLM_CACHE_WRITE_TOKENS] = response.cache_write_tokens
+        if response.reasoning_tokens is not None:
+            attributes[semconv.LLM_REASONING_TOKENS] = response.reasoning_tokens
+    return attributes
 
 
 def sum_attributes(input_tokens: int | None, output_tokens: int | None) -> Attributes:
