@@ -112,7 +112,7 @@ class _Followed:
         if hasattr(manager, "on_stream_event"):
             self._ours["on_stream_event"] = self._first_event
         functions = vars(manager)
-        self._before = {name: functions[name] for name in self._ours if name in functions}
+        self._before: dict[str, Call] = {name: functions[name] for name in self._ours if name in functions}
         functions.update(self._ours)
 
     def __reduce__(self) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from flows import line, run
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.callbacks import manager as callbacks
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -351,6 +354,85 @@ async def test_neither_context_nor_run_manager_keep_anything_of_a_call(telemetry
     await run(line(asking.Asks))
 
     assert found[1] == []
+    assert telemetry.only_span("chat").status == "ok"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda manager: pickle.loads(pickle.dumps(manager))])
+async def test_a_copy_of_a_run_manager_works_as_without_us(telemetry, copied):
+    heard: list[Any] = []
+    handler = Hears()
+
+    async def ask(_: Any) -> None:
+        manager = callbacks.CallbackManager.configure([handler])
+        (run_manager,) = manager.on_chat_model_start({}, [[HumanMessage("hi")]], invocation_params={})
+        other = copied(run_manager)
+        heard.append((type(other), other.run_id == run_manager.run_id))
+        for each in (other, run_manager):
+            each.on_llm_new_token("a")
+            each.on_llm_end(ainvoke_result())
+            each.on_llm_end(ainvoke_result())
+        heard.extend(sorted(name for name in vars(run_manager) if name.startswith("on_")))
+        heard.append([len(each.handlers[0].heard) for each in (other, run_manager)])
+
+    asks(ask)
+    await run(line(asking.Asks))
+
+    shared = copied is copy.copy
+    assert heard == [(callbacks.CallbackManagerForLLMRun, True), [6, 6] if shared else [3, 3]]
+    assert telemetry.only_span("chat").status == "ok"
+
+
+class Hears(BaseCallbackHandler):
+    """Notes what LangChain reports to it."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None: ...
+
+    def on_llm_new_token(self, *_: Any, **__: Any) -> None:
+        self.heard.append("token")
+
+    def on_llm_end(self, *_: Any, **__: Any) -> None:
+        self.heard.append("end")
+
+
+async def test_the_sync_twin_of_a_run_manager_is_not_ours(telemetry):
+    """A model without async methods of its own gets one."""
+    found: list[Any] = []
+
+    async def ask(_: Any) -> None:
+        manager = callbacks.AsyncCallbackManager.configure()
+        (run_manager,) = await manager.on_chat_model_start({}, [[HumanMessage("hi")]], invocation_params={})
+        twin = run_manager.get_sync()
+        found.extend(name for name in vars(twin) if name.startswith("on_"))
+        twin.on_llm_new_token("a")
+        await run_manager.on_llm_end(ainvoke_result())
+
+    asks(ask)
+    await run(line(asking.Asks))
+
+    assert found == []
+    assert telemetry.only_span("chat").status == "ok"
+
+
+async def test_what_others_put_on_a_run_manager_stays_there(telemetry):
+    heard: list[str] = []
+
+    async def ask(_: Any) -> None:
+        manager = callbacks.CallbackManager.configure()
+        (run_manager,) = manager.on_chat_model_start({}, [[HumanMessage("hi")]], invocation_params={})
+        ours = run_manager.on_llm_end
+        run_manager.on_llm_end = lambda *args, **kwargs: heard.append("on top") or ours(*args, **kwargs)
+        on_top = run_manager.on_llm_end
+        run_manager.on_llm_end(ainvoke_result())
+        run_manager.on_llm_end(ainvoke_result())
+        assert run_manager.on_llm_end is on_top
+
+    asks(ask)
+    await run(line(asking.Asks))
+
+    assert heard == ["on top", "on top"]
     assert telemetry.only_span("chat").status == "ok"
 
 
