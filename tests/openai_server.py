@@ -59,7 +59,8 @@ class FakeOpenAI:
 
     Attributes:
         replies: ``answer`` (also when the list is empty), ``tool``, ``cut`` (a stream that breaks off), ``wait`` (for
-            :attr:`going_on`; of a stream, after its first chunk), or the status of an error.
+            :attr:`going_on`; of a stream, after its first chunk), ``refuse`` (for what was asked), or the status of an
+            error.
         tools: A model that is offered one of these calls it, once in a conversation; with which arguments.
         answers: What is answered where a prompt has this text; ``one two three`` otherwise.
         counting: Tokens are the words of what is asked and answered; without it they are always the same.
@@ -172,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.asked.append(self.about)
         reply = self.fake.next_reply()
         try:
-            if isinstance(reply, int):
+            if reply == "refuse":
+                self._send_json(400, {"error": {"message": "no", "type": "no", "code": "content_filter"}})
+            elif isinstance(reply, int):
                 self._send_json(reply, {"error": {"message": "no", "type": "no", "code": "no"}})
             elif embeddings:
                 self._embed(body)

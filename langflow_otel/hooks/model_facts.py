@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from langflow_otel.recording import semconv
+from langflow_otel.recording.error_categories import is_from_outside
 from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage
 from langflow_otel.recording.model_providers import provider_name
 from langflow_otel.recording.sizes import MAX_NAME, chosen, chosen_names
@@ -217,7 +218,9 @@ def _dict(holder: Any, name: str) -> Mapping[str, Any]:
 
 
 def provider_error(error: BaseException) -> BaseException:
-    """What the provider's library raised, below LangChain's own class for the same."""
+    """What the provider's library raised, where one of LangChain's integrations raises an error of its own from it."""
     cause = error.__cause__
-    is_langchains = type(error).__module__.startswith("langchain")
-    return cause if cause is not None and is_langchains and isinstance(error, type(cause)) else error
+    root = type(error).__module__.partition(".")[0]
+    if cause is None or not root.startswith("langchain_") or root == "langchain_core":
+        return error
+    return cause if isinstance(error, type(cause)) or is_from_outside(cause) else error

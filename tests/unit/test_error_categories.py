@@ -246,6 +246,22 @@ def test_langchains_class_for_a_providers_error_is_that_error():
     assert root_error(reworded) is root_error(by_langchain) is provider
 
 
+@pytest.mark.parametrize("bases", [(Exception,), (httpx.HTTPStatusError,)])
+def test_an_error_of_langchains_integrations_is_the_providers(bases):
+    integrations = type("ChatModelError", bases, {"__module__": "langchain_google_genai.chat_models"})
+    provider, raised = _httpx_status(429), Exception.__new__(integrations)
+    raised.__cause__ = provider
+
+    assert root_error(raised) is provider
+
+
+def test_an_error_of_langchain_itself_stays():
+    tool_error = type("ToolException", (Exception,), {"__module__": "langchain_core.tools.base"})()
+    tool_error.__cause__ = _httpx_status(429)
+
+    assert root_error(tool_error) is tool_error
+
+
 def test_an_error_that_the_author_chose_stays():
     class AuthorsError(ValueError):
         pass
