@@ -150,9 +150,19 @@ def _own_spans(env: Mapping[str, str]) -> str:
     wanted = Settings.from_env(env).native_spans
     if wanted == "none":
         return "Its spans are not sent (LANGFLOW_OTEL_NATIVE_SPANS=none)"
+    if not _sends_traces(env):
+        return "Its spans are not sent: there is no OTLP endpoint for traces"
     if wanted == "flows":
         return "Of its spans those of traces with a flow are sent (LANGFLOW_OTEL_NATIVE_SPANS=flows)"
     return (
-        "Its spans of each request and SQL statement go to the same place as ours, a hundred for one page of its user "
-        "interface: LANGFLOW_OTEL_NATIVE_SPANS=flows sends only those of traces with a flow, none sends none"
+        "Its spans go to the same place as ours, some 6 for each request to its API, 30 for a run, a hundred for one "
+        "page of its user interface: LANGFLOW_OTEL_NATIVE_SPANS=flows sends only those of traces with a flow, none "
+        "sends none"
     )
+
+
+def _sends_traces(env: Mapping[str, str]) -> bool:
+    """As LangFlow decides it."""
+    if env.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
+        return False
+    return any(env.get(name, "").strip() for name in _ENDPOINTS[:2])

@@ -72,6 +72,8 @@ sys.path.append({folder!r})
 from flows import line, run
 from nodes import basic
 from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel import instrument, uninstrument
 from langflow_otel.settings import Settings
@@ -80,6 +82,8 @@ from lfx.observability import ApplicationOnlySpanProcessor, bootstrap_applicatio
 telemetry = bootstrap_application_telemetry()
 processor, = telemetry.tracer_provider._active_span_processor._span_processors
 original = ApplicationOnlySpanProcessor.__dict__["on_end"]
+others = InMemorySpanExporter()
+telemetry.tracer_provider.add_span_processor(SimpleSpanProcessor(others))
 http = trace.get_tracer("opentelemetry.instrumentation.fastapi")
 sql = trace.get_tracer("opentelemetry.instrumentation.sqlalchemy")
 
@@ -97,12 +101,16 @@ async def requests(mode):
         await run(line(basic.Echo, name=mode))
 
 
+got = []
 for mode in ("keep", "flows", "none"):
+    others.clear()
     instrument(settings=dataclasses.replace(Settings.from_env(), native_spans=mode))
     asyncio.run(requests(mode))
     uninstrument()
     assert ApplicationOnlySpanProcessor.__dict__["on_end"] is original
     assert processor._lineage == {{}}, mode
+    got.append([span.name.replace(mode, "any") for span in others.get_finished_spans()])
+    assert got[-1] == got[0], "another exporter of the same provider gets all of them in any mode"
     with http.start_as_current_span(f"GET /{{mode}}/off"):
         pass
 telemetry.shutdown()

@@ -831,20 +831,39 @@ def test_hooks_that_do_not_fit_are_named(monkeypatch):
     assert told[4].facts == {"own_telemetry": True}
 
 
+OWN_SPANS = {"on": ["a"], "off": {}, "total": 1, "absent": [], "not_importable": {}, "own_telemetry": True}
+
+
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ("keep", "go to the same place as ours, a hundred for one page of its user interface"),
+        (
+            "keep",
+            "go to the same place as ours, some 6 for each request to its API, 30 for a run, a hundred",
+        ),
         ("flows", "Of its spans those of traces with a flow are sent"),
         ("none", "Its spans are not sent"),
     ],
 )
 def test_where_langflows_own_spans_go(monkeypatch, wanted, said):
-    found = {"on": ["a"], "off": {}, "total": 1, "absent": [], "not_importable": {}, "own_telemetry": True}
-    told = hooks(monkeypatch, found, LANGFLOW_OTEL_NATIVE_SPANS=wanted)[-1]
+    told = hooks(monkeypatch, OWN_SPANS, LANGFLOW_OTEL_NATIVE_SPANS=wanted)[-1]
 
     assert said in told.text
     assert ("LANGFLOW_OTEL_NATIVE_SPANS=flows sends only" in told.text) is (wanted == "keep")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://x"},
+    ],
+    ids=["switched off", "metrics alone"],
+)
+def test_langflows_own_spans_without_a_destination_go_nowhere(monkeypatch, variables):
+    told = hooks(monkeypatch, OWN_SPANS, **variables)[-1]
+
+    assert told.text.endswith("Its spans are not sent: there is no OTLP endpoint for traces")
 
 
 def test_a_langflow_that_cannot_be_imported(monkeypatch):
