@@ -91,27 +91,24 @@ def test_requests_at_the_ingress_wake_an_idle_environment(tmp_path: Path) -> Non
     check_answers(tmp_path, series, {queries("idle")["requests-at-the-ingress"]: 0.1})
 
 
-def test_the_first_runs_of_a_new_replica_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("start_time_s", "runs", "throughput"),
+    [
+        pytest.param(830, 12, 0.1, id="of a new replica"),
+        pytest.param(-86400, 1200, 0, id="of an old one, to a new Prometheus"),
+    ],
+)
+def test_runs_before_the_first_scrape_count_when_new(
+    tmp_path: Path, start_time_s: int, runs: int, throughput: float
+) -> None:
     pod = 'namespace="langflow",job="langflow",instance="b:9464",pod="b"'
     series = {
         f"up{{{pod}}}": "_x14 1x6",
-        f"langflow_otel_start_time_seconds{{{pod}}}": "_x14 830x6",
-        f'langflow_flow_duration_seconds_count{{{pod},flow="f",status="ok",entry_point="api"}}': "_x14 12x6",
+        f"langflow_otel_start_time_seconds{{{pod}}}": f"_x14 {start_time_s}x6",
+        f'langflow_flow_duration_seconds_count{{{pod},flow="f",status="ok",entry_point="api"}}': f"_x14 {runs}x6",
     }
 
-    check_answers(tmp_path, {**IDLE, **series}, {queries("production")["throughput"]: 0.1})
-
-
-def test_runs_that_are_seen_late_are_no_work(tmp_path: Path) -> None:
-    """By a Prometheus that is new itself."""
-    pod = 'namespace="langflow",job="langflow",instance="b:9464",pod="b"'
-    series = {
-        f"up{{{pod}}}": "_x14 1x6",
-        f"langflow_otel_start_time_seconds{{{pod}}}": "_x14 -86400x6",
-        f'langflow_flow_duration_seconds_count{{{pod},flow="f",status="ok",entry_point="api"}}': "_x14 1200x6",
-    }
-
-    check_answers(tmp_path, {**IDLE, **series}, {queries("production")["throughput"]: 0})
+    check_answers(tmp_path, {**IDLE, **series}, {queries("production")["throughput"]: throughput})
 
 
 def test_first_requests_at_the_ingress_wake_an_idle_environment(tmp_path: Path) -> None:

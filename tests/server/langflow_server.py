@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -33,10 +34,14 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 from otlp_receiver import Receiver, otlp_receiver
 from received import ReceivedSpan, misses_parent, received_spans, render, runs_below, without_chatter
 
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file
+
+if importlib.util.find_spec("langflow") is None:
+    pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
 
 START_S = 150.0
 """How long a server may take to answer: 15 s on two idle cores."""

@@ -5,18 +5,13 @@ Runs where ``langflow-base`` is installed. One server with one worker stays for 
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import pytest
-
-if importlib.util.find_spec("langflow") is None:
-    pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
-
 import paths
+import pytest
 from langflow_server import Server, langflow_server
 from received import render
 from ways import (

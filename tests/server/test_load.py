@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
-
-if importlib.util.find_spec("langflow") is None:
-    pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
-if importlib.util.find_spec("langflow") is None:
-    pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
-
 import paths
+import pytest
 from canaries import Canaries, found_in
 from langflow_server import TRACE_FILE, Server, langflow_server, langflow_version
 from mcp import ClientSession
