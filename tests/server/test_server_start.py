@@ -1,22 +1,19 @@
 """LangFlow's own server: the ways to start it, to give it workers and to stop it.
 
-Runs where ``langflow-base`` is installed. Each test starts a server of its own.
+Runs where ``langflow-base`` is installed. Most tests start a server of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import os
 import signal
 import threading
-
-import pytest
-
-if importlib.util.find_spec("langflow") is None:
-    pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
+from collections.abc import Iterator
 
 import httpx
 import paths
+import pytest
 from langflow_server import TRACE_FILE, Server, langflow_server, lfx_server
 from received import render, runs_below
 from ways import (
@@ -74,12 +71,15 @@ class TestWorkers:
             assert len([root for root in server.traces(runs=done + 1) if "failing" in str(render([root]))]) == 1
 
 
+EXEC = ("langflow-otel", "exec", "--")
+# Before LangFlow 1.8 all servers are started by the first of these.
+COMMANDS = [command for command in (EXEC, ("opentelemetry-instrument",)) if command != ZERO_CODE]
+
+
 class TestStart:
     """Other ways to start, and starts at which something is wrong: the server answers in each."""
 
-    @pytest.mark.parametrize(
-        "prefix", [("langflow-otel", "exec", "--"), ("opentelemetry-instrument",)], ids=lambda words: words[0]
-    )
+    @pytest.mark.parametrize("prefix", COMMANDS, ids=lambda words: words[0])
     def test_commands_that_start_it(self, prefix: tuple[str, ...]) -> None:
         with langflow_server(prefix=prefix, environment=SETTINGS) as server:
             assert paths.api_run(server, "ok", PROMPT, CALLER).status == 200
@@ -98,14 +98,12 @@ class TestStart:
         assert "langflow-otel" not in output
         assert "Traceback" not in output
 
-    def test_a_destination_that_is_none(self) -> None:
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[not an address", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
-        with langflow_server(prefix=ZERO_CODE, environment=environment) as server:
-            assert paths.api_run(server, "ok", PROMPT).status == 200
-            assert server.stop() < 20
-
-    def test_a_collector_that_does_not_answer(self) -> None:
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    def test_a_destination_that_is_none_and_one_that_does_not_answer(self) -> None:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://[not an address",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        }
         with langflow_server(prefix=ZERO_CODE, environment=environment) as server:
             assert paths.api_run(server, "ok", PROMPT).status == 200
             assert server.stop() < 20
@@ -123,13 +121,19 @@ class TestStart:
         assert trees == [line for line in expected if "flow.execute" not in line]
 
 
-class TestSampling:
-    def test_of_flows_that_are_not_sampled_the_failed_runs_are_kept(self) -> None:
+class TestSamplingAndStop:
+    """One server, which the last test stops."""
+
+    @pytest.fixture(scope="class")
+    def server(self) -> Iterator[Server]:
         environment = {**SETTINGS, "LANGFLOW_OTEL_SAMPLING": "ok=0,failing=0,*=1"}
         with langflow_server(prefix=ZERO_CODE, environment=environment) as server:
-            for flow in ("ok", "failing", "scored"):
-                paths.api_run(server, flow, PROMPT)
-            failed, sampled = server.traces(runs=2)
+            yield server
+
+    def test_of_flows_that_are_not_sampled_the_failed_runs_are_kept(self, server: Server) -> None:
+        for flow in ("ok", "failing", "scored"):
+            paths.api_run(server, flow, PROMPT)
+        failed, sampled = server.traces(runs=2)
 
         # LangFlow's own telemetry follows the flag that the run had while it ran.
         expected = RUN.tree("failing", *FAILING, status="error", request_status="error")
@@ -137,19 +141,19 @@ class TestSampling:
         assert runs_below(failed)[0].attributes["langflow.kept"] == "error"
         assert runs_below(sampled)[0].name == "invoke_workflow scored"
 
-
-class TestStop:
-    def test_what_still_runs_is_sent_before_the_server_may_be_killed(self) -> None:
+    def test_what_still_runs_is_sent_before_the_server_may_be_killed(self, server: Server) -> None:
         """A server waits without end for what it is answering; who stops it waits 30 s, and kills it."""
-        with langflow_server(prefix=ZERO_CODE, environment=SETTINGS) as server:
-            client = threading.Thread(target=_run_that_is_cut_off, args=(server,))
-            client.start()
-            paths.wait_until_waiting(server, PROMPT)
-            server.process.send_signal(signal.SIGTERM)
-            (root,) = server.traces(runs=1, timeout_s=30)
-            (run,) = runs_below(root)
-
+        server.forget()
+        client = threading.Thread(target=_run_that_is_cut_off, args=(server,))
+        client.start()
+        paths.wait_until_waiting(server, PROMPT)
+        server.process.send_signal(signal.SIGTERM)
+        (root,) = server.traces(runs=1, timeout_s=30)
+        (run,) = runs_below(root)
+        # It goes on waiting until then.
+        os.killpg(server.process.pid, signal.SIGKILL)
         client.join()
+
         assert (run.status, run.attributes["langflow.cancellation.reason"]) == ("cancelled", "shutdown")
         assert [child.name for child in run.children if "execute" not in child.name] == [
             "component Chat Input",
