@@ -28,7 +28,7 @@ from langflow_otel.variables import VARIABLES
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if LONG else 300)]
+pytestmark = [pytest.mark.slow, pytest.mark.any_version, pytest.mark.timeout(3600 if LONG else 300)]
 
 SIGNALS = ("", "TRACES_", "METRICS_", "LOGS_")
 FORMS = ("PROTOCOL", "HEADERS", "COMPRESSION", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY", "INSECURE", "TIMEOUT")

@@ -393,6 +393,7 @@ def use(monkeypatch: pytest.MonkeyPatch, protocol: Protocol, address: str, **var
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if ALL or not fault.rare])
 async def test_a_collector_that_is_not_well(name: str, monkeypatch, tmp_path, uninstrumented):
     fault = FAULTS[name]
@@ -430,6 +431,7 @@ async def until(condition: Callable[[], object], pause_s: float = 0.01) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])
 async def test_what_arrives_and_what_is_counted_is_what_was_made(protocol: Protocol, monkeypatch):
     """It goes away in the middle and comes back at the same address."""
@@ -464,6 +466,7 @@ async def test_what_arrives_and_what_is_counted_is_what_was_made(protocol: Proto
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])
 async def test_down_at_the_start_it_gets_what_comes_after(protocol: Protocol, monkeypatch):
     collector = CountingCollector(protocol)
@@ -486,6 +489,7 @@ async def test_down_at_the_start_it_gets_what_comes_after(protocol: Protocol, mo
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])
 async def test_what_a_full_queue_pushes_out_is_counted(protocol: Protocol, monkeypatch, uninstrumented):
     without = await expected(uninstrumented)

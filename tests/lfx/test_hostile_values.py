@@ -294,6 +294,7 @@ LONG_ONLY = {("output", "a million"), ("tool", "a million"), ("output", "deep"),
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize("settings", [OFF, ON] if LONG else [ON], ids=["off", "content"] if LONG else ["content"])
 @pytest.mark.parametrize(
     ("place", "value"),
@@ -306,6 +307,7 @@ def test_whatever_components_hand_around(place: str, value: str, settings: Setti
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize("value", [each for each in hostile.VALUES if LONG or each != "a million"])
 def test_whatever_an_author_tells_us(value: str):
     def seen() -> Any:
@@ -326,6 +328,7 @@ def peak_of(make: Make, settings: Settings | None) -> tuple[Any, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize(
     "settings", [OFF, ON, HELD] if LONG else [ON], ids=["off", "content", "held"] if LONG else ["content"]
 )

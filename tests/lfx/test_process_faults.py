@@ -100,6 +100,7 @@ def open_files() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.timeout(900)
 async def test_on_and_off_many_times(monkeypatch, tmp_path):
     monkeypatch.setenv("LANGFLOW_OTEL_TRACE_FILE", str(tmp_path / "spans.jsonl"))
@@ -504,6 +505,7 @@ class Gunicorn:
 
 @NEEDS_FORK
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize("instrumented", ["import", "lifespan"])
 def test_killed_workers_are_replaced_and_the_rest_is_sent_at_the_stop(tmp_path, receiver, instrumented):
     """What a worker had not sent when it was killed is lost, in any library; all else arrives, once."""
@@ -536,6 +538,7 @@ def _spans(message: Any) -> list[Any]:
 
 @NEEDS_FORK
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.skipif(not LONG, reason="of the long form: LONG_TESTS=1")
 def test_a_hanging_collector_does_not_keep_the_server(tmp_path):
     with (

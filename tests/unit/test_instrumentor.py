@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.instrumentation.dependencies import DependencyConflictError
+from opentelemetry.instrumentation import dependencies
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -311,7 +311,7 @@ def test_without_langflow_one_line_says_how_to_install_it(provider, caplog):
 def test_without_langflow_auto_instrumentation_passes_over_us(provider, caplog, monkeypatch):
     """``opentelemetry-instrument`` asks for the exception, and goes on without a word."""
     monkeypatch.setattr(LangflowInstrumentor, "_check_dependency_conflicts", lambda _: "conflict")
-    with pytest.raises(DependencyConflictError):
+    with pytest.raises(dependencies.DependencyConflictError):
         LangflowInstrumentor().instrument(tracer_provider=provider, raise_exception_on_conflict=True)
 
     assert lines(caplog) == []

@@ -163,10 +163,13 @@ class TestDecision:
             flow.finish()
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("ratio", [0.0, 0.01, 1.0])
-    def test_over_100_000_runs(self, ratio: float):
+    @pytest.mark.parametrize(
+        ("ratio", "runs"),
+        # Where nothing is left to chance, a thousand runs say as much.
+        [(0.0, 1_000), (0.01, 100_000), (1.0, 1_000)],
+    )
+    def test_share_of_many_runs_is_the_ratio(self, ratio: float, runs: int):
         """Each twentieth fails."""
-        runs, failed = 100_000, 5_000
         with capture_telemetry(settings=settings(("demo", ratio))) as telemetry:
             for number in range(runs):
                 start().finish(FAILED if number % 20 == 0 else OK)
@@ -176,7 +179,7 @@ class TestDecision:
         sampled = len(spans) - len(kept)
         # Five standard deviations: one in three million runs of this test is outside.
         assert abs(sampled - runs * ratio) <= 5 * math.sqrt(runs * ratio * (1 - ratio))
-        assert len([span for span in spans if span.attributes["langflow.status"] == "error"]) == failed
+        assert len([span for span in spans if span.attributes["langflow.status"] == "error"]) == runs // 20
 
 
 class TestKeeping:
