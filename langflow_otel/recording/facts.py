@@ -101,8 +101,7 @@ class ToolInfo:
         _cut(self, ("name", "call_id", "component_id"))
 
 
-@dataclass(frozen=True)
-class Costs:
+class Costs(NamedTuple):
     """What model calls cost, by the user's list of prices.
 
     Attributes:

@@ -51,23 +51,32 @@ class Rates(NamedTuple):
         """Of one call; None if it is an embedding model's price. A part is never larger than its whole."""
         if self.input is None or self.output is None:
             return None
-        whole_input, whole_output = max(0, tokens.input_tokens or 0), max(0, tokens.output_tokens or 0)
-        read = min(max(0, tokens.cache_read_tokens or 0), whole_input)
-        written = min(max(0, tokens.cache_write_tokens or 0), whole_input - read)
-        reasoning = min(max(0, tokens.reasoning_tokens or 0), whole_output)
-        return (
-            (whole_input - read - written) * self.input
-            + read * self.cache_read
-            + written * self.cache_write
-            + (whole_output - reasoning) * self.output
-            + reasoning * self.reasoning
-        ) / _TOKENS_OF_A_PRICE
+        left_input, left_output = _count(tokens.input_tokens), _count(tokens.output_tokens)
+        amount = 0.0
+        if read := tokens.cache_read_tokens:
+            read = min(_count(read), left_input)
+            left_input -= read
+            amount += read * self.cache_read
+        if written := tokens.cache_write_tokens:
+            written = min(_count(written), left_input)
+            left_input -= written
+            amount += written * self.cache_write
+        if reasoning := tokens.reasoning_tokens:
+            reasoning = min(_count(reasoning), left_output)
+            left_output -= reasoning
+            amount += reasoning * self.reasoning
+        return (amount + left_input * self.input + left_output * self.output) / _TOKENS_OF_A_PRICE
 
     def embedding_cost(self, tokens: ModelResponse) -> float | None:
         """Of one call of an embedding model; None if the entry has no price for it."""
         if self.embedding is None:
             return None
-        return max(0, tokens.input_tokens or 0) * self.embedding / _TOKENS_OF_A_PRICE
+        return _count(tokens.input_tokens) * self.embedding / _TOKENS_OF_A_PRICE
+
+
+def _count(told: int | None) -> int:
+    """A provider may tell anything."""
+    return told if told is not None and told > 0 else 0
 
 
 class _Entry(NamedTuple):

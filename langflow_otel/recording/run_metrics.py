@@ -62,6 +62,7 @@ class FlowMetrics:
         self._durations: dict[tuple[str, str], Recording] = {}
         self._components: dict[tuple[str, str], Recording] = {}
         self._models: dict[tuple[str, str, str, str], ModelMetrics] = {}
+        self._costs: dict[tuple[str, str, str | None], Recording] = {}
         self._has_succeeded = False
         self._failing_since_s: float | None = None
 
@@ -173,12 +174,21 @@ class FlowMetrics:
         costs = usage.costs
         if costs is None:
             return
-        names = {"model": self._owner.model(usage.model), "provider": self._owner.model(usage.provider)}
-        labels = {**self._labels, **names}
+        model, provider = self._owner.model(usage.model), self._owner.model(usage.provider)
         for currency, amount in costs.amounts.items():
-            self._owner.recording(metrics.COST, {**labels, "currency": currency}).add(amount)
+            self._cost(model, provider, currency).add(amount)
         if costs.unpriced_calls:
-            self._owner.recording(metrics.COST_UNPRICED_CALLS, labels).add(costs.unpriced_calls)
+            self._cost(model, provider, None).add(costs.unpriced_calls)
+
+    def _cost(self, model: str, provider: str, currency: str | None) -> Recording:
+        """Without a currency that of calls without a price."""
+        key = (model, provider, currency)
+        found = self._costs.get(key)
+        if found is None:
+            metric = metrics.COST_UNPRICED_CALLS if currency is None else metrics.COST
+            labels = {**self._labels, "model": model, "provider": provider, "currency": currency or ""}
+            found = self._costs[key] = self._owner.recording(metric, labels)
+        return found
 
     def _component(self, metric: Metric, info: ComponentInfo, **labels: str) -> Recording:
         component_type = self._owner.component_type(info.component_type)
