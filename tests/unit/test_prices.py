@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -17,9 +18,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel.cli.console import in_money
 from langflow_otel.export.price_file import PriceFile, read_prices
-from langflow_otel.recording import prices
+from langflow_otel.export.workers import WorkerGroup
+from langflow_otel.recording import metrics, prices
 from langflow_otel.recording.facts import CANCELLED, OK, Costs, FlowInfo, ModelInfo, ModelResponse, ModelUsage, Outcome
+from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.prices import PriceTable, Pricing, price_table
+from langflow_otel.recording.recorder import Recorder, set_active_recorder
+from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.runs import CallsBelow, FlowRun, Run
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
@@ -608,6 +613,42 @@ def test_with_less_detail_the_sums_stay(priced, detail):
 
         assert costs(telemetry, "invoke_workflow shop") == {"amount": 3, "currency": "USD"}
         assert list(counted(telemetry).values()) == [3]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="workers are forked on POSIX only")
+def test_costs_of_workers_that_come_and_go_are_added_up(tmp_path, priced):
+    group = WorkerGroup(os.getpid(), tmp_path / "root")
+    used, usage = ModelResponse(input_tokens=1, output_tokens=2), ModelUsage("gpt", "openai", 1, 2)
+    priced.table = table(entry("gpt", 0.15))
+    usage = replace(usage, costs=priced.costs(used, "gpt", "openai"))
+    for _ in range(3):
+        store = group.join()
+        measured = RunMetrics(Instruments(store, None), Settings()).flow(FlowInfo("shop"))
+        for _ in range(1_000):
+            measured.add_cost(usage)
+        store.close()
+    group.lead()
+    group.fold()
+
+    found = [series for worker in group.gather() for series in worker.series if series.metric == metrics.COST]
+    assert {series.labels for series in found} == {("shop", "gpt", "openai", "USD")}
+    assert sum(series.cells[0] for series in found) == pytest.approx(3_000 * 3 * 0.15 / 1_000_000, rel=1e-12)
+    group.leave()
+
+
+def test_without_metrics_the_spans_say_it_and_without_a_tracer_the_metric(priced):
+    for traces, measures in ((True, False), (False, True)):
+        with recording() as telemetry:
+            found = Recorder(
+                telemetry.provider if traces else None, Settings(), recorder().metrics if measures else None
+            )
+            set_active_recorder(found)
+            run = flow()
+            call(run, input_tokens=3)
+            run.finish()
+
+            assert [span.attributes.get(AMOUNT) for span in telemetry.spans] == [3, 3] * traces
+            assert list(counted(telemetry).values()) == [3] * measures
 
 
 @pytest.mark.parametrize(
