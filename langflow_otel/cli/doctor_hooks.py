@@ -36,7 +36,7 @@ def hooks_section(env: Mapping[str, str]) -> Section | None:
     if isinstance(found, str):
         advice = "run it by hand: python -c 'import lfx.graph'"
         return Section("Hooks", detail, [Finding("LangFlow", "problem", f"cannot be imported: {found}", advice)])
-    findings = [_applied(found), *_off(found), *_not_importable(found), _own_telemetry(found, env)]
+    findings = [_applied(found), *_off(found), *_not_importable(found), _own_telemetry(found, env), *_tracebacks(env)]
     return Section("Hooks", detail, findings)
 
 
@@ -166,3 +166,12 @@ def _sends_traces(env: Mapping[str, str]) -> bool:
     if env.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
         return False
     return any(env.get(name, "").strip() for name in _ENDPOINTS[:2])
+
+
+def _tracebacks(env: Mapping[str, str]) -> Iterator[Finding]:
+    if env.get("LANGFLOW_LOG_ENV", "").lower().startswith("container"):
+        return
+    if env.get("LANGFLOW_PRETTY_LOGS", "true").lower() == "true":
+        text = "LangFlow renders the traceback of each error with its variables, up to 35 s in which the run waits"
+        advice = "LANGFLOW_PRETTY_LOGS=false and LANGFLOW_LOG_ENV=container_json: then it takes half a second"
+        yield Finding("tracebacks", "info", text, advice)

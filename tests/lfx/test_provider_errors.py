@@ -6,14 +6,20 @@ pip install langchain-openai
 from __future__ import annotations
 
 import asyncio
+import io
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import structlog
 from flows import chat_input, run
 from lfx.graph import Graph
+from lfx.log.logger import configure
 from nodes import asking, models
 from openai_server import FakeOpenAI, fake_openai
 
+from langflow_otel.hooks.versions import lfx_version
 from langflow_otel.testing import Telemetry
 
 langchain_openai = pytest.importorskip("langchain_openai")
@@ -114,3 +120,38 @@ async def test_a_tool_that_raises_below_langflows_agent_is_an_error_of_the_tool(
     tool = telemetry.only_span("execute_tool shout")
     assert (tool.attributes["error.type"], tool.attributes["langflow.error.category"]) == ("ZeroDivisionError", "tool")
     assert [telemetry.only_span(name).status for name in (FLOW, AGENT)] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "above"), [(model_flow, "component OpenAI Model"), (agent_flow, AGENT)])
+async def test_what_failed_ends_before_langflow_renders_its_traceback(telemetry, openai, monkeypatch, make, above):
+    rendered: list[int] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            return len(text)
+
+    render = structlog.dev.RichTracebackFormatter.__call__
+
+    def timed(formatter: Any, stream: Any, exc_info: Any) -> None:
+        if "401" in str(exc_info[1]):
+            rendered.append(time.time_ns())
+        render(formatter, stream, exc_info)
+
+    monkeypatch.setattr(structlog.dev.RichTracebackFormatter, "__call__", timed)
+    monkeypatch.setattr("sys.stdout", Stream())
+    monkeypatch.setenv("LANGFLOW_PRETTY_LOGS", "true")
+    configure(log_level="ERROR", cache=False)
+    openai.replies = [401]
+    use_model(openai, "401")
+    try:
+        with pytest.raises(Exception, match="401"):
+            await run(await make())
+    finally:
+        configure(log_level="CRITICAL", cache=False)
+
+    ended = telemetry.only_span(above).end_ns
+    assert telemetry.only_span(CALL).end_ns <= ended
+    assert [each for each in rendered if each < ended] == []
+    # The oldest engine logs it without a traceback.
+    assert rendered or str(lfx_version()).startswith("0.2")

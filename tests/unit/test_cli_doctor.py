@@ -809,7 +809,8 @@ def test_other_instrumentors(installed, receiver, monkeypatch):
 
 def hooks(monkeypatch, found: object, **further: str) -> list[Finding]:
     monkeypatch.setattr(doctor_hooks, "_look", lambda env: found)
-    section = hooks_section({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", **further})
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "LANGFLOW_PRETTY_LOGS": "false", **further}
+    section = hooks_section(env)
     assert section is not None
     return list(section.findings)
 
@@ -864,6 +865,23 @@ def test_langflows_own_spans_without_a_destination_go_nowhere(monkeypatch, varia
     told = hooks(monkeypatch, OWN_SPANS, **variables)[-1]
 
     assert told.text.endswith("Its spans are not sent: there is no OTLP endpoint for traces")
+
+
+@pytest.mark.parametrize(
+    ("env", "is_said"),
+    [
+        ({"LANGFLOW_PRETTY_LOGS": "true"}, True),
+        ({"LANGFLOW_PRETTY_LOGS": "True", "LANGFLOW_LOG_ENV": "default"}, True),
+        ({"LANGFLOW_PRETTY_LOGS": "true", "LANGFLOW_LOG_ENV": "container_json"}, False),
+        ({"LANGFLOW_PRETTY_LOGS": "false"}, False),
+    ],
+)
+def test_the_remedy_for_tracebacks_that_take_long(monkeypatch, env, is_said):
+    found = {"on": ["a"], "off": {}, "total": 1, "absent": [], "not_importable": {}, "own_telemetry": True}
+    advice = [each.advice for each in hooks(monkeypatch, found, **env) if each.name == "tracebacks"]
+
+    assert bool(advice) is is_said
+    assert all("LANGFLOW_PRETTY_LOGS=false and LANGFLOW_LOG_ENV=container_json" in each for each in advice)
 
 
 def test_a_langflow_that_cannot_be_imported(monkeypatch):
