@@ -594,11 +594,11 @@ class ComponentRun(RunAboveCalls):
             self.add(spans.usage_attributes(usage, self.info))
         self.add(spans.cost_attributes(usage.costs))
 
-    def _account_for_models(self) -> None:
+    def _account_for_models(self, outcome: Outcome) -> None:
         """What LangFlow knows counts only where no call was seen: of a call that failed it makes a guess."""
         known = None if self.usage is None else self.usage()
         if self.calls is None:
-            if known is not None:
+            if known is not None and not self._has_not_called(known, outcome):
                 self.used_model(known)
             return
         seen = self.calls.usage
@@ -606,6 +606,12 @@ class ComponentRun(RunAboveCalls):
             seen = replace(seen, model=known.model or seen.model, provider=known.provider or seen.provider)
         self._count_around(seen)
         self._show(seen)
+
+    def _has_not_called(self, usage: ModelUsage, outcome: Outcome) -> bool:
+        """True where a call would have been seen, and the component has done what it was asked for without one: it
+        hands its model on. Backends take each span that names a model for a call of it."""
+        has_tokens = usage.input_tokens is not None or usage.output_tokens is not None
+        return outcome.status == "ok" and not has_tokens and self._settings.shows_models
 
     def _count_around(self, usage: ModelUsage) -> None:
         if self.around is not None:
@@ -652,7 +658,7 @@ class ComponentRun(RunAboveCalls):
                 self.calls.end_open()
         if self.usage is not None or self.calls is not None:
             with _MODEL:
-                self._account_for_models()
+                self._account_for_models(outcome)
         try:
             super().end(outcome)
         finally:
