@@ -46,6 +46,11 @@ def treat_as_library(scope: str) -> None:
     _loaded_libraries.add(scope)
 
 
+def is_library(scope: str) -> bool:
+    """True for an instrumentation scope of an instrumentation library."""
+    return scope in _loaded_libraries or scope.startswith(content_names.LIBRARIES)
+
+
 def without_url_values(attributes: Mapping[str, Any], *, whole_path: bool) -> dict[str, Any]:
     """The attributes, with URLs as they may leave."""
     return {
@@ -95,7 +100,7 @@ class ContentFilter(SpanExporter):
         scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
         if scope == semconv.SCOPE:
             return span
-        strict = scope in _loaded_libraries or scope.startswith(content_names.LIBRARIES)
+        strict = is_library(scope)
         return ReplacedSpan(
             span,
             name=self._name(span.name, strict),

@@ -19,7 +19,6 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel.export import http_clients
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.export.http_clients import HttpClients
-from langflow_otel.recording import model_runs
 from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import Settings
 from langflow_otel.variables import CAPTURE
@@ -45,12 +44,6 @@ _TRACELOOP_MARK: Final = "opentelemetry-semantic-conventions-ai"
 
 _OTEL_MARK: Final = "opentelemetry-util-genai"
 """What OpenTelemetry's own GenAI instrumentors require."""
-
-_OPENINFERENCE_MARK: Final = "openinference-instrumentation"
-_NOT_MODELS: Final = frozenset(
-    ["chroma", "chromadb", "lancedb", "marqo", "mcp", "milvus", "pinecone", "qdrant", "redis", "vectordb", "weaviate"]
-)
-"""Those of them that make no spans of model calls."""
 
 _OPENINFERENCE_SWITCHES: Final = (
     "OPENINFERENCE_HIDE_INPUTS",
@@ -115,7 +108,6 @@ class OtherInstrumentors:
     def unload(self) -> None:
         """Undo :meth:`load`; what was active before stays so."""
         _spans.makes_spans = _calls.makes_spans = None
-        model_runs.traced_by_others.discard(self)
         self._http.unload()
         while self._loaded:
             with _UNLOAD:
@@ -184,8 +176,6 @@ class OtherInstrumentors:
         # The base class logs a conflict of versions itself, and goes on.
         if instrumentor.is_instrumented_by_opentelemetry:
             self._loaded.append(instrumentor)
-            if _traces_models(entry):
-                model_runs.traced_by_others.add(self)
 
     @contextmanager
     def _content_as_it_may_leave(self, entry: EntryPoint) -> Iterator[None]:
@@ -222,15 +212,6 @@ class OtherInstrumentors:
 def _all_are_loaded_by_somebody_else() -> bool:
     """True below ``opentelemetry-instrument`` with an SDK: it loads each instrumentor, some of them after us."""
     return _AUTO_INSTRUMENTATION in sys.modules and isinstance(trace.get_tracer_provider(), SdkTracerProvider)
-
-
-def _traces_models(entry: EntryPoint) -> bool:
-    """True for an instrumentor of the three families that makes spans of model calls."""
-    requires = (entry.dist.requires if entry.dist is not None else None) or ()
-    marks = (_OTEL_MARK, _TRACELOOP_MARK, _OPENINFERENCE_MARK)
-    # Before 2026-06 OpenTelemetry's own has no mark but its name.
-    is_one = entry.name == "openai" or any(each.startswith(marks) for each in requires)
-    return is_one and entry.name not in _NOT_MODELS
 
 
 def _is_ours(entry: EntryPoint) -> bool:

@@ -1,26 +1,35 @@
-"""Tokens are counted once: where a nested instrumentor's span carries them, the component's does not."""
+"""What other instrumentors make spans of is counted once: their spans are noticed, and take the place of ours."""
 
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.trace import Tracer
 
+from langflow_otel.export.content import is_library
 from langflow_otel.recording import semconv
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.runs import ComponentRun, current_run
+from langflow_otel.recording.model_runs import call_awaiting_answer
+from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.recording.runs import ComponentRun, Run, current_run
+from langflow_otel.recording.spans_of_others import is_of_a_service, spans_being_reported
 
 _NOTE = Guard("nested.note")
+_DEPTH: Final = 2
+"""Of objects in which a callback handler has its tracer."""
 
 
 class NestedModelSpans(SpanProcessor):
     """Notices model spans of other instrumentors that start inside a component, wherever they end: callbacks
     of models often run in another task or thread.
 
-    Works for spans that pass through the provider that it is added to.
+    Works for spans that pass through the provider that it is added to, and that are sent where ours are.
     """
 
     def __init__(self) -> None:
@@ -34,14 +43,38 @@ class NestedModelSpans(SpanProcessor):
             if scope is not None and scope.name == semconv.SCOPE:
                 return
             run = current_run()
-            if run is not None and run.component is not None:
+            if run is None or not _is_sent_with_ours(span):
+                return
+            if run.component is not None:
                 self._within[_span_id(span)] = run.component
+            if scope is not None and is_library(scope.name):
+                note_start(span, run)
 
     def on_end(self, span: ReadableSpan) -> None:
         with _NOTE:
             component = self._within.pop(_span_id(span), None)
             if component is not None:
                 note_tokens(component, span)
+
+
+def _is_sent_with_ours(span: Span) -> bool:
+    recorder = active_recorder()
+    return recorder is None or (span.get_span_context().trace_flags.sampled and recorder.reaches(span))
+
+
+def note_start(span: Any, run: Run) -> None:
+    """A span of another instrumentor has started inside the run: it may be of what is a run of ours."""
+    reported, call = spans_being_reported(), call_awaiting_answer()
+    if (reported is None and call is None) or is_of_a_service(span):
+        return
+    ours = run.nearest_span
+    # One that began another trace is no part of ours.
+    if ours is None or ours.get_span_context().trace_id != span.get_span_context().trace_id:
+        return
+    if reported is not None:
+        reported.append(span)
+    elif call is not None:
+        call.theirs.append(span)
 
 
 def note_tokens(component: ComponentRun, span: Any) -> None:
@@ -55,7 +88,7 @@ def _span_id(span: Any) -> int:
     return context.span_id if context is not None else 0
 
 
-_watched: weakref.WeakSet[SdkTracerProvider] = weakref.WeakSet()
+_watched: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def watch_nested_model_spans(provider: object) -> None:
@@ -63,6 +96,53 @@ def watch_nested_model_spans(provider: object) -> None:
 
     A processor cannot be taken away again; without runs of ours this one does nothing.
     """
-    if isinstance(provider, SdkTracerProvider) and provider not in _watched:
-        _watched.add(provider)
-        provider.add_span_processor(NestedModelSpans())
+    if isinstance(provider, SdkTracerProvider):
+        _watch(provider._active_span_processor, provider)
+
+
+def _watch(processors: Any, adds: Any) -> None:
+    if processors not in _watched:
+        _watched.add(processors)
+        adds.add_span_processor(NestedModelSpans())
+
+
+_without_tracer: weakref.WeakSet[type] = weakref.WeakSet()
+"""Classes of callback handlers that make no spans."""
+
+
+def watch_other_tracers(handlers: Sequence[object]) -> None:
+    """Watch the providers that may make a span of the call that is about to be reported: the global one, and those of
+    LangChain's callback handlers.
+
+    Args:
+        handlers: Of the callback manager.
+    """
+    # Not by its function, which would make a provider where there is none.
+    watch_nested_model_spans(getattr(trace, "_TRACER_PROVIDER", None))
+    for handler in handlers:
+        if type(handler) not in _without_tracer:
+            _look_at(handler)
+
+
+def _look_at(handler: Any) -> None:
+    found = list(_tracers(handler, _DEPTH))
+    if not found:
+        _without_tracer.add(type(handler))
+    for tracer in found:
+        processors = getattr(tracer, "span_processor", None)
+        if hasattr(processors, "add_span_processor"):
+            _watch(processors, processors)
+
+
+def _tracers(holder: Any, depth: int) -> Iterator[Any]:
+    for value in _values(holder):
+        if isinstance(value, Tracer):
+            yield value
+        elif depth > 1:
+            yield from _tracers(value, depth - 1)
+
+
+def _values(holder: Any) -> list[Any]:
+    """Of the attributes that an object has itself, in a dictionary or in slots."""
+    slots = [name for cls in type(holder).__mro__ for name in cls.__dict__.get("__slots__", ())]
+    return [*getattr(holder, "__dict__", {}).values(), *(getattr(holder, name, None) for name in slots)]

@@ -23,7 +23,7 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel.export.destinations import Passes, reaches_same_backend
 from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.export.logs import LogsPipeline
-from langflow_otel.export.nested import watch_nested_model_spans
+from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tracers
 from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
 from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
 from langflow_otel.export.sampling import follows_recorder
@@ -122,6 +122,7 @@ class ProcessTelemetry:
             self._others = OtherInstrumentors(self._settings, self._traces.provider, gated=is_own)
             self._others.load()
             recorder.restore_clients = self._others.restore
+            recorder.watch_others = watch_other_tracers
 
     def flush_meanwhile(self) -> threading.Thread:
         """Send what is there, in a thread of its own."""

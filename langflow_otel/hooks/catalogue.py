@@ -49,6 +49,8 @@ HOOKS: Final = (
     Hook(_COMPONENT_TOOL, "_build_output_async_function", tools.build_output_async_function, ("component",)),
     Hook(_TOOL, "BaseTool.run", tools.run),
     Hook(_TOOL, "BaseTool.arun", tools.arun),
+    Hook(_CALLBACKS, "CallbackManager.on_tool_start", tools.on_tool_start),
+    Hook(_CALLBACKS, "AsyncCallbackManager.on_tool_start", tools.async_on_tool_start),
     *(
         Hook(module, "AgentExecutor._should_continue", agents.should_continue, ("iterations",), True)
         for module in _AGENT

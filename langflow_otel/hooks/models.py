@@ -18,10 +18,12 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import ComponentRun, Run, ToolRun, current_run
+from langflow_otel.recording.spans_of_others import ReportedSpans
 
 Call = Callable[..., Any]
 Operation = Literal["chat", "text_completion"]
 
+_WATCH = Guard("others.watch")
 _START = Guard("model.start")
 _CHUNK = Guard("model.chunk")
 _END = Guard("model.end")
@@ -33,33 +35,55 @@ _CHUNKS: Final = ("on_llm_new_token", "on_stream_event")
 
 def on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_chat_model_start``."""
-    started = wrapped(*args, **kwargs)
-    _follow_all("chat", manager, started, args, kwargs)
+    with watched(manager) as others:
+        started = wrapped(*args, **kwargs)
+    _follow_all("chat", manager, started, args, kwargs, others)
     return started
 
 
 async def async_on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_chat_model_start``."""
-    started = await wrapped(*args, **kwargs)
-    _follow_all("chat", manager, started, args, kwargs)
+    with watched(manager) as others:
+        started = await wrapped(*args, **kwargs)
+    _follow_all("chat", manager, started, args, kwargs, others)
     return started
 
 
 def on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_llm_start``."""
-    started = wrapped(*args, **kwargs)
-    _follow_all("text_completion", manager, started, args, kwargs)
+    with watched(manager) as others:
+        started = wrapped(*args, **kwargs)
+    _follow_all("text_completion", manager, started, args, kwargs, others)
     return started
 
 
 async def async_on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_llm_start``."""
-    started = await wrapped(*args, **kwargs)
-    _follow_all("text_completion", manager, started, args, kwargs)
+    with watched(manager) as others:
+        started = await wrapped(*args, **kwargs)
+    _follow_all("text_completion", manager, started, args, kwargs, others)
     return started
 
 
-def _follow_all(operation: Operation, manager: Any, started: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
+def watched(manager: Any) -> ReportedSpans:
+    """Around what a callback manager does at the start of a call: which spans other instrumentors make of it."""
+    try:
+        recorder = active_recorder()
+        if recorder is not None and recorder.watch_others is not None and current_run() is not None:
+            recorder.watch_others(manager.handlers)
+    except Exception as exc:  # noqa: BLE001
+        _WATCH.contain(exc)
+    return ReportedSpans()
+
+
+def _follow_all(
+    operation: Operation,
+    manager: Any,
+    started: Any,
+    args: Any,
+    kwargs: Mapping[str, Any],
+    others: ReportedSpans,
+) -> None:
     """One run for each run manager: a call with several lists of messages at once has several."""
     # Not by ``with``: entering and leaving a guard, time and again, would be a part of each call's cost.
     try:
@@ -71,11 +95,11 @@ def _follow_all(operation: Operation, manager: Any, started: Any, args: Any, kwa
         if info.model is None and isinstance(within, ComponentRun) and within.usage is not None:
             info = known_to_langflow(info, within.usage())
         inputs = args[1] if len(args) > 1 else kwargs.get("messages", kwargs.get("prompts", ()))
-        for run_manager, given in zip(started, inputs, strict=False):
-            run = recorder.start_model(info, within)
+        for index, (run_manager, given) in enumerate(zip(started, inputs, strict=False)):
+            run = recorder.start_model(info, within, others.of_call(index))
             if run is None:
                 return
-            if recorder.content is not None and run.span is not None:
+            if recorder.content is not None and run.recording:
                 with _CONTENT:
                     run.content = _content_of(recorder, within, run, given, parameters)
             _Followed(run, run_manager)

@@ -1,4 +1,5 @@
-"""Tool calls: LangChain's ``BaseTool.run`` and ``arun``, of which each call enters exactly one.
+"""Tool calls: LangChain's ``BaseTool.run`` and ``arun``, of which each call enters exactly one, and which report it to
+the callback handlers before the tool's own code runs.
 
 This covers components used as tools, MCP tools, flows used as tools and plain LangChain tools.
 """
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from langflow_otel.hooks.content import is_denied_as_tool, text_or_value, tool_content
+from langflow_otel.hooks.models import watched
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
@@ -18,11 +20,13 @@ from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import ToolRun, current_run
 from langflow_otel.recording.sizes import chosen
+from langflow_otel.recording.spans_of_others import ReportedSpans
 
 Call = Callable[..., Any]
 
 _START = Guard("tool.start")
 _END = Guard("tool.end")
+_REPORTED = Guard("tool.reported")
 _NOTE = Guard("tool.note")
 _CONTENT = Guard("content.take")
 
@@ -74,8 +78,8 @@ def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun 
         call_id=kwargs.get("tool_call_id"),
         component_id=str(source) if source else None,
     )
-    run = recorder.start_tool(info, within)
-    if recorder.content is not None and run.span is not None:
+    run = recorder.start_tool(info, within, is_reported=True)
+    if recorder.content is not None and run.recording:
         with _CONTENT:
             withheld = () if within.flow is None else within.flow.withheld
             owner = None if within.component is None else within.component.info
@@ -83,6 +87,30 @@ def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun 
                 recorder.content, tool, owner, args[0] if args else kwargs.get("tool_input"), withheld
             )
     return run
+
+
+def on_tool_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
+    """``CallbackManager.on_tool_start``."""
+    with watched(manager) as others:
+        started = wrapped(*args, **kwargs)
+    with _REPORTED:
+        _is_reported(others)
+    return started
+
+
+async def async_on_tool_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
+    """``AsyncCallbackManager.on_tool_start``."""
+    with watched(manager) as others:
+        started = await wrapped(*args, **kwargs)
+    with _REPORTED:
+        _is_reported(others)
+    return started
+
+
+def _is_reported(others: ReportedSpans) -> None:
+    run = current_run()
+    if isinstance(run, ToolRun):
+        run.reported(others.of_call(0))
 
 
 def _finish(run: ToolRun, result: Any) -> None:

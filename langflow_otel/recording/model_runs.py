@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
@@ -14,10 +15,10 @@ from opentelemetry.trace import Span
 from langflow_otel.recording import prices, semconv, spans
 from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.run_metrics import Finished
 from langflow_otel.recording.runs import Run
 from langflow_otel.recording.sizes import chosen
+from langflow_otel.recording.spans_of_others import is_of_a_model
 
 if TYPE_CHECKING:
     from langflow_otel.recording.run_metrics import FlowMetrics
@@ -28,9 +29,6 @@ _NO_RESPONSE: Final = ModelResponse()
 _MEASURE = Guard("metrics.record")
 _LAST = Guard("model.last")
 
-traced_by_others: set[object] = set()
-"""Not empty while other instrumentors, loaded below our runs, make the spans of model calls: then none are ours."""
-
 # Never reset: the end of a call is reported in another task than its start. It means nothing once the call is over.
 _innermost: ContextVar[weakref.ref[ModelRun] | None] = ContextVar("langflow_otel_model_call", default=None)
 
@@ -40,32 +38,43 @@ class ModelRun(Run):
 
     Its own HTTP requests are put below it by the gate before the HTTP clients, see :func:`calling_model`.
 
+    Its span is made with the first of them, or at the end: until then another instrumentor may make one of the call,
+    around LangChain or around the provider's library, and that is taken.
+
     Args:
-        span: None where only measurements are wanted.
+        make_span: None where only measurements are wanted.
+        theirs: The span that another instrumentor has made of the call already.
         above: The context in which the call was made.
         within: The innermost run there.
         info: The call.
         measures: Where its tokens are counted; None without metrics.
+        span_above: The nearest span in a context that goes where ours go.
+
+    Attributes:
+        theirs: Spans of other instrumentors that started since, and may be of this call.
     """
 
     __slots__ = (
         *("_above", "_costs", "_counts_in", "_first_chunk_s", "_identity", "_info", "_measures", "_requests"),
-        *("_response", "_started_s"),
+        *("_response", "_span_above", "_started_s", "theirs"),
     )
 
     def __init__(
         self,
-        span: Span | None,
+        make_span: Callable[[], Span] | None,
+        theirs: Span | None,
         above: Context,
         within: Run,
         settings: Settings,
         info: ModelInfo,
         measures: FlowMetrics | None,
+        span_above: Callable[[Context], Span],
     ) -> None:
-        context = above if span is None else with_span(span, above)
-        super().__init__(span, context, within.flow, settings)
+        super().__init__(None, above, within.flow, settings)
         self.component = within.component
+        self.theirs: list[Span] = []
         self._above = above
+        self._span_above = span_above
         self._info = info
         self._measures = measures
         self._response: ModelResponse | None = None
@@ -73,11 +82,16 @@ class ModelRun(Run):
         self._costs: Costs | None = None
         self._first_chunk_s: float | None = None
         self._counts_in = [run.calls_below for run in (self.component, self.flow) if run is not None]
+        has_span = theirs is not None or make_span is not None
         for calls in self._counts_in:
             calls.open.add(self)
-            calls.traced |= span is not None
+            calls.traced |= has_span
         self._identity = None if self.flow is None else self.flow.identity()
-        if span is not None:
+        if theirs is not None:
+            self.replace_by(theirs)
+        elif make_span is not None:
+            self.put_off(make_span)
+        if has_span:
             _innermost.set(weakref.ref(self))
         self._started_s = time.perf_counter()
 
@@ -113,6 +127,18 @@ class ModelRun(Run):
                     self.add({semconv.SERVER_PORT: port})
         self._requests[url] = self._requests.get(url, 0) + 1
 
+    def settle(self) -> None:
+        """Whose span is the call's is decided: another instrumentor's, if there is one by now, else ours."""
+        theirs = next((span for span in self.theirs if is_of_a_model(span)), None)
+        if self._put_off is not None and theirs is not None:
+            self.replace_by(theirs)
+        else:
+            self.begin()
+
+    def _is_innermost_in(self, context: Context) -> bool:
+        """True if no span that is sent where ours are became current since the call began."""
+        return context is self._above or self._span_above(context) is self._span_above(self._above)
+
     def answered(self, response: ModelResponse) -> None:
         """What there is of an answer; before the end, of a call that failed too."""
         if not self._ended:
@@ -124,6 +150,7 @@ class ModelRun(Run):
             return
         duration_s = time.perf_counter() - self._started_s
         try:
+            self.settle()
             self._add_what_is_known_now()
         except Exception as exc:  # noqa: BLE001
             _LAST.contain(exc)
@@ -163,8 +190,21 @@ class ModelRun(Run):
 def calling_model() -> ModelRun | None:
     """The model call that the request about to be sent is a part of; None if it is of none, or if something else that
     the call does became current in between."""
+    run = _call_going_on()
+    if run is None or not run._is_innermost_in(otel_context.get_current()):
+        return None
+    run.settle()
+    return run
+
+
+def call_awaiting_answer() -> ModelRun | None:
+    """The innermost model call here of which nothing has come back yet: a span of another instrumentor that starts now
+    may be of this call."""
+    run = _call_going_on()
+    return None if run is None or run._first_chunk_s is not None else run
+
+
+def _call_going_on() -> ModelRun | None:
     found = _innermost.get()
     run = None if found is None else found()
-    if run is None or not run.recording or otel_context.get_current() is not run._above:
-        return None
-    return run
+    return None if run is None or run._ended else run

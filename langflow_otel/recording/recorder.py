@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -21,7 +23,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import model_runs, runs, semconv, sent_traces, spans
+from langflow_otel.recording import runs, semconv, sent_traces, spans
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
 from langflow_otel.recording.memory import MemoryWatch
@@ -64,6 +66,8 @@ class Recorder:
         on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
         flush: Sends what is there, in the thread that it returns.
         restore_clients: Instruments HTTP clients again that others have uninstrumented.
+        watch_others: Called with LangChain's handlers before it reports a call to them: notices the spans that other
+            instrumentors make of it.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Recorder:
         self.on_give_up: Callable[[], None] | None = None
         self.flush: Callable[[], threading.Thread | None] | None = None
         self.restore_clients: Callable[[], None] | None = None
+        self.watch_others: Callable[[Sequence[object]], None] | None = None
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
         self._models_on = settings.shows_models
@@ -231,40 +236,60 @@ class Recorder:
         run.enter()
         return run
 
-    def start_tool(self, info: ToolInfo, within: Run) -> ToolRun:
+    def start_tool(self, info: ToolInfo, within: Run, *, is_reported: bool = False) -> ToolRun:
+        """A tool is called; its run is current from here on.
+
+        Args:
+            info: The call.
+            within: The innermost run at this point.
+            is_reported: True if :meth:`ToolRun.reported` follows, which makes the span.
+        """
         context = otel_context.get_current()
-        if not self._components_on or self._is_untraced(within.flow) or _suppressed(context):
-            run = ToolRun(None, context, within.flow, self.settings, info.name)
-        else:
-            attributes = spans.tool_attributes(info, self.settings)
-            span = self.make_span(spans.tool_name(info), context, attributes, within)
-            run = ToolRun(span, with_span(span, context), within.flow, self.settings, info.name)
+        run = ToolRun(None, context, within.flow, self.settings, info.name)
         run.component = within.component
+        if self._components_on and not self._is_untraced(within.flow) and not _suppressed(context):
+            attributes = spans.tool_attributes(info, self.settings)
+            run.put_off(self._span_later(spans.tool_name(info), context, attributes, within))
+            if not is_reported:
+                run.begin()
         run.enter()
         return run
 
-    def start_model(self, info: ModelInfo, within: Run) -> ModelRun | None:
+    def start_model(self, info: ModelInfo, within: Run, theirs: Span | None = None) -> ModelRun | None:
         """A model is called; None where nobody wants to know. The run is not current from here on.
 
         Args:
             info: The call.
             within: The innermost run at this point.
+            theirs: The span that another instrumentor has made of the call.
         """
         context = otel_context.get_current()
-        if model_runs.traced_by_others or _suppressed(context) or _is_models(trace.get_current_span(context)):
+        if _suppressed(context) or (theirs is None and _is_around_call(trace.get_current_span(context))):
             return None
         component = within.component
         measures = self._measures_for(within.flow) if component is None else component.measures
         untraced = self._is_untraced(within.flow)
         if untraced and measures is None:
             return None
-        span: Span | None = None
-        if self._models_on and not untraced:
+        make_span: Callable[[], Span] | None = None
+        if self._models_on and not untraced and theirs is None:
             attributes = spans.model_attributes(info, openinference=self.settings.openinference)
             if within.flow is not None:
                 attributes = {**attributes, **within.flow.identity()}
-            span = self.make_span(spans.model_name(info), context, attributes, within, SpanKind.CLIENT)
-        return ModelRun(span, context, within, self.settings, info, measures)
+            make_span = self._span_later(spans.model_name(info), context, attributes, within, SpanKind.CLIENT)
+        span_above = functools.partial(self.span_above, within=within)
+        return ModelRun(make_span, theirs, context, within, self.settings, info, measures, span_above)
+
+    def _span_later(
+        self,
+        name: str,
+        context: Context,
+        attributes: Mapping[str, AttributeValue],
+        within: Run,
+        kind: SpanKind = SpanKind.INTERNAL,
+    ) -> Callable[[], Span]:
+        """Makes the span of :meth:`make_span`, as if it were made now."""
+        return functools.partial(self.make_span, name, context, attributes, within, kind, time.time_ns())
 
     def start_output(self, name: str, within: ComponentRun) -> Run | None:
         """An output method starts; None unless the detail is ``output``."""
@@ -304,6 +329,7 @@ class Recorder:
         attributes: Mapping[str, AttributeValue] | None,
         within: Run | None,
         kind: SpanKind = SpanKind.INTERNAL,
+        started_ns: int | None = None,
     ) -> Span:
         """A span below a run, or one that is held with the rest of the run."""
         flow = within.flow if within is not None else None
@@ -316,11 +342,14 @@ class Recorder:
             if above is not current:
                 links = [Link(current.get_span_context())] if above is trace.INVALID_SPAN else None
                 context = trace.set_span_in_context(above, context)
-            span = self.tracer.start_span(name, context=context, kind=kind, attributes=attributes, links=links)
+            span = self.tracer.start_span(
+                name, context=context, kind=kind, attributes=attributes, links=links, start_time=started_ns
+            )
             if flow is None and span.is_recording():
                 sent_traces.sent_in(span.get_span_context(), links)
             return span
-        return flow.held.start_span(self.tracer, name, held_parent(above, within), kind=kind, attributes=attributes)
+        above = held_parent(above, within)
+        return flow.held.start_span(self.tracer, name, above, kind=kind, attributes=attributes, start_time=started_ns)
 
     def span_above(self, context: Context, within: Run | None) -> Span:
         """The nearest span above that goes where ours go; ``INVALID_SPAN`` if there is none.
@@ -353,7 +382,7 @@ def _suppressed(context: Context) -> bool:
     return bool(context.get(_SUPPRESS_KEYS[0]) or context.get(_SUPPRESS_KEYS[1]))
 
 
-def _is_models(span: Span) -> bool:
+def _is_around_call(span: Span) -> bool:
     """True for a span that another instrumentor made of a model call, and that is around what LangChain calls."""
     attributes: Any = None if _scope_of(span) == semconv.SCOPE else getattr(span, "attributes", None)
     return bool(attributes) and any(name in attributes for name in semconv.TOKENS_OF_OTHERS)

@@ -75,6 +75,9 @@ def end_open_runs(reason: str) -> None:
         reason: Why, for ``langflow.cancellation.reason``.
     """
     global any_stopped
+    for run in tuple(_open_runs):
+        with _STOP:
+            run.begin()
     # A span's start tells the order: a child starts after its parent.
     for run in sorted(_open_runs, key=lambda run: getattr(run.span, "start_time", 0) or 0, reverse=True):
         with _STOP:
@@ -132,6 +135,7 @@ class Run:
         "_attributes",
         "_context_token",
         "_ended",
+        "_put_off",
         "_run_token",
         "_settings",
         "component",
@@ -152,6 +156,7 @@ class Run:
         self._settings = settings
         self._attributes: Attributes = {}
         self._ended = False
+        self._put_off: Callable[[], Span] | None = None
         self._context_token: Token[Context] | None = None
         self._run_token: Token[Run | None] | None = None
         if span is not None:
@@ -160,7 +165,7 @@ class Run:
     @property
     def recording(self) -> bool:
         """True while attributes set here will be exported."""
-        return self.span is not None and not self._ended
+        return (self.span is not None or self._put_off is not None) and not self._ended
 
     @property
     def nearest_span(self) -> Span | None:
@@ -168,6 +173,25 @@ class Run:
         if self.span is not None:
             return self.span
         return None if self.flow is None else self.flow.span
+
+    def put_off(self, make_span: Callable[[], Span]) -> None:
+        """Make the span when :meth:`begin` is called, at the latest at the end. As long as nothing is below it, the
+        span of another instrumentor may take its place."""
+        self._put_off = make_span
+        _open_runs.add(self)
+
+    def begin(self) -> None:
+        """Make the span, if that was put off."""
+        make_span, self._put_off = self._put_off, None
+        if make_span is not None:
+            self.span = make_span()
+            self.context = with_span(self.span, self.context)
+
+    def replace_by(self, span: Span) -> None:
+        """The span of another instrumentor takes the place of the one that was put off."""
+        self._put_off = None
+        self.context = with_span(span, self.context)
+        _open_runs.discard(self)
 
     def enter(self) -> None:
         """Make this run current for the code that follows in this task or thread."""
@@ -201,6 +225,7 @@ class Run:
         if self._ended:
             return
         self._ended = True
+        self.begin()
         span = self.span
         if span is None:
             return
@@ -701,3 +726,17 @@ class ToolRun(Run):
         super().__init__(span, context, flow, settings)
         self.name = name
         self.failure: Outcome | None = None
+
+    def reported(self, theirs: Span | None) -> None:
+        """LangChain has reported the call to its callback handlers; the tool's code comes next.
+
+        Args:
+            theirs: The span that another instrumentor has made of the call; None for none.
+        """
+        if self._put_off is None:
+            return
+        if theirs is None:
+            self.begin()
+        else:
+            self.replace_by(theirs)
+        self._context_token = otel_context.attach(self.context)

@@ -2,19 +2,17 @@
 
 They are not among the test dependencies, since opentelemetry-instrument would load them in every other test:
 pip install langchain-openai openinference-instrumentation-langchain opentelemetry-instrumentation-langchain \
-    opentelemetry-instrumentation-genai-openai opentelemetry-instrumentation-genai-langchain
+    opentelemetry-instrumentation-genai-openai opentelemetry-instrumentation-genai-langchain \
+    openinference-instrumentation-openai
 (before 2026-06: opentelemetry-instrumentation-openai-v2 instead of the last two).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any
@@ -27,6 +25,8 @@ from lfx.components.input_output import ChatInput
 from lfx.events.event_manager import create_default_event_manager
 from lfx.graph import Graph
 from nodes import nested
+from openai_server import FakeOpenAI, fake_openai
+from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
@@ -49,8 +49,16 @@ INSTALLED = {
     f"{each.dist.name.replace('_', '-')}:{each.name}": each for each in entry_points(group="opentelemetry_instrumentor")
 }
 LANGCHAIN = [name for name in (OPENINFERENCE, OPENLLMETRY, OFFICIAL) if name in INSTALLED]
+OFFICIAL_OPENAI = "opentelemetry-instrumentation-genai-openai:openai"
+OPENAI = [
+    name
+    for name in (
+        OFFICIAL_OPENAI,
+        "openinference-instrumentation-openai:openai",
+    )
+    if name in INSTALLED
+]
 OURS = "langflow_otel"
-COUNTS_TOKENS = hasattr(nested.Answers(_id="Answers-0"), "_token_usage")  # LangFlow 1.9 and later
 TOKENS = ("gen_ai.usage.input_tokens", "llm.token_count.prompt")
 
 
@@ -164,7 +172,7 @@ async def test_a_models_call(telemetry, name, stream):
     ]
     check_content(telemetry)
     assert tokens_on_spans(telemetry) == 3
-    assert token_count(telemetry) == (3 if COUNTS_TOKENS else 0)
+    assert token_count(telemetry) == 3
 
 
 @pytest.mark.parametrize("name", LANGCHAIN)
@@ -187,12 +195,15 @@ async def test_an_agent_with_three_model_calls(telemetry, name):
     assert sorted(span.name for span in ours) == [
         "component Chat Input",
         "component Chat Output",
-        "execute_tool look_up",
-        "execute_tool look_up",
         "invoke_agent Looks Up Twice",
         "invoke_workflow demo",
     ]
-    assert token_count(telemetry) in (0, 9)
+    tools = [span for span in theirs if "look_up" in span.name]
+    assert len(tools) == 2
+    # One for each call, below the span that called it.
+    above = {span.context.span_id: span.name for span in theirs}
+    assert all("AgentExecutor" in above[span.parent.span_id] for span in tools)
+    assert token_count(telemetry) == 9
 
 
 @pytest.mark.parametrize("name", LANGCHAIN)
@@ -333,60 +344,147 @@ async def test_one_that_is_active_with_a_provider_of_its_own(telemetry, name):
     assert TOKENS[0] not in component.attributes
 
 
-@pytest.fixture
-def openai() -> Iterator[list[dict[str, str]]]:
-    """A server that answers as OpenAI's chat completions do; it keeps the headers."""
-    received: list[dict[str, str]] = []
-    answer = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "gpt-4o-mini-2024",
-        "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": nested.ANSWER}},
-        ],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
-    }
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            received.append({name.lower(): value for name, value in self.headers.items()})
-            body = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: object) -> None: ...
-
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    nested.seen["url"] = f"http://127.0.0.1:{httpd.server_port}/v1"
-    yield received
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+@contextmanager
+def loaded_by_others(name: str, provider: TracerProvider) -> Iterator[None]:
+    instrumentor = INSTALLED[name].load()()
+    instrumentor.instrument(tracer_provider=provider)
+    try:
+        yield
+    finally:
+        instrumentor.uninstrument()
 
 
-async def test_openais_official_instrumentor_and_the_http_call_below_it(telemetry, openai):
-    with loaded(telemetry, "openai"):
-        await run_model(nested.AsksOpenAI)
+def provider_to_same_place(telemetry: Telemetry) -> TracerProvider:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(telemetry._exporter))
+    return provider
 
-    assert telemetry.tree(TOKENS[0], "gen_ai.response.finish_reasons") == [
-        "invoke_workflow demo",
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", ["ours", "one to the same place"])
+@pytest.mark.parametrize("name", LANGCHAIN)
+async def test_one_loaded_by_others_to_the_same_place(telemetry, name, provider, stream):
+    theirs = telemetry.provider if provider == "ours" else provider_to_same_place(telemetry)
+    with loaded_by_others(name, theirs):
+        await run_model(nested.Answers, stream=stream)
+
+    assert telemetry.tree(*TOKENS, "langflow.usage.input_tokens") == [
+        "invoke_workflow demo langflow.usage.input_tokens=3",
         "  component Chat Input",
-        "  component Asks OpenAI",
-        "    chat gpt-4o-mini gen_ai.usage.input_tokens=3 gen_ai.response.finish_reasons=('stop',)",
+        "  component Answers langflow.usage.input_tokens=3",
+        f"    {MODEL_SPAN[name]} {TOKENS[name == OPENINFERENCE]}=3",
+        "  component Chat Output",
+    ]
+    assert token_count(telemetry) == 3
+
+
+@pytest.mark.parametrize("name", LANGCHAIN)
+async def test_tools_of_an_agent_traced_by_others(telemetry, name):
+    with loaded_by_others(name, provider_to_same_place(telemetry)):
+        await run_agent()
+
+    check_one_tree(telemetry)
+    assert len([span for span in telemetry.sdk_spans if "look_up" in span.name]) == 2
+    assert tokens_on_spans(telemetry) == 9
+    assert token_count(telemetry) == 9
+
+
+@pytest.fixture
+def openai() -> Iterator[FakeOpenAI]:
+    with fake_openai() as fake:
+        nested.seen["url"] = fake.url
+        yield fake
+
+
+OPENAI_SPAN = {OFFICIAL_OPENAI: "chat gpt-4o-mini", "openinference-instrumentation-openai:openai": "ChatCompletion"}
+FROM_OPENAI = 7
+"""Input tokens of each answer."""
+
+
+def openai_tree(name: str) -> list[str]:
+    return [
+        "invoke_workflow demo langflow.usage.input_tokens=7",
+        "  component Chat Input",
+        "  component Asks OpenAI langflow.usage.input_tokens=7",
+        f"    {OPENAI_SPAN[name]} {TOKENS[name.startswith('openinference')]}=7",
         "      POST",
         "  component Chat Output",
     ]
-    assert openai[0]["traceparent"].split("-")[2] == telemetry.only_span("POST").span_id
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", OPENAI)
+async def test_the_providers_instrumentor(telemetry, openai, name, stream):
+    with loaded(telemetry, name):
+        await run_model(nested.AsksOpenAI, stream=stream)
+
+    assert telemetry.tree(*TOKENS, "langflow.usage.input_tokens") == openai_tree(name)
+    assert openai.received[0]["traceparent"].split("-")[2] == telemetry.only_span("POST").span_id
     kept = _Keeps()
     ContentFilter(kept).export(telemetry.sdk_spans)
     assert nested.CANARY.encode() not in encode_spans(kept.spans).SerializeToString()
-    (chat,) = [span for span in kept.spans if span.name.startswith("chat")]
-    assert chat.attributes["gen_ai.response.model"] == "gpt-4o-mini-2024"
-    assert token_count(telemetry) == (3 if COUNTS_TOKENS else 0)
+    assert token_count(telemetry) == FROM_OPENAI
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", ["ours", "the global one to the same place"])
+@pytest.mark.parametrize("name", OPENAI)
+async def test_the_providers_loaded_by_others(telemetry, openai, monkeypatch, name, provider, stream):
+    theirs = telemetry.provider
+    if provider != "ours":
+        theirs = provider_to_same_place(telemetry)
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
+    with loaded_by_others(name, theirs):
+        await run_model(nested.AsksOpenAI, stream=stream)
+
+    tree = telemetry.tree(*TOKENS, "langflow.usage.input_tokens")
+    # LangFlow's own, by the global provider.
+    assert [line for line in tree if line != "  flow.execute"] == openai_tree(name)
+    assert token_count(telemetry) == FROM_OPENAI
+
+
+@pytest.mark.parametrize("name", OPENAI)
+async def test_the_providers_that_sends_elsewhere(telemetry, openai, monkeypatch, name):
+    exporter = InMemorySpanExporter()
+    theirs = TracerProvider(shutdown_on_exit=False)
+    theirs.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", theirs)
+    with loaded_by_others(name, theirs):
+        await run_model(nested.AsksOpenAI)
+
+    assert [span.name for span in exporter.get_finished_spans() if "openai" in span.instrumentation_scope.name]
+    assert telemetry.tree(TOKENS[0]) == [
+        "invoke_workflow demo",
+        "  component Chat Input",
+        "  component Asks OpenAI",
+        f"    chat gpt-4o-mini {TOKENS[0]}={FROM_OPENAI}",
+        "      POST",
+        "  component Chat Output",
+    ]
+
+
+@pytest.mark.parametrize("name", OPENAI)
+async def test_other_models_have_our_spans(telemetry, name):
+    """An instrumentor of one provider's library says nothing about the models of others."""
+    with loaded(telemetry, name):
+        await run_model(nested.Answers)
+
+    assert telemetry.tree(TOKENS[0]) == [
+        "invoke_workflow demo",
+        "  component Chat Input",
+        "  component Answers",
+        f"    chat fake-1 {TOKENS[0]}=3",
+        "  component Chat Output",
+    ]
+
+
+@pytest.mark.parametrize("name", OPENAI)
+async def test_a_call_of_the_providers_that_fails(telemetry, openai, name):
+    openai.replies = [401]
+    with loaded(telemetry, name), pytest.raises(Exception, match="401"):
+        await run_model(nested.AsksOpenAI)
+
+    names = [line.split(" [")[0] for line in telemetry.tree()]
+    assert names[:3] == ["invoke_workflow demo", "  component Chat Input", "  component Asks OpenAI"]
+    assert len([each for each in names if each.startswith("    ") and not each.startswith("     ")]) == 1
+    telemetry.warnings.clear()

@@ -57,7 +57,7 @@ class AsksOpenAI(FakeModel):
     def build_model(self):
         from langchain_openai import ChatOpenAI
 
-        return ChatOpenAI(base_url=seen["url"], api_key="none", model="gpt-4o-mini", max_retries=0)
+        return ChatOpenAI(base_url=seen["url"], api_key="none", model="gpt-4o-mini", max_retries=0, stream_usage=True)
 
 
 class NamedToolCaller(CallsOneTool):
