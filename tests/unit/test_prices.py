@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
@@ -30,6 +31,8 @@ from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 from .support import component, recorder, recording
+
+unhurried = hypothesis_settings(deadline=None)
 
 AMOUNT, CURRENCY = "langflow.cost.amount", "langflow.cost.currency"
 UNPRICED = "langflow.cost.unpriced_calls"
@@ -183,6 +186,7 @@ TOKENS = st.fixed_dictionaries(
 )
 
 
+@unhurried
 @given(RATES, TOKENS)
 def test_a_cost_is_a_finite_number_that_is_not_negative(rates, tokens):
     found = cost(rates, **tokens)
@@ -191,6 +195,7 @@ def test_a_cost_is_a_finite_number_that_is_not_negative(rates, tokens):
     assert found >= 0
 
 
+@unhurried
 @given(RATES, st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_more_tokens_never_cost_less(rates, used_input, more_input, used_output, more_output):
     less = cost(rates, input_tokens=used_input, output_tokens=used_output)
@@ -198,6 +203,7 @@ def test_more_tokens_never_cost_less(rates, used_input, more_input, used_output,
     assert cost(rates, input_tokens=used_input + more_input, output_tokens=used_output + more_output) >= less
 
 
+@unhurried
 @given(RATES, st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_parts_at_the_price_of_the_whole_change_nothing(rates, used, read, reasoning):
     same = {"input": rates["input"], "output": rates["output"]}
@@ -207,6 +213,7 @@ def test_parts_at_the_price_of_the_whole_change_nothing(rates, used, read, reaso
     assert parts == pytest.approx(whole, rel=1e-12)
 
 
+@unhurried
 @given(RATES, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=50))
 def test_calls_cost_together_what_all_their_tokens_cost(rates, calls):
     below = CallsBelow()
