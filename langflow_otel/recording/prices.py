@@ -19,7 +19,7 @@ _TOKENS_OF_A_PRICE: Final = 1_000_000
 _HIGHEST_PRICE: Final = 1e12
 """So that no number of tokens makes an infinite amount."""
 _CURRENCY: Final = re.compile("[A-Z]{3}")
-_PRICES: Final = ("input", "cache_read", "cache_write", "output", "reasoning", "embedding")
+_PRICES: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
 _FIELDS: Final = ("model", "provider", "currency", "valid_from", *_PRICES)
 _MAX_NAMES: Final = 1_000
 """Combinations of names that are remembered. Authors of flows choose the names."""
@@ -31,26 +31,20 @@ class Rates(NamedTuple):
 
     Attributes:
         currency: ISO 4217 code.
-        input: None in an entry for embeddings alone.
-        output: The same.
         cache_read: Of the input, what the provider had in its cache.
         cache_write: Of the input, what it put there.
         reasoning: Of the output.
-        embedding: None in an entry for other calls alone.
     """
 
     currency: str
-    input: float | None
-    output: float | None
+    input: float
+    output: float
     cache_read: float
     cache_write: float
     reasoning: float
-    embedding: float | None
 
-    def cost(self, tokens: ModelResponse) -> float | None:
-        """Of one call; None if it is an embedding model's price. A part is never larger than its whole."""
-        if self.input is None or self.output is None:
-            return None
+    def cost(self, tokens: ModelResponse) -> float:
+        """Of one call. A part is never larger than its whole."""
         left_input, left_output = _count(tokens.input_tokens), _count(tokens.output_tokens)
         amount = 0.0
         if read := tokens.cache_read_tokens:
@@ -66,12 +60,6 @@ class Rates(NamedTuple):
             left_output -= reasoning
             amount += reasoning * self.reasoning
         return (amount + left_input * self.input + left_output * self.output) / _TOKENS_OF_A_PRICE
-
-    def embedding_cost(self, tokens: ModelResponse) -> float | None:
-        """Of one call of an embedding model; None if the entry has no price for it."""
-        if self.embedding is None:
-            return None
-        return _count(tokens.input_tokens) * self.embedding / _TOKENS_OF_A_PRICE
 
 
 def _count(told: int | None) -> int:
@@ -169,19 +157,16 @@ class Pricing:
         self._clock = clock
         self._told: set[tuple[str | None, str | None]] = set()
 
-    def costs(
-        self, tokens: ModelResponse, model: str | None, provider: str | None, *, embedding: bool = False
-    ) -> Costs | None:
+    def costs(self, tokens: ModelResponse, model: str | None, provider: str | None) -> Costs | None:
         """What a call that is just over costs; None without prices, and for a call whose tokens are not known."""
         table = self.table
         if table is None or (tokens.input_tokens is None and tokens.output_tokens is None):
             return None
         rates = table.rates(tokens.model, model, provider, self._clock())
-        amount = None if rates is None else rates.embedding_cost(tokens) if embedding else rates.cost(tokens)
-        if rates is None or amount is None:
+        if rates is None:
             self._tell(model or tokens.model, provider)
             return _UNPRICED
-        return Costs({rates.currency: amount})
+        return Costs({rates.currency: rates.cost(tokens)})
 
     def _tell(self, model: str | None, provider: str | None) -> None:
         if (model, provider) in self._told or len(self._told) >= _MAX_TOLD:
@@ -201,12 +186,10 @@ in_force: Pricing | None = None
 """Of this process; None where nobody has given a list of prices."""
 
 
-def costs_of(
-    tokens: ModelResponse, model: str | None, provider: str | None, *, embedding: bool = False
-) -> Costs | None:
+def costs_of(tokens: ModelResponse, model: str | None, provider: str | None) -> Costs | None:
     """See :meth:`Pricing.costs`."""
     pricing = in_force
-    return None if pricing is None else pricing.costs(tokens, model, provider, embedding=embedding)
+    return None if pricing is None else pricing.costs(tokens, model, provider)
 
 
 def priced(usage: ModelUsage) -> ModelUsage:
@@ -269,22 +252,17 @@ def _entry(given: object, currency: str | None, place: str) -> _Entry:
 
 def _rates(given: Mapping[str, Any], currency: str, place: str) -> Rates:
     price = {name: _price(given.get(name), f"{place}.{name}") for name in _PRICES}
-    whole = price["input"], price["output"]
-    parts = price["cache_read"], price["cache_write"], price["reasoning"]
-    if (whole[0] is None) is not (whole[1] is None):
-        missing = "input" if whole[0] is None else "output"
+    input_price, output_price = price["input"], price["output"]
+    if input_price is None or output_price is None:
+        missing = "input" if input_price is None else "output"
         raise ValueError(f"{place}.{missing} is missing; use input and output, 0 for what is free")
-    if whole[0] is None and (price["embedding"] is None or any(part is not None for part in parts)):
-        raise ValueError(f"{place}.input is missing; use input and output, or embedding alone")
-    input_price, output_price = whole[0] or 0.0, whole[1] or 0.0
     return Rates(
         currency,
-        whole[0],
-        whole[1],
-        input_price if parts[0] is None else parts[0],
-        input_price if parts[1] is None else parts[1],
-        output_price if parts[2] is None else parts[2],
-        price["embedding"],
+        input_price,
+        output_price,
+        input_price if price["cache_read"] is None else price["cache_read"],
+        input_price if price["cache_write"] is None else price["cache_write"],
+        output_price if price["reasoning"] is None else price["reasoning"],
     )
 
 

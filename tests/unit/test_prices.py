@@ -135,10 +135,8 @@ def test_names_that_are_remembered_do_not_grow_without_end():
 # What is computed
 
 
-def cost(rates: dict[str, Any], *, embedding: bool = False, **tokens: int) -> Any:
-    found = Pricing(table({"model": "*", **rates})).costs(
-        ModelResponse(model="m", **tokens), "m", None, embedding=embedding
-    )
+def cost(rates: dict[str, Any], **tokens: int) -> Any:
+    found = Pricing(table({"model": "*", **rates})).costs(ModelResponse(model="m", **tokens), "m", None)
     return None if found is None else found.amounts.get("USD")
 
 
@@ -166,13 +164,6 @@ def test_one_kind_of_tokens_is_enough_and_none_is_no_cost():
     assert cost(WHOLE, output_tokens=1_000_000) == 8
     assert cost(WHOLE) is None
     assert cost({"input": 0, "output": 0}, input_tokens=3) == 0
-
-
-def test_embeddings_have_a_price_of_their_own():
-    assert cost({"embedding": 0.02}, embedding=True, input_tokens=1_000_000) == 0.02
-    assert cost({"embedding": 0.02}, input_tokens=1) is None
-    assert cost(WHOLE, embedding=True, input_tokens=1) is None
-    assert cost({**WHOLE, "embedding": 0.02}, input_tokens=1_000_000) == 2
 
 
 PRICE = st.one_of(st.floats(0, 1e12), st.integers(0, 10_000), st.decimals(0, 100, places=3).map(float))
@@ -263,11 +254,7 @@ BAD: list[tuple[Any, str]] = [
         {"currency": "USD", "prices": [{"model": "m", "input": 1}]},
         "prices[0].output is missing; use input and output, 0",
     ),
-    ({"currency": "USD", "prices": [{"model": "m"}]}, "prices[0].input is missing; use input and output, or embedding"),
-    (
-        {"currency": "USD", "prices": [{"model": "m", "embedding": 1, "reasoning": 1}]},
-        "prices[0].input is missing; use input and output, or embedding alone",
-    ),
+    ({"currency": "USD", "prices": [{"model": "m"}]}, "prices[0].input is missing; use input and output, 0"),
     ({"currency": "USD", "prices": [entry(7)]}, "prices[0].model: 7 is not accepted; use a text"),
     (
         {"currency": "USD", "prices": [entry("m", valid_from="soon")]},
@@ -319,11 +306,11 @@ def test_a_file_that_is_no_list_says_the_line(tmp_path, name, text, said):
 
 
 def test_json_and_yaml_say_the_same(tmp_path):
-    listed = {"currency": "USD", "prices": [entry("m", 0.15, valid_from="2026-01-01"), {"model": "e", "embedding": 1}]}
+    listed = {"currency": "USD", "prices": [entry("m", 0.15, valid_from="2026-01-01"), entry("e")]}
     (tmp_path / "p.json").write_text(json.dumps(listed))
     (tmp_path / "p.yaml").write_text(
         "currency: USD\nprices:\n- {model: m, input: 0.15, output: 0.15, valid_from: 2026-01-01}\n"
-        "- {model: e, embedding: 1}\n"
+        "- {model: e, input: 1, output: 1}\n"
     )
     from_json, from_yaml = read_prices(tmp_path / "p.json"), read_prices(tmp_path / "p.yaml")
 
