@@ -132,6 +132,8 @@ def _hold(
     *_: Any,
     **__: Any,
 ) -> HeldSpan:
+    if run.flow is not None:
+        attributes = {**run.flow.named, **(attributes or {})}
     span = held.start_span(tracer, name, above, kind=kind, attributes=attributes, links=links, start_time=start_time)
     if run.component is not None:
         span.on_end = functools.partial(note_tokens, run.component)

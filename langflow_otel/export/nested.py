@@ -27,7 +27,7 @@ _DEPTH: Final = 2
 
 class NestedModelSpans(SpanProcessor):
     """Notices model spans of other instrumentors that start inside a component, wherever they end: callbacks
-    of models often run in another task or thread.
+    of models often run in another task or thread. Each span inside a flow gets the flow's name and id.
 
     Works for spans that pass through the provider that it is added to, and that are sent where ours are.
     """
@@ -45,6 +45,8 @@ class NestedModelSpans(SpanProcessor):
             run = current_run()
             if run is None or not _is_sent_with_ours(span):
                 return
+            if run.flow is not None:
+                span.set_attributes(run.flow.named)
             if run.component is not None:
                 self._within[_span_id(span)] = run.component
             if scope is not None and is_library(scope.name):

@@ -77,3 +77,14 @@ class LeavesATask(Echo):
 
         seen["task"] = asyncio.create_task(later())
         return Message(text="ok")
+
+
+class CallsWithOthers(Calls):
+    """Below a span that the author makes with OpenTelemetry's own interface."""
+
+    display_name = "Calls With Others"
+    name = "CallsWithOthers"
+
+    async def run_out(self) -> Message:
+        with seen["tracer"].start_as_current_span("by others"):
+            return await super().run_out()
