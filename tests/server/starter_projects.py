@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import string
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ MODEL = {
     },
 }
 NEWEST = (1, 13)
+ENDPOINT = string.ascii_lowercase
 HOST = "models.example"
 PAGE = "http://pages.example/ships"
 
@@ -85,12 +88,23 @@ def create(server: Server, project: str, settings: Mapping[tuple[str, str], Any]
         model = template.get("model")
         if isinstance(model, dict) and model.get("type") == "model":
             model["value"] = [copy.deepcopy(MODEL)]
+        elif "model_name" in template:  # LangFlow 1.7
+            template["api_key"].update(value="sk-none", load_from_db=False)
+            template.get("openai_api_base", {})["value"] = f"http://{HOST}/v1"
         for (component, field), value in (settings or {}).items():
             if node["data"].get("type") == component and field in template:
                 template[field].update({"value": value, "file_path": [value]} if field == "path" else {"value": value})
-    name = name or "".join(letter if letter.isalnum() else "-" for letter in project.lower())
-    server.create_flow(dump, name, webhook=False)
+    name = name or "".join(letter if letter in ENDPOINT else "-" for letter in project.lower())
+    _wait_until_stored(server, server.create_flow(dump, name, webhook=False))
     return name
+
+
+def _wait_until_stored(server: Server, flow_id: str, timeout_s: float = 60.0) -> None:
+    """LangFlow answers before it commits: another worker may not find the flow yet."""
+    deadline_s = time.monotonic() + timeout_s
+    while server.browser.get(f"/api/v1/flows/{flow_id}").status_code != 200:
+        assert time.monotonic() < deadline_s, flow_id
+        time.sleep(0.02)
 
 
 def _folder() -> Path:

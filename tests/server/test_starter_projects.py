@@ -47,6 +47,14 @@ NEED_OTHERS = {
 """Projects that need a service of others beside a model."""
 PLAIN = TREES["Basic Prompting"].strip("\n").splitlines()
 AGENT = TREES["Simple Agent"].strip("\n").splitlines()
+OLDER = {
+    *("Basic Prompting", "Financial Report Parser", "Image Sentiment Analysis", "Memory Chatbot", "SaaS Pricing"),
+    *("Research Translation Loop", "Simple Agent", "Text Sentiment Analysis", "Twitter Thread Generator"),
+}
+"""Those that older versions have, too, and that need nothing but a model there."""
+PROJECTS = sorted(set(starter_projects.names()) - set(NEED_OTHERS) if NEWEST else OLDER)
+WORKERS = 1 if VERSION == (1, 10) else 2
+"""LangFlow 1.10 refuses to start two without Redis."""
 FLOW_USAGE = ("langflow.usage.input_tokens", "langflow.usage.output_tokens")
 
 
@@ -60,7 +68,7 @@ def fake() -> Iterator[FakeOpenAI]:
 @pytest.fixture(scope="module")
 def two_workers(fake: FakeOpenAI) -> Iterator[Server]:
     environment = {**SETTINGS, **starter_projects.environment(fake)}
-    with langflow_server(workers=2, prefix=ZERO_CODE, environment=environment) as running:
+    with langflow_server(workers=WORKERS, prefix=ZERO_CODE, environment=environment) as running:
         running.client.timeout = running.browser.timeout = 120
         yield running
 
@@ -101,7 +109,7 @@ def flows(two_workers: Server, settings: dict[tuple[str, str], Any]) -> dict[str
     }
 
 
-@pytest.mark.parametrize("project", sorted(set(starter_projects.names()) - set(NEED_OTHERS)))
+@pytest.mark.parametrize("project", PROJECTS)
 def test_a_starter_project(server, fake, settings, project):
     name = starter_projects.create(server, project, settings)
     answer = paths.api_run(server, name, "ships", ANY_WORKER)
@@ -158,7 +166,7 @@ class Fault:
 
 FAULTS = {
     "401": Fault((401,), "AuthenticationError", "authentication"),
-    "500 three times": Fault((500, 500, 500), "InternalServerError", "provider"),
+    "500 each time": Fault((500,) * 10, "InternalServerError", "provider"),
     "a stream is cut": Fault(("cut",), "RemoteProtocolError", "network", STREAM),
 }
 
@@ -187,10 +195,16 @@ def test_answer_after_two_429(server, fake, flows, kind):
     assert_as_asked(run, fake.asked)
     (call,) = calls_of(run)
     assert call.attributes["langflow.model.retries"] == 2
-    assert [child.attributes["http.response.status_code"] for child in call.children] == [429, 429, 200]
+    assert [_http_status(child) for child in call.children] == [429, 429, 200]
     assert (run.status, call.status) == ("ok", "ok")
 
 
+def _http_status(span: TraceSpan) -> int:
+    """By the name that the version's HTTP instrumentor has for it."""
+    return span.attributes.get("http.response.status_code") or span.attributes["http.status_code"]
+
+
+@pytest.mark.skipif(not NEWEST, reason="LangFlow 1.13 has a starter project with a tool that can fail")
 def test_tool_that_fails(server, fake, flows):
     """LangFlow gives its error to the model, which answers."""
     fake.tools = {"run_sql_query": {"query": "select price from nothing"}}
@@ -206,13 +220,15 @@ def test_tool_that_fails(server, fake, flows):
 
 def test_limit_of_iterations(server, fake, flows):
     fake.replies = ["tool"] * 4
-    assert paths.api_run(server, flows["hasty"], "ships", ANY_WORKER).status == 200
+    answer = paths.api_run(server, flows["hasty"], "ships", ANY_WORKER)
 
     run = only_run(server)
     assert_as_asked(run, fake.asked)
     (agent,) = [span for span in ours(run) if span.name == "invoke_agent Agent"]
     assert agent.attributes["langflow.agent.stop_reason"] == "iteration_limit"
-    assert (run.status, agent.status) == ("ok", "ok")
+    # LangFlow 1.10 takes the limit for an error of the agent.
+    expected = (500, "error", "error") if VERSION == (1, 10) else (200, "ok", "ok")
+    assert (answer.status, run.status, agent.status) == expected
 
 
 MEASURED = {
@@ -226,9 +242,10 @@ MEASURED = {
 
 def test_metrics_of_both_workers(server, fake, flows, log):
     """All that the model's server has told since it started, whoever was told it."""
-    while len(by_worker(server, "langflow.flow.active")) < 2:
+    while len(by_worker(server, "langflow.flow.active")) < WORKERS:
         assert paths.api_run(server, flows["plain"], "ships", ANY_WORKER).status == 200
-    calls = [each for each in [*log, *fake.asked] if each.kind == "chat"]
+    # LangFlow 1.8 itself tries a key out, outside of runs.
+    calls = [each for each in [*log, *fake.asked] if each.kind == "chat" and each.parent[0]]
     expected = {name: sum(_in(each.usage, keys) for each in calls) for name, keys in MEASURED.items()}
     wait_until(lambda: {name: sum_over_workers(server, name) for name in MEASURED} == expected)
 
@@ -340,7 +357,8 @@ def answered(requests: Sequence[Asked]) -> dict[str, Any]:
     return {
         "model": last.model,
         "server": starter_projects.HOST,
-        "streamed": last.streamed,
+        # Without a chunk LangFlow 1.7 and 1.8 do not say so.
+        "streamed": last.streamed and (last.status == 200 or VERSION >= (1, 9)),
         "first chunk": last.streamed and last.status == 200,
         "requests": len(requests),
         "retries": len(requests) - 1,
