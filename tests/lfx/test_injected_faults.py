@@ -108,6 +108,8 @@ NO_STEPS = {
     **dict.fromkeys(
         [f"hooks.models._Followed.{name}" for name in ("_first_token", "_first_event", "_ended", "_failed")], HOST
     ),
+    **dict.fromkeys(["hooks.models._follow_all", "hooks.models._Followed._chunk"], GUARDED),
+    "hooks.models._Followed._function": TRIVIAL,
     "export.http_clients._calling_model": GUARDED,
     "export.http_clients._below_call": HOST,
     **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),

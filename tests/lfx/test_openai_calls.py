@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from flows import line, run
+from langchain_core.messages import HumanMessage
+from lfx.graph import Graph
 from nodes import asking
 from openai_server import FakeOpenAI, fake_openai
 from test_tools import agent_flow
@@ -146,6 +148,136 @@ async def test_a_stream_that_is_cut_is_an_error(telemetry, openai):
     call = telemetry.only_span("chat gpt-4o-mini")
     assert call.status == "error"
     assert call.attributes["gen_ai.response.time_to_first_chunk"] >= 0
+
+
+async def cancelled(graph: Graph, openai: FakeOpenAI) -> None:
+    """Run it, and cancel it while the server has not answered, or not to the end."""
+    openai.replies = ["wait"]
+    task = asyncio.create_task(run(graph))
+    assert await asyncio.to_thread(openai.waiting.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not openai.going_on.is_set()
+
+
+@pytest.mark.parametrize("way", [ainvoke, astream])
+async def test_a_call_that_is_cancelled_in_its_request(telemetry, openai, way):
+    asking.seen["ask"] = way
+    await cancelled(line(asking.Asks), openai)
+
+    assert [text.replace(" [error]", "") for text in tree(telemetry, "langflow.error.category")] == [
+        "invoke_workflow demo [cancelled] langflow.error.category=cancelled",
+        "  component Asks [cancelled] langflow.error.category=cancelled",
+        "    chat gpt-4o-mini [cancelled] langflow.error.category=cancelled",
+        "      POST",
+    ]
+    assert sum(telemetry.metrics("gen_ai_client_inference_duration_seconds_count").values()) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_an_agent_that_is_cancelled_while_its_answer_streams(telemetry, openai, streaming):
+    made = asking.seen["model"]
+    asking.seen["model"] = lambda: made().model_copy(update={"streaming": streaming})
+    await cancelled(await agent_flow(asking.OpenAIAgent), openai)
+
+    assert tree(telemetry) == [
+        "invoke_workflow demo [cancelled]",
+        "  invoke_agent OpenAI Agent [cancelled]",
+        "    chat gpt-4o-mini [cancelled]",
+        "      POST",
+    ]
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_stream_over_http_that_its_reader_leaves(telemetry, openai, way):
+    openai.replies = ["wait"]
+
+    async def ask(_: Any) -> Any:
+        model = asking.seen["model"]()
+        if way == "stream":
+            chunks = model.stream("hi")
+            next(chunks)
+            return chunks.close()
+        achunks = model.astream("hi")
+        await achunks.__anext__()
+        return await achunks.aclose()
+
+    asking.seen["ask"] = ask
+    await run(line(asking.Asks))
+
+    assert tree(telemetry) == [
+        "invoke_workflow demo",
+        "  component Asks",
+        "    chat gpt-4o-mini [cancelled]",
+        "      POST",
+    ]
+
+
+async def retried(_: Any) -> Any:
+    return (
+        await asking.seen["model"]()
+        .model_copy(update={"max_retries": 0})
+        .with_retry(wait_exponential_jitter=False)
+        .ainvoke("hi")
+    )
+
+
+async def fallen_back(_: Any) -> Any:
+    model = asking.seen["model"]()
+    return await model.with_fallbacks([model]).ainvoke("hi")
+
+
+@pytest.mark.parametrize("way", [retried, fallen_back])
+async def test_each_attempt_of_langchain_is_a_call_of_its_own(telemetry, openai, way):
+    openai.replies = [401, "answer"]
+    asking.seen["ask"] = way
+    await run(line(asking.Asks))
+
+    assert tree(telemetry, "error.type", RETRIES, "langflow.usage.input_tokens") == [
+        "invoke_workflow demo langflow.usage.input_tokens=7",
+        "  component Asks langflow.usage.input_tokens=7",
+        "    chat gpt-4o-mini [error] error.type=AuthenticationError",
+        tree(telemetry, "error.type")[3],
+        "    chat gpt-4o-mini",
+        "      POST",
+    ]
+
+
+async def several_lists(_: Any) -> Any:
+    return await asking.seen["model"]().agenerate([[HumanMessage("a")], [HumanMessage("b")]])
+
+
+async def events_v2(_: Any) -> Any:
+    return [event async for event in asking.seen["model"]().astream_events("hi", version="v2")]
+
+
+async def events_v3(_: Any) -> Any:
+    events = await asking.seen["model"]().astream_events("hi", version="v3")
+    return [event async for event in events]
+
+
+async def sync_events_v3(_: Any) -> Any:
+    return list(asking.seen["model"]().stream_events("hi", version="v3"))
+
+
+# LangChain 1.3 and later.
+HAS_V3 = hasattr(langchain_openai.ChatOpenAI, "stream_events")
+EVENTS = [events_v2, *((events_v3, sync_events_v3) if HAS_V3 else ())]
+
+
+@pytest.mark.parametrize(("way", "calls"), [(several_lists, 2), *((way, 1) for way in EVENTS)])
+async def test_several_lists_at_once_and_streams_of_events(telemetry, openai, way, calls):
+    asking.seen["ask"] = way
+    await run(line(asking.Asks))
+
+    found = tree(telemetry)
+    assert found[:3] == ["invoke_workflow demo", "  component Asks", "    chat gpt-4o-mini"]
+    assert [name for name in telemetry.names() if name.startswith("chat")] == ["chat gpt-4o-mini"] * calls
+    assert telemetry.roots()[0].attributes["langflow.usage.input_tokens"] == 7 * calls
+    if way is not several_lists:  # Nothing tells the requests of two calls from each other.
+        assert found[3:] == ["      POST"]
+        assert telemetry.only_span("chat gpt-4o-mini").attributes["gen_ai.response.time_to_first_chunk"] > 0
 
 
 @pytest.mark.parametrize("way", [structured, batch])
