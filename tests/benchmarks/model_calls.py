@@ -1,6 +1,6 @@
 """Added time per model call, and per stream of 100 chunks, against one bare SDK span with the same attributes.
 
-    python tests/benchmarks/model_calls.py [--rounds 40]
+    python tests/benchmarks/model_calls.py [--rounds 20]
     pip install openinference-instrumentation-langchain opentelemetry-instrumentation-genai-langchain   # beside ours
 
 The model is LangChain's own fake and takes no time of its own. The bare span is what an author would write by hand,
@@ -37,8 +37,9 @@ from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 
-CALLS = 40
-STREAMS = 8
+LOOPS = 6
+CALLS = 30
+STREAMS = 6
 CHUNKS = 100
 USAGE: Any = {
     "input_tokens": 3,
@@ -199,11 +200,19 @@ VARIANTS: dict[str, Callable[[], Any]] = {
 
 
 async def cpu_seconds(way: Way, times: int) -> float:
-    """For one call, after a first one; without garbage collection and the exporter's thread, as timeit has it."""
-    await way()
-    provider.force_flush()
-    gc.collect()
-    gc.disable()
+    """For one call, the least of several loops; without garbage collection and the exporter's thread, as timeit has it.
+    In the first loop the interpreter gets used to what was just patched."""
+    best = float("inf")
+    for _ in range(LOOPS):
+        provider.force_flush()
+        gc.collect()
+        gc.disable()
+        best = min(best, await one_loop(way, times))
+        gc.enable()
+    return best
+
+
+async def one_loop(way: Way, times: int) -> float:
     tracer = by_hand.get("tracer")
     start = time.thread_time()
     for _ in range(times):
@@ -212,9 +221,7 @@ async def cpu_seconds(way: Way, times: int) -> float:
         else:
             with tracer.start_as_current_span("chat fake-1", attributes=by_hand["attributes"]):
                 await way()
-    elapsed = time.thread_time() - start
-    gc.enable()
-    return elapsed / times
+    return (time.thread_time() - start) / times
 
 
 async def attributes_of_a_call() -> dict[str, Any]:
@@ -244,7 +251,7 @@ async def measured(rounds: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=20)
     best = asyncio.run(measured(parser.parse_args().rounds))
     without = best.pop("plain")
     print(f"{'microseconds added':34}" + "".join(f"{name:>9}" for name in WAYS))
