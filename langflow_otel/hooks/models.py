@@ -17,7 +17,7 @@ from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import ComponentRun, Run, ToolRun, current_run
+from langflow_otel.recording.runs import ComponentRun, Run, ToolRun, _current_run, current_run
 from langflow_otel.recording.spans_of_others import ReportedSpans
 
 Call = Callable[..., Any]
@@ -35,6 +35,8 @@ _CHUNKS: Final = ("on_llm_new_token", "on_stream_event")
 
 def on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_chat_model_start``."""
+    if _current_run.get() is None:
+        return wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = wrapped(*args, **kwargs)
     _follow_all("chat", manager, started, args, kwargs, others)
@@ -43,6 +45,8 @@ def on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> 
 
 async def async_on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_chat_model_start``."""
+    if _current_run.get() is None:
+        return await wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = await wrapped(*args, **kwargs)
     _follow_all("chat", manager, started, args, kwargs, others)
@@ -51,6 +55,8 @@ async def async_on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwar
 
 def on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_llm_start``."""
+    if _current_run.get() is None:
+        return wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = wrapped(*args, **kwargs)
     _follow_all("text_completion", manager, started, args, kwargs, others)
@@ -59,6 +65,8 @@ def on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
 
 async def async_on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_llm_start``."""
+    if _current_run.get() is None:
+        return await wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = await wrapped(*args, **kwargs)
     _follow_all("text_completion", manager, started, args, kwargs, others)
