@@ -82,6 +82,22 @@ async def test_a_component_used_as_a_tool(telemetry, tool):
     ]
 
 
+async def test_a_component_that_only_offered_its_tools_says_so(telemetry):
+    start, tool, agent = chat_input(), models.Shout(_id="Shout-s"), models.ShoutAgent(_id="Agent-a")
+    tool._append_tool_to_outputs_map()
+    graph = Graph(flow_name="demo")
+    for each in (start, tool, agent):
+        graph.add_component(each)
+    graph.add_component_edge("ChatInput-in", ("message", "input_value"), "Agent-a")
+    graph.add_component_edge("Shout-s", ("component_as_tool", "tools"), "Agent-a")
+    graph.prepare()
+    await run(graph)
+
+    offered = [span.name for span in telemetry.spans if "langflow.component.only_offered_tools" in span.attributes]
+    assert offered == ["component Shout"]
+    assert telemetry.only_span("execute_tool shout").status == "ok"
+
+
 async def test_a_tool_that_fails_is_an_error_though_langchain_makes_text_of_it(telemetry):
     await run(await agent_flow(models.ShoutAgent, models.ShoutBroken))
 
