@@ -19,6 +19,7 @@ from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.hooks.catalogue import log_lines, own_spans, patches
+from langflow_otel.hooks.embeddings import embedding_classes
 from langflow_otel.hooks.logs import say
 from langflow_otel.hooks.native import already_pushed, passes
 from langflow_otel.hooks.queues import queue_readings
@@ -157,6 +158,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         tell_nearest_spans()
         patches.apply()
         own_spans.switch_on(settings)
+        embedding_classes.switch_on()
         log_lines.switch_on(settings, exports=settings.logs_have_destination or self._given.logger_provider is not None)
 
     def _open(self, recorder: Recorder) -> bool:
@@ -189,6 +191,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         tell_current_spans()
         log_lines.switch_off()
         own_spans.switch_off()
+        embedding_classes.switch_off()
         guard.on_fault = None
         process, self._process = self._process, None
         try:

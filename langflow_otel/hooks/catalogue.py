@@ -8,6 +8,7 @@ from typing import Final
 from langflow_otel.hooks import (
     agents,
     component,
+    embeddings,
     flow,
     logs,
     mcp,
@@ -26,6 +27,7 @@ _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
 _CALLBACKS = "langchain_core.callbacks.manager"
+_OPENAI = "openai.resources.embeddings"
 _TRACING = "langflow.services.tracing"
 _AGENT = ("langchain.agents.agent", "langchain_classic.agents.agent")  # before LangChain 1.0, and since
 _LIMIT = "langchain.agents.middleware.model_call_limit"  # since LangChain 1.0
@@ -60,6 +62,8 @@ HOOKS: Final = (
     Hook(_CALLBACKS, "CallbackManager.on_llm_start", models.on_llm_start, ("prompts",), True),
     Hook(_CALLBACKS, "AsyncCallbackManager.on_chat_model_start", models.async_on_chat_model_start, ("messages",), True),
     Hook(_CALLBACKS, "AsyncCallbackManager.on_llm_start", models.async_on_llm_start, ("prompts",), True),
+    Hook(_OPENAI, "Embeddings.create", embeddings.create, optional=True),
+    Hook(_OPENAI, "AsyncEmbeddings.create", embeddings.async_create, optional=True),
     Hook(_GRAPH, "Graph.__deepcopy__", flow.copied),
     Hook(_GRAPH, "Graph.copy_for_run", flow.copied, optional=True),
     Hook(_GRAPH, "Graph.from_payload", flow.from_payload),

@@ -142,7 +142,7 @@ class ModelInfo:
         parameters: Temperature and the like, by the attributes' names.
     """
 
-    operation: Literal["chat", "text_completion"]
+    operation: Literal["chat", "text_completion", "embeddings"]
     model: str | None = None
     provider: str | None = None
     parameters: Mapping[str, str | bool | int | float] = field(default_factory=dict)

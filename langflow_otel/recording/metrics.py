@@ -226,6 +226,22 @@ MODEL_OUTPUT_TOKENS_EACH: Final = Metric(
     (*_MODEL, "flow"),
     _TOKENS,
 )
+EMBEDDINGS_DURATION: Final = Metric(
+    "gen_ai.client.embeddings.duration",
+    "histogram",
+    "s",
+    "Duration of a call of an embedding model.",
+    (*_MODEL, "error.type", "flow"),
+    _MODEL_SECONDS,
+)
+EMBEDDINGS_INPUT_TOKENS: Final = Metric(
+    "gen_ai.client.embeddings.operation.input_tokens",
+    "histogram",
+    "{token}",
+    "Input tokens of one call of an embedding model, where the provider's answer says them.",
+    (*_MODEL, "flow"),
+    _TOKENS,
+)
 MODEL_RETRIES: Final = Metric(
     "langflow.model.retries",
     "counter",
@@ -289,6 +305,8 @@ RECORDED: Final = (
     MODEL_REASONING_TOKENS,
     MODEL_INPUT_TOKENS_EACH,
     MODEL_OUTPUT_TOKENS_EACH,
+    EMBEDDINGS_DURATION,
+    EMBEDDINGS_INPUT_TOKENS,
     MODEL_RETRIES,
     COST,
     COST_UNPRICED_CALLS,

@@ -153,6 +153,21 @@ class FlowMetrics:
         model = self._model(info.operation, info.provider, info.model, response.model)
         model.ended(response, finished, first_chunk_s, retries)
 
+    def embedded(self, info: ModelInfo, response: ModelResponse, finished: Finished) -> None:
+        """One more call of an embedding model is over."""
+        owner, outcome = self._owner, finished.outcome
+        labels = {
+            **self._labels,
+            "gen_ai.operation.name": info.operation,
+            "gen_ai.provider.name": owner.model(info.provider),
+            "gen_ai.request.model": owner.model(info.model),
+            "gen_ai.response.model": owner.answering_model(response.model),
+            "error.type": owner.error_type(outcome.error) if outcome.status == "error" else "",
+        }
+        owner.recording(metrics.EMBEDDINGS_DURATION, labels).record(finished.duration_s, finished.context)
+        if response.input_tokens is not None:
+            owner.recording(metrics.EMBEDDINGS_INPUT_TOKENS, labels).record(response.input_tokens)
+
     def used_model(self, usage: ModelUsage) -> None:
         """A component used a model, in calls that nobody has seen: their number and duration are not known."""
         if usage.input_tokens is not None or usage.output_tokens is not None:

@@ -170,7 +170,7 @@ def model_attributes(info: ModelInfo, *, openinference: bool) -> Mapping[str, At
     if info.provider:
         attributes[semconv.GEN_AI_PROVIDER_NAME] = info.provider
     if openinference:
-        attributes[semconv.OPENINFERENCE_SPAN_KIND] = "LLM"
+        attributes[semconv.OPENINFERENCE_SPAN_KIND] = "EMBEDDING" if info.operation == semconv.EMBEDDINGS else "LLM"
     return attributes
 
 

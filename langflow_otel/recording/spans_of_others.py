@@ -19,7 +19,8 @@ _RESET = Guard("others.reset")
 
 _reported: ContextVar[list[Span] | None] = ContextVar("langflow_otel_spans_of_others", default=None)
 
-_MODEL_OPERATIONS: Final = frozenset({semconv.CHAT, semconv.TEXT_COMPLETION, "generate_content"})
+_MODEL_OPERATIONS: Final = frozenset({semconv.CHAT, semconv.TEXT_COMPLETION, semconv.EMBEDDINGS, "generate_content"})
+_MODEL_KINDS: Final = frozenset({"LLM", "EMBEDDING"})
 _CALLED_SERVICES: Final = ("http.request.method", "http.method", "db.system.name", "db.system", "rpc.system")
 
 
@@ -70,7 +71,7 @@ def is_of_a_model(span: Any) -> bool:
         return False
     return (
         attributes.get(semconv.GEN_AI_OPERATION_NAME) in _MODEL_OPERATIONS
-        or attributes.get(semconv.OPENINFERENCE_SPAN_KIND) == "LLM"
+        or attributes.get(semconv.OPENINFERENCE_SPAN_KIND) in _MODEL_KINDS
         or "llm.request.type" in attributes
         or any(name in attributes for name in semconv.TOKENS_OF_OTHERS)
     )

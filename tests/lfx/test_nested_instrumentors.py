@@ -13,13 +13,16 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from flows import chat_output
-from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager, CallbackManager
+from langchain_core.language_models import BaseChatModel
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool
 from lfx.components.input_output import ChatInput
 from lfx.events.event_manager import create_default_event_manager
@@ -62,7 +65,14 @@ OURS = "langflow_otel"
 TOKENS = ("gen_ai.usage.input_tokens", "llm.token_count.prompt")
 
 
-WRAPPED = ((BaseCallbackManager, "__init__"), (BaseTool, "run"), (BaseTool, "arun"))
+def wrapped_owners() -> list[Any]:
+    """Classes and modules whose functions they wrap."""
+    modules = [import_module(f"langchain_core.runnables.{name}") for name in ("base", "branch", "fallbacks")]
+    classes = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+    own = [each for each in classes if each.__module__.startswith("langchain_core.runnables")]
+    pregel = [import_module("langgraph.pregel").Pregel] if find_spec("langgraph") is not None else []
+    managers = [BaseCallbackManager, CallbackManager, AsyncCallbackManager]
+    return [*managers, BaseTool, BaseChatModel, BaseRetriever, *pregel, *own, *modules]
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +88,17 @@ def _content_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _each_test_for_itself() -> Iterator[None]:
-    """What some of them leave behind: OpenLLMetry its callback, the official ones wrappers and what they share."""
-    before = [(owner, name, vars(owner)[name]) for owner, name in WRAPPED]
+    """What some of them leave behind: OpenLLMetry its callback, the official ones wrappers, of which each time doubles
+    the time that they take, and what they share."""
+    before = [(owner, dict(vars(owner))) for owner in wrapped_owners()]
     yield
-    for owner, name, method in before:
-        setattr(owner, name, method)
+    for owner, attributes in before:
+        for name, value in dict(vars(owner)).items():
+            if callable(value) and hasattr(value, "__wrapped__") and value is not attributes.get(name):
+                if name in attributes:
+                    setattr(owner, name, attributes[name])
+                else:
+                    delattr(owner, name)
     if find_spec("opentelemetry.util.genai") is not None:
         from opentelemetry.util.genai import handler
 

@@ -68,6 +68,7 @@ def test_every_span_has_its_row():
         "execute_tool",
         "chat",
         "text_completion",
+        "embeddings",
         "stream",
         "output",
     }

@@ -816,6 +816,16 @@ def call_model(within: FlowRun) -> None:
     call.end()
 
 
+def embed() -> None:
+    """A run with one call of an embedding model."""
+    flow = start_flow()
+    call = recorder().start_model(ModelInfo("embeddings", "embed", "openai"), flow)
+    assert call is not None
+    call.answered(ModelResponse("embed", input_tokens=10))
+    call.end()
+    flow.finish()
+
+
 def everything_happens(info: FlowInfo = API, pass_time: Callable[[float], None] = lambda seconds: None) -> None:
     """Three runs of a flow in which each metric has something to measure."""
     for outcome in (OK, FAILED, OK):
@@ -853,6 +863,7 @@ def measured_when(clock: Clock, how: str) -> dict[str, float]:
             set_active_recorder(Recorder(None, settings, recorder().metrics))
         everything_happens(pass_time=lambda seconds: setattr(clock, "now_s", clock.now_s + seconds))
         run_component(None)
+        embed()
         spans = len(telemetry.spans)
         assert (spans == 0) is (how in ("unsampled", "no tracer"))
         found = telemetry.metrics()
