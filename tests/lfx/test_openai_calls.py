@@ -188,8 +188,8 @@ async def test_a_call_that_is_cancelled_in_its_request(telemetry, openai, way):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_an_agent_that_is_cancelled_while_its_answer_streams(telemetry, openai, streaming):
-    await cancelled(await agent_flow(asking.OpenAIAgent), openai, streaming=streaming)
+async def test_an_agent_that_is_cancelled_in_its_models_request(telemetry, openai, streaming):
+    await cancelled(await agent_flow(asking.OpenAIAgent), openai, streamed=streaming, streaming=streaming)
 
     assert tree(telemetry) == [
         "invoke_workflow demo [cancelled]",
