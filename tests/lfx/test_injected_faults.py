@@ -108,7 +108,7 @@ NO_STEPS = {
     **dict.fromkeys(
         [f"hooks.models._Followed.{name}" for name in ("_first_token", "_first_event", "_ended", "_failed")], HOST
     ),
-    **dict.fromkeys(["hooks.models._follow_all", "hooks.models._Followed._chunk"], GUARDED),
+    **dict.fromkeys(["hooks.models.watched", "hooks.models._follow_all", "hooks.models._Followed._chunk"], GUARDED),
     "hooks.models._Followed._function": TRIVIAL,
     "export.http_clients._calling_model": GUARDED,
     "export.http_clients._below_call": HOST,
