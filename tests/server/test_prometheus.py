@@ -23,7 +23,8 @@ if not (shutil.which("prometheus") and shutil.which("promtool")):
 pytest.importorskip("lfx", reason="these are flows on LangFlow's engine: pip install 'langflow-otel[lfx]'")
 
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from lfx.base.models.model import LCModelComponent
 from lfx.components.flow_controls.conditional_router import ConditionalRouterComponent
 from lfx.components.input_output import ChatInput, ChatOutput
@@ -160,6 +161,14 @@ class FakeModel(LCModelComponent):
         return GenericFakeChatModel(messages=iter([AIMessage(content="one", usage_metadata=usage)]))
 
 
+ANSWERED = {"model_name": "fake-1-2026"}
+
+
+class Answers(GenericFakeChatModel):
+    def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        yield ChatGenerationChunk(message=AIMessageChunk(content="one", response_metadata=ANSWERED))
+
+
 class Fails(GenericFakeChatModel):
     def _generate(self, *_: Any, **__: Any) -> Any:
         raise LookupError
@@ -176,8 +185,7 @@ class Asks(Sleeps):
             "output_token_details": {"reasoning": 2},
         }
         usage: Any = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, **details}
-        answer = AIMessage(content="one", usage_metadata=usage, response_metadata={"model_name": "fake-1-2026"})
-        model = GenericFakeChatModel(messages=iter([answer, answer]))
+        model = Answers(messages=iter([AIMessage(content="one", usage_metadata=usage, response_metadata=ANSWERED)]))
         await model.ainvoke("hi")
         text = "".join([str(chunk.content) async for chunk in model.astream("hi")])
         with suppress(LookupError):
