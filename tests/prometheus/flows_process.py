@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from lfx.components.flow_controls.conditional_router import ConditionalRouterComponent
 from lfx.graph import Graph
 from lfx.graph.graph import base
@@ -101,6 +103,23 @@ def cached() -> Graph:
     return graph
 
 
+class Refuses(GenericFakeChatModel):
+    def _generate(self, *_: Any, **__: Any) -> Any:
+        raise PermissionError
+
+
+class AsksInVain(Echo):
+    """Gets no answer from its model, and does without."""
+
+    display_name = "Asks in Vain"
+    name = "AsksInVain"
+
+    async def run_out(self) -> Message:
+        with suppress(PermissionError):
+            await Refuses(messages=iter([])).ainvoke("hi")
+        return Message(text=str(self.value))
+
+
 def chat(model: str = "fake-1") -> Graph:
     start = chat_input()
     asked = FakeModel(_id="Model-m").set(input_value=start.message_response, model_name=model)
@@ -172,6 +191,7 @@ async def drive() -> None:
             await run(line(Flaky, name="broken"))
         for graph in (cached(), chat(), chat("fake-2"), fork(), line(Streams, Reads, name="stream")):
             await run(graph)
+        await run(line(AsksInVain, name="refused"))
         waiting = asyncio.create_task(run(line(Search, name="cancelled")))
         await asyncio.sleep(0.01)
         waiting.cancel()
