@@ -112,7 +112,7 @@ async def test_a_tool_that_fails_is_an_error_though_langchain_makes_text_of_it(t
     assert "canary" not in repr([(span.attributes, span.events) for span in telemetry.spans])
 
 
-async def test_an_agent_whose_provider_fails_ends_then_with_the_providers_error(telemetry):
+async def test_an_agent_whose_provider_fails_has_the_providers_error(telemetry):
     with pytest.raises(Exception, match="canary"):
         await run(await agent_flow(models.LimitedAgent))
 
@@ -123,9 +123,6 @@ async def test_an_agent_whose_provider_fails_ends_then_with_the_providers_error(
         f"  invoke_agent Limited Agent {fault}",
         f"    chat {fault}",
     ]
-    # LangFlow renders the traceback before it says that the component failed.
-    agent = telemetry.only_span("invoke_agent Limited Agent")
-    assert 0 <= agent.end_ns - models.seen["failed_at"] < 1e9
 
 
 async def test_a_model_whose_provider_fails_has_the_providers_error(telemetry):
