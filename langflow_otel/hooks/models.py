@@ -17,7 +17,7 @@ from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import ComponentRun, Run, ToolRun, _current_run, current_run
+from langflow_otel.recording.runs import Run, ToolRun, _current_run, current_run
 from langflow_otel.recording.spans_of_others import ReportedSpans
 
 Call = Callable[..., Any]
@@ -100,8 +100,10 @@ def _follow_all(
             return
         parameters = kwargs.get("invocation_params") or {}
         info = model_info(operation, parameters, getattr(manager, "metadata", None) or {})
-        if info.model is None and isinstance(within, ComponentRun) and within.usage is not None:
-            info = known_to_langflow(info, within.usage())
+        # What LangFlow knows is of the component's own model, not of one that a tool calls.
+        component = None if isinstance(within, ToolRun) else within.component
+        if info.model is None and component is not None and component.usage is not None:
+            info = known_to_langflow(info, component.usage())
         inputs = args[1] if len(args) > 1 else kwargs.get("messages", kwargs.get("prompts", ()))
         for index, (run_manager, given) in enumerate(zip(started, inputs, strict=False)):
             run = recorder.start_model(info, within, others.of_call(index))

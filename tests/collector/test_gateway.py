@@ -103,7 +103,8 @@ def test_rates_are_those_of_all_runs_though_few_are_kept(driven):
     flows = {"ok": OK, "failing": FAILING, "slow": SLOW, "checkout": CRITICAL, "leaking": LEAKING}
 
     for flow, runs in flows.items():
-        labels = f'langflow_flow_name="{flow}",job="langflow"'
+        # All spans of a run have the flow's name.
+        labels = f'langflow_flow_name="{flow}",span_name=~"invoke_workflow.*",job="langflow"'
         assert driven.prometheus.value(f"sum(traces_span_metrics_calls_total{{{labels}}})") == runs
         assert driven.prometheus.value(f"sum(traces_span_metrics_duration_seconds_count{{{labels}}})") == runs
     failed = 'sum(traces_span_metrics_calls_total{status_code="STATUS_CODE_ERROR",span_name=~"invoke.*"})'

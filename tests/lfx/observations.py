@@ -107,6 +107,7 @@ FLOWS: dict[str, Make] = {
     "recursion": _ready(_recursion),
     "model": _ready(lambda: _model(stream=False)),
     "streaming model": _ready(lambda: _model(stream=True)),
+    "embeddings": _ready(lambda: line(models.EmbedsTwice)),
     "agent": lambda: agent_flow(models.ShoutAgent, models.Shout),
     "broken tool": lambda: agent_flow(models.ShoutAgent, models.ShoutBroken),
     "failing stream": _ready(lambda: pair(streams.StreamsBroken, streams.Reads)),

@@ -110,6 +110,8 @@ NO_STEPS = {
     ),
     **dict.fromkeys(["hooks.models.watched", "hooks.models._follow_all", "hooks.models._Followed._chunk"], GUARDED),
     "hooks.models._Followed._function": TRIVIAL,
+    **dict.fromkeys([f"recording.spans_of_others.ReportedSpans.{name}" for name in ("__init__", "__enter__")], TRIVIAL),
+    **dict.fromkeys(["recording.spans_of_others.ReportedSpans.__exit__", "hooks.embeddings._finish"], GUARDED),
     "export.http_clients._calling_model": GUARDED,
     "export.http_clients._below_call": HOST,
     **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),

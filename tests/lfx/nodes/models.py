@@ -1,6 +1,7 @@
 import time
 from types import SimpleNamespace
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import StructuredTool
@@ -196,6 +197,30 @@ class CountsNothing(Counts):
 
     def run_out(self) -> Message:
         return Message(text="not counted")
+
+
+class FakeEmbeddings(Embeddings):
+    model = "embed-1"
+
+    def embed_documents(self, texts):
+        return [[0.0, 1.0] for _ in texts]
+
+    def embed_query(self, text):
+        return self.embed_documents([text])[0]
+
+
+class EmbedsTwice(Component):
+    """Calls an embedding model in both ways."""
+
+    display_name = "Embeds Twice"
+    name = "EmbedsTwice"
+    inputs = [MessageTextInput(name="value", display_name="Value")]
+    outputs = [Output(display_name="Out", name="out", method="run_out")]
+
+    async def run_out(self) -> Message:
+        model = FakeEmbeddings()
+        vectors = [model.embed_query(self.value), *await model.aembed_documents([self.value])]
+        return Message(text=str(vectors))
 
 
 class ProviderError(Exception):
