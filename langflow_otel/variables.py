@@ -367,7 +367,7 @@ VARIABLES: Final = (
         "LANGFLOW_OTEL_PRICES",
         "none",
         "a path of a .yaml, .yml or .json file, none",
-        "your prices of models, by which the cost of runs is told; read again when the file changes",
+        "your prices of models, from which the cost of runs is computed; read again when the file changes",
         _prices,
     ),
     Variable(

@@ -19,12 +19,12 @@ _GAP = "  "
 
 _STATUS_STYLES = {"ok": "green", "error": "bold red", "cached": "cyan", "cancelled": "yellow", "paused": "yellow"}
 _KIND_STYLES = {"llm": "magenta", "agent": "cyan", "tool": "yellow"}
+_MODEL_CALLS = (semconv.CHAT, semconv.TEXT_COMPLETION, semconv.EMBEDDINGS)
 _OPERATIONS = (
     semconv.INVOKE_WORKFLOW,
     semconv.INVOKE_AGENT,
     semconv.EXECUTE_TOOL,
-    semconv.CHAT,
-    semconv.TEXT_COMPLETION,
+    *_MODEL_CALLS,
     semconv.COMPONENT,
     semconv.STREAM,
     semconv.OUTPUT,
@@ -138,7 +138,7 @@ def _facts(span: TraceSpan, glyphs: Glyphs) -> Text:
         facts.append(Text(span.status, _STATUS_STYLES.get(span.status, "")))
     facts += [
         Text(fact, "dim")
-        for fact in (_iteration(span), _tokens(span), _cost(span), _chunks(span), *_authors(span))
+        for fact in (_iteration(span), _stop_reason(span), _tokens(span), _cost(span), _chunks(span), *_authors(span))
         if fact
     ]
     return Text().append(f" {glyphs.dot} ", "dim").join(facts)
@@ -154,6 +154,12 @@ def _error(span: TraceSpan) -> str:
 def _iteration(span: TraceSpan) -> str:
     index = span.attributes.get(semconv.LOOP_INDEX)
     return "" if index is None else f"iteration {index}"
+
+
+def _stop_reason(span: TraceSpan) -> str:
+    """Of an agent that was stopped before it had an answer."""
+    reason = span.attributes.get(semconv.AGENT_STOP_REASON)
+    return "" if reason is None else f"stopped by {printable(str(reason)).replace('_', ' ')}"
 
 
 def _tokens(span: TraceSpan) -> str:
@@ -202,7 +208,7 @@ def _bar_style(span: TraceSpan) -> str:
         return _KIND_STYLES["tool"]
     if semconv.ENTRY_POINT in span.attributes:
         return "green"
-    if span.attributes.get(semconv.GEN_AI_OPERATION_NAME) in (semconv.CHAT, semconv.TEXT_COMPLETION):
+    if span.attributes.get(semconv.GEN_AI_OPERATION_NAME) in _MODEL_CALLS:
         return _KIND_STYLES["llm"]
     kind = span.attributes.get(semconv.COMPONENT_KIND)
     return "bright_black" if kind is None else _KIND_STYLES.get(str(kind), "blue")

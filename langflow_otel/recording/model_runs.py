@@ -166,7 +166,7 @@ class ModelRun(Run):
     def _add_what_is_known_now(self) -> None:
         if self._requests is not None and (retries := self._retries):
             self._attributes[semconv.MODEL_RETRIES] = retries
-        if self._response is not None and self.operation != semconv.EMBEDDINGS:
+        if self._response is not None:
             self._costs = prices.costs_of(self._response, self._info.model, self._info.provider)
             if self._costs is not None and self._costs.amounts:
                 self._attributes.update(spans.cost_attributes(self._costs))
@@ -182,7 +182,7 @@ class ModelRun(Run):
         if self._measures is not None:
             try:
                 if info.operation == semconv.EMBEDDINGS:
-                    self._measures.embedded(info, response, finished)
+                    self._measures.embedded(info, response, finished, self._retries)
                 else:
                     self._measures.model_ended(info, response, finished, self._first_chunk_s, self._retries)
                 self._measures.add_cost(usage)

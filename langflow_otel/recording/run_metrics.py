@@ -153,7 +153,7 @@ class FlowMetrics:
         model = self._model(info.operation, info.provider, info.model, response.model)
         model.ended(response, finished, first_chunk_s, retries)
 
-    def embedded(self, info: ModelInfo, response: ModelResponse, finished: Finished) -> None:
+    def embedded(self, info: ModelInfo, response: ModelResponse, finished: Finished, retries: int) -> None:
         """One more call of an embedding model is over."""
         owner, outcome = self._owner, finished.outcome
         labels = {
@@ -167,6 +167,8 @@ class FlowMetrics:
         owner.recording(metrics.EMBEDDINGS_DURATION, labels).record(finished.duration_s, finished.context)
         if response.input_tokens is not None:
             owner.recording(metrics.EMBEDDINGS_INPUT_TOKENS, labels).record(response.input_tokens)
+        # At 0 from the first call on, so that a first retry is an increase.
+        owner.recording(metrics.MODEL_RETRIES, labels).add(retries)
 
     def used_model(self, usage: ModelUsage) -> None:
         """A component used a model, in calls that nobody has seen: their number and duration are not known."""

@@ -24,6 +24,8 @@ from langflow_otel.export import pipeline
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
+langchain_openai = pytest.importorskip("langchain_openai")
+
 AMOUNT = "langflow.cost.amount"
 PRICE = {"model": "gpt-4o-mini*", "provider": "openai", "input": 3, "cache_read": 1, "output": 12, "reasoning": 20}
 
@@ -119,6 +121,31 @@ async def test_calls_of_several_components_at_once_are_added_up(telemetry, opena
 
     assert len(openai.told) == 4
     check(telemetry, openai)
+
+
+async def test_embeddings_cost_what_the_servers_log_says(openai, tmp_path):  # noqa: F811
+    async def embed(_: Any) -> None:
+        model = langchain_openai.OpenAIEmbeddings(
+            base_url=openai.url, api_key="none", model="text-embedding-3-small", check_embedding_ctx_length=False
+        )
+        await model.aembed_documents(["one", "two", "three"])
+        model.embed_query("one")
+
+    openai.replies = [429, "answer", "answer"]
+    asking.seen["ask"] = embed
+    price = written(tmp_path / "embeddings.json", model="text-embedding-3-*", input=5, output=0)
+    with capture_telemetry(settings=Settings(prices=price)) as telemetry:
+        await run(line(asking.Asks))
+
+        told = [each["prompt_tokens"] for each in openai.told]
+        assert told == [3, 1]
+        calls = [span for span in telemetry.spans if span.name == "embeddings text-embedding-3-small"]
+        assert [span.attributes[AMOUNT] for span in calls] == [count * 5 / 1_000_000 for count in told]
+        assert telemetry.roots()[0].attributes[AMOUNT] == pytest.approx(sum(told) * 5 / 1_000_000, rel=1e-12)
+        assert list(telemetry.metrics("langflow_cost").values()) == [
+            pytest.approx(sum(told) * 5 / 1_000_000, rel=1e-12)
+        ]
+        assert list(telemetry.metrics("langflow_model_retries_total").values()) == [1]
 
 
 @pytest.mark.parametrize("reply", [401, "cut"])

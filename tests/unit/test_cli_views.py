@@ -105,6 +105,13 @@ def test_the_cost_stands_beside_the_tokens():
     assert "gpt  tokens 3 in · 0.0000125 USD  " in second
 
 
+def test_an_agent_that_was_stopped_is_told_from_one_that_answered():
+    console = Console(file=io.StringIO(), width=160)
+    console.print(tree_view(span("invoke_agent Agent", 0, 1, langflow__agent__stop_reason="iteration_limit"), console))
+
+    assert "✓ invoke_agent Agent  stopped by iteration limit  " in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_control_codes_in_names_do_not_reach_the_terminal():
     console = Console(file=io.StringIO(), width=84)
     console.print(tree_view(span("a\x1b[2Jb\nc", 0, 1, note="x\ny"), console))

@@ -334,6 +334,7 @@ def test_the_example_is_a_list_of_prices():
 
     assert found.currencies == ("USD", "EUR")
     assert input_price(found, "example-small-2026-01-01") == 0.1
+    assert input_price(found, None, "example-embedding-small") == 0.02
     assert input_price(found, "anything", None, "ollama") == 0
 
 
@@ -342,7 +343,9 @@ def test_the_readmes_list_is_one(tmp_path):
     path = tmp_path / "prices.yaml"
     path.write_text(readme.partition("```yaml\ncurrency: USD")[2].partition("```")[0].join(("currency: USD", "")))
 
-    assert read_prices(path).entries == 2
+    found = read_prices(path)
+    assert found.entries == 3
+    assert input_price(found, None, "text-embedding-3-small", "openai") == 0.1
 
 
 # When it is read
