@@ -418,7 +418,7 @@ VARIABLES: Final = (
         "keep",
         "keep, flows, none",
         "LangFlow's own spans (1.12 and later): all are sent, or only those of traces with a flow, or none; with "
-        "`none` (any version) no span of ours stands in for a request's, and each run is a trace of its own",
+        "`none` (any version) no request has a span of ours either, and each run is a trace of its own",
         _one_of("keep", "flows", "none"),
     ),
     Variable(

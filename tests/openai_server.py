@@ -82,8 +82,8 @@ class FakeOpenAI:
         self.url = ""
 
     @property
-    def told(self) -> list[Mapping[str, Any]]:
-        """The tokens of each answer that told them."""
+    def sent_usage(self) -> list[Mapping[str, Any]]:
+        """The tokens of each answer that had them."""
         return [each.usage for each in self.asked if each.usage]
 
     def next_reply(self) -> str | int:
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404 if "missing" in self.path else 200, "text/html", PAGE)
 
     def do_CONNECT(self) -> None:
-        """As a proxy that lets nobody out."""
+        """As a proxy that refuses each connection."""
         self.about = self._asked("CONNECT")
         self.fake.asked.append(self.about)
         self._send(502, "text/plain", b"")
@@ -225,14 +225,14 @@ class _Handler(BaseHTTPRequestHandler):
             wants_usage = (body.get("stream_options") or {}).get("include_usage")
             self._stream(reply, message, usage if wants_usage else {})
             return
-        if reply == "wait" and self._waited_in_vain():
+        if reply == "wait" and self._client_left_while_waiting():
             return
         reason = "tool_calls" if "tool_calls" in message else "stop"
         choice = {"index": 0, "finish_reason": reason, "message": message}
         self.about.usage = usage
         self._send_json(200, _about("chat.completion") | {"choices": [choice], "usage": usage})
 
-    def _waited_in_vain(self) -> bool:
+    def _client_left_while_waiting(self) -> bool:
         """True if the client has gone meanwhile."""
         self.fake.waiting.set()
         self.fake.going_on.wait(60)
@@ -266,7 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk(_event({"role": "assistant", "content": word}))
             if reply == "cut":
                 return
-            if reply == "wait" and number == 0 and self._waited_in_vain():
+            if reply == "wait" and number == 0 and self._client_left_while_waiting():
                 return
         self._chunk(_event({}, finish_reason="tool_calls" if tools else "stop"))
         if usage:

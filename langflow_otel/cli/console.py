@@ -96,7 +96,7 @@ def in_percent(percent: float) -> str:
 
 
 def in_money(amount: float) -> str:
-    """``0.00``, ``12.30``, ``0.0450``, ``0.00000123``: of less than 1 three digits that say something, 8 at most."""
+    """``0.00``, ``12.30``, ``0.0450``, ``0.00000123``: below 1 three significant digits, 8 decimals at most."""
     if not 0 < amount < 1:
         return f"{amount:,.2f}"
     decimals = 2 - math.floor(math.log10(amount))

@@ -153,7 +153,7 @@ class _Gate(_FunctionWrapper):  # type: ignore[misc]
 
 
 def _calling_model(request: Any) -> ModelRun | None:
-    """The model call that sends this request: the request's span is below of it, and it is noted there."""
+    """The model call that sends this request, which is noted there; the request's span is made below it."""
     with _GATE:
         call = calling_model()
         if call is not None:

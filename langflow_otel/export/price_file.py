@@ -13,7 +13,7 @@ from langflow_otel.secret_files import read_secret
 
 
 class PriceFile:
-    """Puts the prices of a file in force, and those of its next version.
+    """Keeps :data:`langflow_otel.recording.prices.in_force` at what a file holds.
 
     Args:
         path: JSON by its suffix, else YAML.
@@ -30,7 +30,7 @@ class PriceFile:
         )
 
     def check(self) -> None:
-        """Read the file if it has changed. A version that is no good is one line in the log, and changes nothing."""
+        """Read the file if it has changed. A version that is no good is logged once, and changes nothing."""
         self._pricing.table = self._file.get()
         prices.in_force = self._pricing
 

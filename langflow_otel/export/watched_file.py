@@ -16,17 +16,17 @@ _NOW_LASTS_NS = 2_000_000_000
 
 
 class WatchedFile:
-    """Something made from files; made again when one of them changes. Of a version that cannot be read,
-    for example half of one, the log says so once, and what was there before stays in force.
+    """Something made from files; made again when one of them changes. A version that cannot be read,
+    for example half of one, is logged once, and what was made before stays in force.
 
     Without a lock, which a forked child might inherit locked: threads that come at once each read the files.
 
     Args:
         paths: Each file, by the variable that names it.
         read: Makes it. Raises OSError or ValueError if the files are no good.
-        use: What it is for, as the log says it.
-        without: What the log says is used where the first version is no good.
-        with_last: The same where a later one is.
+        use: What it is for, in the words of the log line; for example ``for costs``.
+        without: End of the log line where the first version is no good: what is used instead.
+        with_last: The same where a later version is no good.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class WatchedFile:
         self._read = read
         self._known: tuple[object, Any] = (None, None)
         self._settled = False
-        self._told: object = None
+        self._logged: object = None
 
     def get(self) -> Any:
         version = [self._version_of(path) for path in self._paths]
@@ -54,12 +54,12 @@ class WatchedFile:
                 self._settled = all(found is None or _is_old(found[0]) for found in version)
                 self._known = (version, self._read())
             except (OSError, ValueError) as exc:
-                if version != self._told:
-                    self._told = version
-                    self._say(str(exc))
+                if version != self._logged:
+                    self._logged = version
+                    self._log(str(exc))
         return self._known[1]
 
-    def _say(self, why: str) -> None:
+    def _log(self, why: str) -> None:
         # The error quotes the path, and some put there what belongs into the file.
         for path in map(str, self._paths):
             why = why.replace(path, shown_path(path))

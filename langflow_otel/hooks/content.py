@@ -49,7 +49,7 @@ _ROWS = 20
 _SHORTEST_SECRET = 8
 _LONGEST_SECRET = 4096
 
-# What says best what a component got.
+# Names of the inputs that best describe what a component got.
 _MAIN = frozenset({"input_value", "message", "text", "query", "search_query", "question"})
 _OPTIONS = frozenset(
     ["BoolInput", "DropdownInput", "FloatInput", "IntInput", "MultiselectInput", "SliderInput", "TabInput"]
@@ -191,7 +191,7 @@ def _inputs_of(component: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _main_input(component: Any, given: Iterable[str]) -> str | None:
-    """Of the inputs that may leave, the one that says best what the component got: its text, else what another
+    """Of the inputs that may leave, the one that best describes what the component got: its text, else what another
     component has made, else what its author wrote; no flag and no option."""
     inputs, values = component.__dict__.get("_inputs") or {}, component.__dict__["_attributes"]
     wired = _wired_inputs(component)

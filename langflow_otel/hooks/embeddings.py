@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import wrapt
 
-from langflow_otel.hooks.model_facts import provider_error
+from langflow_otel.hooks.versions import provider_error
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, Outcome
 from langflow_otel.recording.guard import Guard
@@ -32,8 +32,8 @@ _CLASS = Guard("embeddings.class")
 
 _MODULE: Final = "langchain_core.embeddings.embeddings"
 _METHODS: Final = ("embed_documents", "embed_query", "aembed_documents", "aembed_query")
-_ONLY_HAND_ON: Final = frozenset({"EmbeddingsWithModels", "CacheBackedEmbeddings"})
-"""Classes that call another of these, or none: the call is the other's."""
+_WRAPPERS: Final = frozenset({"EmbeddingsWithModels", "CacheBackedEmbeddings"})
+"""Classes that delegate to other ``Embeddings``, whose call it is, or answer from a cache."""
 _MODELS: Final = ("model", "model_name", "model_id", "deployment")
 _PROVIDERS: Final = {"AzureOpenAIEmbeddings": "azure.ai.openai", "BedrockEmbeddings": "aws.bedrock"}
 
@@ -44,20 +44,20 @@ _going_on: ContextVar[_Call | None] = ContextVar("langflow_otel_embeddings", def
 class _Call:
     """One call, whatever methods of the class it goes through."""
 
-    __slots__ = ("input_tokens", "is_over", "run", "says_tokens")
+    __slots__ = ("all_counted", "input_tokens", "is_over", "run")
 
     def __init__(self, run: ModelRun) -> None:
         self.run = run
         self.input_tokens: int | None = None
-        self.says_tokens = True
+        self.all_counted = True
         self.is_over = False
 
     def used(self, tokens: Any) -> None:
-        """One request's tokens. A part of a sum would be a wrong sum."""
-        if type(tokens) is int and self.says_tokens:
+        """Add one request's tokens. Without those of each request there is no sum: a part of it would be wrong."""
+        if type(tokens) is int and self.all_counted:
             self.input_tokens = (self.input_tokens or 0) + tokens
         else:
-            self.says_tokens, self.input_tokens = False, None
+            self.all_counted, self.input_tokens = False, None
 
     def answered(self, result: Any, *, is_query: bool) -> None:
         vector = result if is_query else result[0] if result else None
@@ -138,7 +138,7 @@ def _finish(call: _Call, wrapped: Any, result: Any) -> None:
 
 
 def _model(instance: Any) -> str | None:
-    # Not by getattr(): a class of an author's may do anything for a name that it does not know.
+    # Not by getattr(): an author's class may run any code for a name that it does not have.
     own = getattr(instance, "__dict__", {})
     return next((own[name] for name in _MODELS if type(own.get(name)) is str and own[name]), None)
 
@@ -224,7 +224,7 @@ class EmbeddingClasses:
                 self._wrap(cls)
 
     def _wrap(self, cls: type) -> None:
-        if cls.__name__ in _ONLY_HAND_ON:
+        if cls.__name__ in _WRAPPERS:
             return
         for name in _METHODS:
             method = cls.__dict__.get(name)
@@ -247,4 +247,4 @@ def _subclasses(base: type) -> list[type]:
 
 
 embedding_classes = EmbeddingClasses()
-"""Those of this process."""
+"""The one of this process."""

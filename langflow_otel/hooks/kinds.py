@@ -81,7 +81,7 @@ KIND_BY_PACKAGE: Final[dict[str, ComponentKind]] = {
     # The template from which an author starts.
     "custom_component": "other",
 }
-"""By the package of LangFlow's own components, of all versions; what the names of a class and its bases do not say."""
+"""By the package of LangFlow's own components, of all versions; for a class whose own name and bases do not decide."""
 _KIND_BY_CLASS: Final[dict[str, ComponentKind]] = {
     # Of any package: they moved from one to another over the versions.
     "A2AAgentComponent": "agent",
@@ -203,7 +203,7 @@ _kinds: weakref.WeakKeyDictionary[type, ComponentKind | None] = weakref.WeakKeyD
 
 
 def component_kind(vertex: Any, component: Any) -> ComponentKind:
-    """What the component does. Without a component (not built yet) only LangFlow's own flags and its node tell."""
+    """What the component does. Without a component (not built yet) only LangFlow's own flags and its node decide."""
     if vertex.is_input:
         return "input"
     if vertex.is_output:
@@ -216,11 +216,11 @@ def component_kind(vertex: Any, component: Any) -> ComponentKind:
 
 
 class ByModule(NamedTuple):
-    """What the name of a component's module and class say.
+    """The kind of a component by the name of its module and class.
 
     Attributes:
-        certain: Whatever its base classes are; None if the name does not say.
-        likely: Unless its base classes say something else; None for code that is not LangFlow's.
+        certain: Whatever its base classes are; None if the name does not decide.
+        likely: Unless its base classes decide otherwise; None for code that is not LangFlow's.
     """
 
     certain: ComponentKind | None
@@ -235,7 +235,7 @@ def kinds_by_module(module: str) -> ByModule:
         return ByModule(None, None)
     by_part = next((kind for part, kind in _KIND_BY_PART_OF_NAME.items() if part in name), None)
     certain = _KIND_BY_CLASS.get(name) or (by_part if by_part == "embedding" else None)
-    # A bundle is there for another service, whichever.
+    # A bundle whose package is not in the table calls another service.
     unknown: ComponentKind | None = None if module.startswith(_OWN_ROOTS) else "tool"
     return ByModule(certain, by_part or KIND_BY_PACKAGE.get(package.lower(), unknown))
 

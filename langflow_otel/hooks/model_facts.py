@@ -1,4 +1,4 @@
-"""What LangChain says about a model call becomes facts."""
+"""LangChain's data about a model call becomes facts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from langflow_otel.recording import semconv
-from langflow_otel.recording.error_categories import is_from_outside
 from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage
 from langflow_otel.recording.model_providers import provider_name
 from langflow_otel.recording.sizes import MAX_NAME, chosen, chosen_names
@@ -115,7 +114,7 @@ def _integer(value: Any) -> int | None:
 
 
 def known_to_langflow(info: ModelInfo, known: ModelUsage) -> ModelInfo:
-    """The call of a model that LangChain does not know, with what LangFlow knows about the component that calls it."""
+    """The call of a model that LangChain does not name, by LangFlow's data on the component that calls it."""
     return replace(info, model=known.model, provider=known.provider or info.provider)
 
 
@@ -215,12 +214,3 @@ def _text(values: Mapping[str, Any], *names: str) -> str | None:
 def _dict(holder: Any, name: str) -> Mapping[str, Any]:
     value = getattr(holder, name, None)
     return value if type(value) is dict else _EMPTY
-
-
-def provider_error(error: BaseException) -> BaseException:
-    """What the provider's library raised, where one of LangChain's integrations raises an error of its own from it."""
-    cause = error.__cause__
-    root = type(error).__module__.partition(".")[0]
-    if cause is None or not root.startswith("langchain_") or root == "langchain_core":
-        return error
-    return cause if isinstance(error, type(cause)) or is_from_outside(cause) else error

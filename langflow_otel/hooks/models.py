@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from langflow_otel.hooks.model_content import add_answer, model_content
-from langflow_otel.hooks.model_facts import known_to_langflow, model_info, model_response, provider_error
+from langflow_otel.hooks.model_facts import known_to_langflow, model_info, model_response
+from langflow_otel.hooks.versions import provider_error
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import SpanContent
 from langflow_otel.recording.facts import OK, Outcome
@@ -93,7 +94,7 @@ def _follow_all(
     others: ReportedSpans,
 ) -> None:
     """One run for each run manager: a call with several lists of messages at once has several."""
-    # Not by ``with``: entering and leaving a guard, time and again, would be a part of each call's cost.
+    # Not by ``with``: entering and leaving a guard costs as much as the rest of a call's start.
     try:
         recorder, within = active_recorder(), current_run()
         if recorder is None or within is None:
@@ -128,9 +129,9 @@ def _content_of(recorder: Recorder, within: Run, run: ModelRun, given: Any, para
 
 
 class _Followed:
-    """The functions of one run manager that say how its call goes on. They leave it as it was, once it is over.
+    """The functions of one run manager by which LangChain reports its call. They are removed when it is over.
 
-    They lie on the manager itself, so that what is not of this call costs nothing; what was on it before comes back.
+    They are set on the manager itself, so that other calls cost nothing; what was set before is restored.
     """
 
     __slots__ = ("_before", "_manager", "_ours", "_run")
@@ -182,11 +183,11 @@ class _Followed:
         return self._function("on_llm_error")(error, **kwargs)
 
     def _function(self, name: str) -> Call:
-        """What there would be without us."""
+        """The manager's function as it would be without ours."""
         before = self._before.get(name)
         if before is not None:
             return before
-        # One that is on top calls ours, and one in a copy of the manager is ours.
+        # A function set after ours calls ours, and in a copy of the manager the one that is set is ours.
         on_top = name in vars(self._manager)
         found: Any = getattr(type(self._manager) if on_top else self._manager, name)
         plain: Call = found.__get__(self._manager) if on_top else found
@@ -211,7 +212,7 @@ class _Followed:
         functions = vars(self._manager)
         for name in names:
             ours = self._ours.pop(name, None)
-            # What was put on top since stays there, and calls ours.
+            # A function set after ours stays, and calls ours.
             if ours is not None and functions.get(name) is ours:
                 if name in self._before:
                     functions[name] = self._before[name]

@@ -4,7 +4,7 @@ LangFlow 1.12 and later has a span for each request and each SQL statement, and 
 class of its own. Its ``on_end`` is wrapped, so what else is done with the same spans stays as it is.
 
 A request's span ends after a flow that it runs; its SQL, or a request that only starts a flow, may end before. So spans
-of a trace without a flow wait for one, and are given up after some time.
+of a trace without a flow wait for one, and are dropped after some time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _Waiting = deque[tuple[Send, _Span]]
 
 
 class NativeSpans:
-    """Lets LangFlow's own spans pass, or not. One per process, in ``catalogue.py``.
+    """Sends, delays or drops LangFlow's own spans. One per process, in ``catalogue.py``.
 
     Args:
         hooks: Where LangFlow hands an ended span to its exporter.
@@ -76,7 +76,7 @@ class NativeSpans:
         return self._number
 
     def switch_on(self, settings: Settings) -> None:
-        """Do as ``LANGFLOW_OTEL_NATIVE_SPANS`` says from here on; with ``keep`` nothing is wrapped."""
+        """Apply ``LANGFLOW_OTEL_NATIVE_SPANS`` from here on; with ``keep`` nothing is wrapped."""
         global _active
         if settings.native_spans == "keep":
             return

@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from langflow_otel.hooks.model_facts import provider_error
 from langflow_otel.recording.error_categories import is_from_outside
 
 OLDEST_LFX = "0.2"
@@ -26,7 +25,7 @@ INSTALL_HINT = "LangFlow is not installed here. Install it with: pip install 'la
 _WRAPPERS = frozenset({"ComponentBuildError", "StreamingError", "ExceptionWithMessageError"})
 # What these begin with in all versions: Graph._run, Component._get_output_result.
 _WRAPPING: dict[type[BaseException], str] = {ValueError: "Error running graph", TypeError: "Error running method"}
-# What LangFlow's own code raises from another error to say it in other words, as LCModelComponent.get_chat_result does.
+# Classes that LangFlow's own code raises from another error, with other words: LCModelComponent.get_chat_result.
 _REWORDED = frozenset({Exception, RuntimeError, TypeError, ValueError})
 
 # lfx.observability.get_execution_protocol(), LangFlow 1.12 and later.
@@ -103,7 +102,7 @@ def root_error(exc: BaseException) -> BaseException:
     """The error that the failing code raised, below LangFlow's own wrappers.
 
     Causes that the component's author chose (``raise X from y``) stay: X is the error. But a ``ValueError`` or the like
-    says less than the error of a provider that it was raised from, whoever raised it: LangFlow runs its own components
+    says less than the error of a provider that it was raised from, in any code: LangFlow runs its own components
     and those of authors from their source, where they look the same. Only explicit causes count: in all versions
     LangFlow raises its wrappers ``from`` the error, and a context alone may be an error that was handled.
     """
@@ -113,6 +112,15 @@ def root_error(exc: BaseException) -> BaseException:
             break
         exc = cause
     return exc
+
+
+def provider_error(error: BaseException) -> BaseException:
+    """What the provider's library raised, where one of LangChain's integrations raises an error of its own from it."""
+    cause = error.__cause__
+    root = type(error).__module__.partition(".")[0]
+    if cause is None or not root.startswith("langchain_") or root == "langchain_core":
+        return error
+    return cause if isinstance(error, type(cause)) or is_from_outside(cause) else error
 
 
 def _is_reworded(exc: BaseException) -> bool:

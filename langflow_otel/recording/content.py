@@ -115,7 +115,7 @@ class SpanContent:
 
     Attributes:
         is_partial: True if something stays here by its name that a model may get to see: then no messages leave.
-        main_input: The attribute that says best what a component got; None for none.
+        main_input: The attribute that best describes what a component got; None for none.
     """
 
     def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any], withheld: Collection[str] = ()) -> None:
@@ -214,4 +214,4 @@ _CAME_OUT: Final = (
     f"{semconv.COMPONENT_OUTPUT}message",
     f"{semconv.COMPONENT_OUTPUT}text",
 )
-"""What says best what came out; else the first output does."""
+"""Outputs, in order of preference; without any of them the first output is shown."""

@@ -138,7 +138,7 @@ def is_from_outside(error: BaseException) -> bool:
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    # Not the context of an error: what was handled says nothing about what was raised then.
+    # Not the context of an error: it was handled, and need not be the reason.
     for _ in range(_MAX_CAUSES):
         if error is None:
             return

@@ -238,7 +238,7 @@ EMBEDDINGS_INPUT_TOKENS: Final = Metric(
     "gen_ai.client.embeddings.operation.input_tokens",
     "histogram",
     "{token}",
-    "Input tokens of one call of an embedding model, where the provider's answer says them.",
+    "Input tokens of one call of an embedding model, where the provider's answer has them.",
     (*_MODEL, "flow"),
     _TOKENS,
 )

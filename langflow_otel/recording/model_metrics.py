@@ -1,6 +1,6 @@
 """What model calls become in the metrics of the GenAI conventions.
 
-``gen_ai.client.inference.time_per_output_chunk`` is not among them: it wants a measurement at each chunk, and nothing
+``gen_ai.client.inference.time_per_output_chunk`` is not among them: it needs a measurement at each chunk, and nothing
 of ours runs there after the first one.
 """
 

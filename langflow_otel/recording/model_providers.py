@@ -59,10 +59,10 @@ _BY_LETTERS: Final = {
 
 
 @functools.lru_cache(maxsize=256)
-def provider_name(said: str) -> str:
-    """The conventions' value for a provider, or else the given name in their spelling.
+def provider_name(name: str) -> str:
+    """The conventions' value for a provider, or else the given name in small letters, with ``_`` for spaces.
 
     Args:
-        said: As LangChain or LangFlow call it: ``google_genai``, ``Google Generative AI``.
+        name: As LangChain or LangFlow call it: ``google_genai``, ``Google Generative AI``.
     """
-    return _BY_LETTERS.get(_letters(said)) or said.strip().lower().replace(" ", "_")
+    return _BY_LETTERS.get(_letters(name)) or name.strip().lower().replace(" ", "_")

@@ -34,12 +34,12 @@ _innermost: ContextVar[weakref.ref[ModelRun] | None] = ContextVar("langflow_otel
 
 
 class ModelRun(Run):
-    """One call of a model. It is never current: where it starts, nobody says when its code is left.
+    """One call of a model. It is never current: where it starts, no hook reports when its code is left.
 
     Its own HTTP requests are put below it by the gate before the HTTP clients, see :func:`calling_model`.
 
     Its span is made with the first of them, or at the end: until then another instrumentor may make one of the call,
-    around LangChain or around the provider's library, and that is taken.
+    around LangChain or around the provider's library, which is then used in its place.
 
     Args:
         make_span: None where only measurements are wanted.
@@ -97,7 +97,7 @@ class ModelRun(Run):
 
     @property
     def observed(self) -> bool:
-        """True while somebody wants to know how it goes on."""
+        """True until the call has ended."""
         return not self._ended
 
     @property
@@ -115,7 +115,7 @@ class ModelRun(Run):
         """The call sends an HTTP request; the same again is a retry inside the provider's library.
 
         Args:
-            url: Of the request; it is compared, and goes nowhere.
+            url: Of the request; it is compared, and not recorded.
             host: Of the server; the first one's goes on the span.
             port: The same.
         """
@@ -128,7 +128,7 @@ class ModelRun(Run):
         self._requests[url] = self._requests.get(url, 0) + 1
 
     def settle(self) -> None:
-        """Whose span is the call's is decided: another instrumentor's, if there is one by now, else ours."""
+        """Decide which span is the call's: another instrumentor's, if one has started by now, else ours, made now."""
         theirs = next((span for span in self.theirs if is_of_a_model(span)), None)
         if self._put_off is not None and theirs is not None:
             self.replace_by(theirs)

@@ -23,7 +23,7 @@ _PRICES: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
 _FIELDS: Final = ("model", "provider", "currency", "valid_from", *_PRICES)
 _MAX_NAMES: Final = 1_000
 """Combinations of names that are remembered. Authors of flows choose the names."""
-_MAX_TOLD: Final = 100
+_MAX_WARNINGS: Final = 100
 
 
 class Rates(NamedTuple):
@@ -62,9 +62,9 @@ class Rates(NamedTuple):
         return (amount + left_input * self.input + left_output * self.output) / _TOKENS_OF_A_PRICE
 
 
-def _count(told: int | None) -> int:
-    """A provider may tell anything."""
-    return told if told is not None and told > 0 else 0
+def _count(reported: int | None) -> int:
+    """A provider may report any number."""
+    return reported if reported is not None and reported > 0 else 0
 
 
 class _Entry(NamedTuple):
@@ -155,7 +155,7 @@ class Pricing:
     def __init__(self, table: PriceTable | None = None, clock: Callable[[], float] = time.time) -> None:
         self.table = table
         self._clock = clock
-        self._told: set[tuple[str | None, str | None]] = set()
+        self._warned: set[tuple[str | None, str | None]] = set()
 
     def costs(self, tokens: ModelResponse, model: str | None, provider: str | None) -> Costs | None:
         """What a call that is just over costs; None without prices, and for a call whose tokens are not known."""
@@ -164,14 +164,14 @@ class Pricing:
             return None
         rates = table.rates(tokens.model, model, provider, self._clock())
         if rates is None:
-            self._tell(model or tokens.model, provider)
+            self._warn_once(model or tokens.model, provider)
             return _UNPRICED
         return Costs({rates.currency: rates.cost(tokens)})
 
-    def _tell(self, model: str | None, provider: str | None) -> None:
-        if (model, provider) in self._told or len(self._told) >= _MAX_TOLD:
+    def _warn_once(self, model: str | None, provider: str | None) -> None:
+        if (model, provider) in self._warned or len(self._warned) >= _MAX_WARNINGS:
             return
-        self._told.add((model, provider))
+        self._warned.add((model, provider))
         logger.warning(
             "LANGFLOW_OTEL_PRICES has no price for the model %r of the provider %r: its calls are in no cost, and are "
             "counted in langflow_cost_unpriced_calls_total.",
@@ -183,7 +183,7 @@ class Pricing:
 _UNPRICED: Final = Costs({}, 1)
 
 in_force: Pricing | None = None
-"""Of this process; None where nobody has given a list of prices."""
+"""Of this process; None without ``LANGFLOW_OTEL_PRICES``."""
 
 
 def costs_of(tokens: ModelResponse, model: str | None, provider: str | None) -> Costs | None:
@@ -296,7 +296,7 @@ def _since_s(given: object, place: str) -> float:
     if given is None:
         return float("-inf")
     try:
-        # Python 3.10 does not know the Z.
+        # Python 3.10 does not accept the Z.
         text = given.isoformat() if isinstance(given, date) else given
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))  # type: ignore[attr-defined]
         return (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()

@@ -256,7 +256,7 @@ class Recorder:
         return run
 
     def start_model(self, info: ModelInfo, within: Run, theirs: Span | None = None) -> ModelRun | None:
-        """A model is called; None where nobody wants to know. The run is not current from here on.
+        """A model is called; None where neither a span nor a measurement is recorded. The run does not become current.
 
         Args:
             info: The call.

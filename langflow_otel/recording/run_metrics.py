@@ -171,7 +171,7 @@ class FlowMetrics:
         owner.recording(metrics.MODEL_RETRIES, labels).add(retries)
 
     def used_model(self, usage: ModelUsage) -> None:
-        """A component used a model, in calls that nobody has seen: their number and duration are not known."""
+        """A component used a model, in calls that no hook has seen: their number and duration are not known."""
         if usage.input_tokens is not None or usage.output_tokens is not None:
             model = self._model(semconv.CHAT, usage.provider, usage.model, None)
             model.add_tokens(usage.input_tokens or 0, usage.output_tokens or 0)

@@ -128,7 +128,7 @@ class Run:
     """
 
     _unknown_error: ClassVar[Category] = "code"
-    """What an error of this run's own code is that is nothing better known."""
+    """Category of an error that no other category fits."""
 
     __slots__ = (
         "__weakref__",
@@ -261,7 +261,7 @@ class CallsBelow:
         traced: True if they have spans, and the tokens on them.
         model: Of the last one that named it.
         provider: The same.
-        input_tokens: Of all that are over; None as long as none has said.
+        input_tokens: Of all that are over; None as long as none is known.
         output_tokens: The same.
         amounts: What they cost, by currency; None without prices.
         unpriced_calls: How many of them have no price.
@@ -308,7 +308,7 @@ class CallsBelow:
         return ModelUsage(self.model, self.provider, self.input_tokens, self.output_tokens, self.costs)
 
     def end_open(self) -> None:
-        """Nobody says any more how these end. LangChain does not report a call that was cancelled."""
+        """End those whose end is not reported: LangChain reports none for a call that was cancelled."""
         for call in tuple(self.open):
             with _OPEN_CALLS:
                 call.end(CANCELLED)
@@ -339,7 +339,7 @@ class FlowRun(RunAboveCalls):
 
     Attributes:
         info: The flow, as far as it is known.
-        named: The attributes by which each span below says which flow it belongs to.
+        named: Name and id of the flow, as attributes of each span below.
         first_error: The first component error, for a driver that swallows it.
         builds: How often each component id was started in this run.
         sampled: False if this run's spans are held, or do not come to be.
@@ -460,8 +460,8 @@ class FlowRun(RunAboveCalls):
             self.add(spans.run_attributes(str(run_id or "") or None, str(session_id or "") or None))
 
     def identity(self) -> Attributes:
-        """What says on a span below whose it is: no backend joins it with the flow's span. Another object once another
-        is known."""
+        """Flow and session, as attributes of a span below: backends cannot join it with the flow's span. Another object
+        once one of them changes."""
         if self._identity is None:
             self._identity = {**self.named, **spans.run_attributes(None, self._session_id)}
         return self._identity
@@ -620,7 +620,7 @@ class ComponentRun(RunAboveCalls):
         self.add(spans.cost_attributes(usage.costs))
 
     def _account_for_models(self, outcome: Outcome) -> None:
-        """What LangFlow knows counts only where no call was seen: of a call that failed it makes a guess."""
+        """LangFlow's own numbers count only where no call was seen: those of a call that failed are estimates."""
         known = None if self.usage is None else self.usage()
         if self.calls is None:
             if known is not None and not self._has_not_called(known, outcome):
@@ -633,8 +633,8 @@ class ComponentRun(RunAboveCalls):
         self._show(seen)
 
     def _has_not_called(self, usage: ModelUsage, outcome: Outcome) -> bool:
-        """True where a call would have been seen, and the component has done what it was asked for without one: it
-        hands its model on. Backends take each span that names a model for a call of it."""
+        """True where a call would have been seen, and the component succeeded without one: it hands its model on.
+        Backends take each span that names a model for a call of it."""
         has_tokens = usage.input_tokens is not None or usage.output_tokens is not None
         return outcome.status == "ok" and not has_tokens and self._settings.shows_models
 

@@ -74,7 +74,7 @@ def flow_attributes(info: FlowInfo, settings: Settings) -> Attributes:
 
 
 def flow_identity(info: FlowInfo) -> Attributes:
-    """What tells of each span of a run which flow it belongs to: backends cannot join what is not there."""
+    """Name and id of the flow, for each span of its run: backends cannot join a span with its flow's."""
     return {semconv.FLOW_NAME: info.name, **({semconv.FLOW_ID: info.flow_id} if info.flow_id else {})}
 
 

@@ -65,7 +65,7 @@ def is_of_a_service(span: Any) -> bool:
 
 
 def is_of_a_model(span: Any) -> bool:
-    """True for a span of a model call, by what it says by now."""
+    """True for a span of a model call, by the attributes that it has by now."""
     attributes: Any = getattr(span, "attributes", None)
     if not attributes:
         return False

@@ -47,10 +47,10 @@ def telemetry(listed: Path) -> Iterator[Telemetry]:
         yield captured
 
 
-def by_hand(told: list[dict[str, Any]]) -> float:
+def by_hand(usages: list[dict[str, Any]]) -> float:
     """What the server's log costs."""
     total = 0
-    for each in told:
+    for each in usages:
         cached = each["prompt_tokens_details"]["cached_tokens"]
         reasoning = each["completion_tokens_details"]["reasoning_tokens"]
         total += (each["prompt_tokens"] - cached) * 3 + cached * 1
@@ -68,12 +68,12 @@ def tree(telemetry: Telemetry) -> list[str]:
 
 def check(telemetry: Telemetry, openai: FakeOpenAI) -> None:  # noqa: F811
     [root] = telemetry.roots()
-    assert root.attributes[AMOUNT] == pytest.approx(by_hand(openai.told), rel=1e-12)
+    assert root.attributes[AMOUNT] == pytest.approx(by_hand(openai.sent_usage), rel=1e-12)
     assert root.attributes["langflow.cost.currency"] == "USD"
     labels = 'flow="demo",model="gpt-4o-mini",provider="openai",currency="USD"'
     found = telemetry.metrics("langflow_cost")
     assert list(found) == [f"langflow_cost_total{{{labels}}}"]
-    assert list(found.values()) == [pytest.approx(by_hand(openai.told), rel=1e-12)]
+    assert list(found.values()) == [pytest.approx(by_hand(openai.sent_usage), rel=1e-12)]
 
 
 @pytest.mark.parametrize("way", [ainvoke, astream, stream, structured])
@@ -96,7 +96,7 @@ async def test_retries_inside_the_library_cost_one_answer(telemetry, openai):  #
     asking.seen["ask"] = ainvoke
     await run(line(asking.Asks))
 
-    assert [len(openai.received), len(openai.told)] == [3, 1]
+    assert [len(openai.received), len(openai.sent_usage)] == [3, 1]
     check(telemetry, openai)
 
 
@@ -119,7 +119,7 @@ async def test_calls_of_several_components_at_once_are_added_up(telemetry, opena
     asking.seen["ask"] = batch
     await run(line(asking.Asks, asking.AsksAgain))
 
-    assert len(openai.told) == 4
+    assert len(openai.sent_usage) == 4
     check(telemetry, openai)
 
 
@@ -137,7 +137,7 @@ async def test_embeddings_cost_what_the_servers_log_says(openai, tmp_path):  # n
     with capture_telemetry(settings=Settings(prices=price)) as telemetry:
         await run(line(asking.Asks))
 
-        told = [each["prompt_tokens"] for each in openai.told]
+        told = [each["prompt_tokens"] for each in openai.sent_usage]
         assert told == [3, 1]
         calls = [span for span in telemetry.spans if span.name == "embeddings text-embedding-3-small"]
         assert [span.attributes[AMOUNT] for span in calls] == [count * 5 / 1_000_000 for count in told]

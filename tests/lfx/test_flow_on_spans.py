@@ -1,4 +1,4 @@
-"""Each span of a run says which flow it belongs to, also those that other instrumentors make."""
+"""Each span of a run has the name and id of its flow, also those that other instrumentors make."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ async def a_component_with_custom_spans() -> Graph:
     return Graph(start, chat_output(node.run_out), flow_name="demo")
 
 
+async def a_tool_of_a_component() -> Graph:
+    start = chat_input()
+    node = models.CallsTool(_id="CallsTool-c").set(value=start.message_response)
+    return Graph(start, chat_output(node.run_out), flow_name="demo")
+
+
 async def a_model() -> Graph:
     start = chat_input()
     return Graph(start, models.FakeModel(_id="Model-m").set(input_value=start.message_response), flow_name="demo")
@@ -55,11 +61,12 @@ def check(telemetry: Telemetry, *names: str) -> None:
         (an_agent, ("invoke_agent", "execute_tool", "chat")),
         (a_stream, ("stream",)),
         (a_loop, ("component",)),
-        (a_component_with_custom_spans, ("component",)),
+        (a_component_with_custom_spans, ("component", "lookup")),
+        (a_tool_of_a_component, ("execute_tool",)),
         (a_model, ("chat",)),
     ],
 )
-async def test_every_span_of_a_run_says_its_flow(telemetry, make, names):
+async def test_every_span_of_a_run_has_its_flow(telemetry, make, names):
     graph = await make()
     graph.flow_id = FLOW_ID
     await run(graph)
@@ -68,7 +75,7 @@ async def test_every_span_of_a_run_says_its_flow(telemetry, make, names):
 
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(sampling=(("*", 0.0),), keep_slow_s=0.0)])
-async def test_requests_and_spans_of_others_within_a_run_say_its_flow(settings):
+async def test_requests_and_spans_of_others_in_a_run_have_its_flow(settings):
     """Of a run that is held until it is kept, too."""
     with fake_openai() as server, capture_telemetry(settings=settings) as telemetry:
         http.seen.update(url=server.url + "/models", tracer=telemetry.provider.get_tracer("others"))

@@ -220,7 +220,7 @@ async def test_a_cancelled_call_ends_with_its_component(telemetry):
     ]
 
 
-async def test_an_agents_call_is_cancelled_with_the_agent_in_its_stream(telemetry):
+async def test_an_agents_streamed_call_is_cancelled_with_the_agent(telemetry):
     asking.seen.update(started=asyncio.Event(), model=lambda: model(StuckInStream))
     task = asyncio.create_task(run(await agent_flow(asking.OpenAIAgent)))
     await asking.seen["started"].wait()
@@ -237,7 +237,7 @@ async def test_an_agents_call_is_cancelled_with_the_agent_in_its_stream(telemetr
     assert telemetry.only_span("chat fake-1").attributes["gen_ai.request.stream"] is True
 
 
-async def test_a_call_that_nobody_ends_is_cancelled_with_its_flow(telemetry):
+async def test_a_call_without_an_end_is_cancelled_with_its_flow(telemetry):
     async def ask(_: Any) -> Any:
         chunks = asking.seen["chunks"] = model().astream("hi")
         return await chunks.__anext__()
@@ -467,7 +467,7 @@ async def test_messages_stay_here_by_default(telemetry):
     assert CANARY not in sent(telemetry)
 
 
-async def test_messages_leave_in_the_conventions_form_where_content_may():
+async def test_messages_have_the_conventions_form_where_they_leave():
     asks(ask_with_messages)
     with capture_telemetry(settings=Settings(content_on_spans=True, openinference=True)) as telemetry:
         await run(line(asking.Asks))
@@ -502,7 +502,7 @@ async def test_messages_leave_in_the_conventions_form_where_content_may():
 
 
 @pytest.mark.parametrize("denied", ["Asks", "Asks-0", "notes", "out"])
-async def test_messages_stay_where_something_of_their_component_is_denied(denied):
+async def test_messages_stay_where_their_component_is_denied(denied):
     asks(ask_with_messages)
     with capture_telemetry(settings=Settings(content_on_spans=True, content_deny=(denied,))) as telemetry:
         await run(line(asking.Asks))

@@ -129,7 +129,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_tokens_and_model_are_on_the_calls_and_sums_are_what_was_sent(telemetry, openai, case):
+async def test_tokens_are_on_the_calls_and_sums_are_what_was_sent(telemetry, openai, case):
     make, lines = CASES[case]
     openai.tools = {"evaluate_expression": {"expression": "1+1"}}
     openai.answers = {"guardrail": "NO\nfine", "lambda": "lambda x: x", "text classifier": "one"}
@@ -149,7 +149,7 @@ async def test_a_batch_has_a_call_for_each_row(telemetry, openai):
     check_tokens(telemetry, openai)
 
 
-async def test_a_component_that_only_hands_its_model_on_is_no_call_of_it(telemetry, openai):
+async def test_a_component_that_hands_its_model_on_is_no_call(telemetry, openai):
     """Backends take each span that names a model for a call."""
     openai.answers = {"JSON list": "0"}
     start = chat_input()
@@ -179,7 +179,7 @@ async def test_a_flow_within_a_flow_counts_its_tokens_in_both(telemetry, openai)
     check_tokens(telemetry, openai)
 
 
-async def test_tokens_that_langflow_guesses_of_a_call_that_failed_count_nowhere(telemetry, openai):
+async def test_tokens_estimated_for_a_failed_call_count_nowhere(telemetry, openai):
     openai.replies = ["answer", 401]
     start = chat_input()
     with pytest.raises(Exception, match="401"):

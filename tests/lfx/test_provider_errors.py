@@ -24,7 +24,7 @@ from langflow_otel.testing import Telemetry
 
 langchain_openai = pytest.importorskip("langchain_openai")
 
-NOBODY_LISTENS = "http://127.0.0.1:1/v1"
+CLOSED_PORT = "http://127.0.0.1:1/v1"
 CASES = {
     "401": ([401], "AuthenticationError", "authentication"),
     "403": ([403], "PermissionDeniedError", "authentication"),
@@ -50,7 +50,7 @@ def openai() -> Iterator[FakeOpenAI]:
 
 
 def use_model(fake: FakeOpenAI, case: str) -> None:
-    fields = {"base_url": NOBODY_LISTENS if case == "connection refused" else fake.url, "api_key": "none"}
+    fields = {"base_url": CLOSED_PORT if case == "connection refused" else fake.url, "api_key": "none"}
     if case == "timeout":
         fields.update(timeout=0.2, max_retries=0)
     asking.seen["model"] = lambda: langchain_openai.ChatOpenAI(
@@ -82,7 +82,7 @@ def errors(telemetry: Telemetry, above: str) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("make", "above"), [(model_flow, "component OpenAI Model"), (agent_flow, AGENT)])
-async def test_the_providers_error_is_that_of_call_component_flow_and_metrics(telemetry, openai, case, make, above):
+async def test_a_providers_error_is_the_same_on_spans_and_metrics(telemetry, openai, case, make, above):
     replies, types, category = CASES[case]
     openai.replies = list(replies)
     use_model(openai, case)
@@ -111,7 +111,7 @@ async def test_a_call_that_succeeds_after_429_is_no_error(telemetry, openai, mak
     assert telemetry.only_span(CALL).attributes["langflow.model.retries"] == 1
 
 
-async def test_a_tool_that_raises_below_langflows_agent_is_an_error_of_the_tool(telemetry, openai):
+async def test_a_tool_that_raises_below_an_agent_is_a_tools_error(telemetry, openai):
     openai.replies = ["tool"]
     openai.tools = {"shout": {"text": "hi"}}
     use_model(openai, "tool")

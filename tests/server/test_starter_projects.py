@@ -237,11 +237,11 @@ MEASURED = {
     "gen_ai.client.inference.usage.cache_read.input_tokens": ("prompt_tokens_details", "cached_tokens"),
     "gen_ai.client.inference.usage.reasoning.output_tokens": ("completion_tokens_details", "reasoning_tokens"),
 }
-"""Counters, and where the model's server says the same."""
+"""Counters, and where the model's server has the same numbers."""
 
 
 def test_metrics_of_both_workers(server, fake, flows, log):
-    """All that the model's server has told since it started, whoever was told it."""
+    """All that the model's server has sent since it started, to either worker."""
     while len(by_worker(server, "langflow.flow.active")) < WORKERS:
         assert paths.api_run(server, flows["plain"], "ships", ANY_WORKER).status == 200
     # LangFlow 1.8 itself tries a key out, outside of runs.
@@ -276,7 +276,7 @@ def assert_as_asked(run: TraceSpan, asked: Sequence[Asked]) -> None:
     calls = {call.span_id: call for call in calls_of(run)}
     assert set(calls) == set(requests)
     for call_id, call in calls.items():
-        assert told(call) == answered(requests[call_id])
+        assert recorded(call) == answered(requests[call_id])
     for span in run.walk():
         if span is run or "langflow.component.kind" in span.attributes:
             below = [each.usage for call_id in calls.keys() & _ids(span) for each in requests[call_id]]
@@ -333,8 +333,8 @@ def total(usages: Sequence[Any], name: str) -> int:
     return sum(each.get(name, 0) for each in usages)
 
 
-def told(call: TraceSpan) -> dict[str, Any]:
-    """Of a model call, what its server knows, too."""
+def recorded(call: TraceSpan) -> dict[str, Any]:
+    """Of a model call, what its server has recorded, too."""
     about = call.attributes
     return {
         "model": about["gen_ai.request.model"],

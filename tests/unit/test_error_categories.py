@@ -170,18 +170,18 @@ def test_an_error_has_the_category_that_it_means(category, make):
     assert category_of(Outcome("error", error)) == category, type(error).__mro__
 
 
-def test_what_did_not_fail_has_none_and_what_was_cancelled_has_its_own():
+def test_success_has_no_category_and_cancellation_its_own():
     assert [category_of(each) for each in (OK, CACHED, Outcome("paused"))] == [None] * 3
     assert category_of(CANCELLED) == "cancelled"
 
 
-def test_an_error_of_which_nothing_is_known_is_the_code_or_the_tool():
+def test_an_unknown_error_is_of_the_code_or_the_tool():
     assert category_of(Outcome("error")) == "code"
     assert category_of(Outcome("error"), unknown="tool") == "tool"
     assert category_of(Outcome("error", httpx.ReadTimeout("x")), unknown="tool") == "timeout"
 
 
-def test_an_authors_error_has_the_category_of_its_cause_but_not_of_its_context():
+def test_an_authors_error_has_the_category_of_its_cause_only():
     class AuthorsError(Exception):
         pass
 

@@ -144,7 +144,7 @@ def test_an_error_of_no_class_is_the_conventions_other(telemetry):
     assert pushed(telemetry)["duration"][0][0]["error.type"] == "_OTHER"
 
 
-def test_a_model_that_nobody_names_is_unknown(telemetry):
+def test_a_model_without_a_name_is_unknown(telemetry):
     call(info=ModelInfo("text_completion"), response=None)
 
     ((attributes, _),) = pushed(telemetry)["duration"]

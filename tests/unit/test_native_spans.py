@@ -171,7 +171,7 @@ def run_flow(settings: Settings, *, error: bool = False, queued_by: SpanContext 
         return run.span.get_span_context().trace_id
 
 
-def test_a_flow_that_is_sent_tells_its_trace_and_that_of_the_request_that_queued_it(told: list[int]):
+def test_a_sent_flow_reports_its_trace_and_its_requests(told: list[int]):
     queue = SpanContext(7, 7, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
     trace_id = run_flow(Settings(), queued_by=queue)
@@ -179,19 +179,19 @@ def test_a_flow_that_is_sent_tells_its_trace_and_that_of_the_request_that_queued
     assert told == [trace_id, 7]
 
 
-def test_a_flow_that_is_not_sampled_tells_nothing(told: list[int]):
+def test_a_flow_that_is_not_sampled_reports_no_trace(told: list[int]):
     run_flow(Settings(sampling=(("*", 0.0),)))
 
     assert told == []
 
 
-def test_a_flow_that_is_kept_for_its_error_tells_its_trace(told: list[int]):
+def test_a_flow_that_is_kept_for_its_error_reports_its_trace(told: list[int]):
     trace_id = run_flow(Settings(sampling=(("*", 0.0),), keep_errors=True), error=True)
 
     assert told == [trace_id]
 
 
-def test_a_span_of_ours_outside_of_flows_tells_its_trace(told: list[int]):
+def test_a_span_of_ours_outside_of_flows_reports_its_trace(told: list[int]):
     with capture_telemetry():
         run = recorder().start_span("lookup")
         assert run is not None
@@ -200,7 +200,7 @@ def test_a_span_of_ours_outside_of_flows_tells_its_trace(told: list[int]):
     assert told == [run.span.get_span_context().trace_id]
 
 
-def test_links_of_a_span_are_told(told: list[int]):
+def test_linked_traces_are_reported(told: list[int]):
     sent_traces.sent_in(SpanContext(1, 1, is_remote=False), [Link(SpanContext(2, 2, is_remote=True))])
 
     assert told == [1, 2]

@@ -117,7 +117,7 @@ def test_a_later_price_holds_from_its_time_on(since, day):
     assert pricing.costs(used, "m", None) == Costs({"USD": 3})
 
 
-def test_a_better_entry_of_the_future_leaves_the_place_to_another():
+def test_an_entry_that_is_not_yet_valid_is_passed_over():
     found = table(entry("gpt*", 1), entry("gpt", 2, valid_from="2100-01-01"))
 
     assert input_price(found, "gpt") == 1
@@ -153,7 +153,7 @@ def test_parts_have_their_own_price_and_are_not_counted_twice():
     assert cost({**WHOLE, "cache_read": 0.5}, **used) == pytest.approx((400 * 2 + 600 * 0.5 + 500 * 8) / 1e6)
 
 
-def test_a_part_that_is_told_to_be_larger_than_the_whole_is_the_whole():
+def test_a_part_reported_larger_than_the_whole_is_the_whole():
     assert cost(PARTS, input_tokens=10, cache_read_tokens=30, cache_write_tokens=30) == pytest.approx(10 * 0.5 / 1e6)
     assert cost(PARTS, output_tokens=10, reasoning_tokens=30) == pytest.approx(100 / 1e6)
     assert cost(PARTS, input_tokens=-5, output_tokens=-5, cache_read_tokens=-1) == 0
@@ -413,7 +413,7 @@ def test_of_a_later_version_that_is_no_good_the_last_prices_stay(file, path, cap
     assert len(caplog.records) == 1
 
 
-def test_a_first_version_that_is_no_good_is_one_line_and_no_costs(path, caplog):
+def test_a_first_version_that_is_no_good_is_one_log_line(path, caplog):
     written(path, entry("gpt", "cheap"))
     file = PriceFile(path)
     file.check()
@@ -476,7 +476,7 @@ def counted(telemetry: Telemetry, name: str = "langflow_cost") -> dict[str, floa
     return {key.partition("{")[2][:-1]: value for key, value in telemetry.metrics(f"{name}_total").items()}
 
 
-def test_calls_components_and_flows_say_what_they_cost(telemetry, priced):
+def test_calls_components_and_flows_have_their_cost(telemetry, priced):
     outer = flow()
     agent = recorder().start_component(component("Agent"), outer)
     call(agent, input_tokens=3, output_tokens=2)
@@ -633,7 +633,7 @@ def test_costs_of_workers_that_come_and_go_are_added_up(tmp_path, priced):
     group.leave()
 
 
-def test_without_metrics_the_spans_say_it_and_without_a_tracer_the_metric(priced):
+def test_costs_are_recorded_with_one_signal_alone(priced):
     for traces, measures in ((True, False), (False, True)):
         with recording() as telemetry:
             found = Recorder(

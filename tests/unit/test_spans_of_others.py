@@ -133,7 +133,7 @@ def test_a_span_of_another_trace_is_no_model_call(process):
     assert "chat m" in process.run(lambda start: start("theirs", Context(), attributes=CHAT))
 
 
-def test_what_starts_after_the_first_chunk_is_no_part_of_the_call(process):
+def test_a_span_after_the_first_chunk_is_no_part_of_the_call(process):
     flow = process.recorder.start_flow(FlowInfo("demo"))
     call = process.recorder.start_model(ModelInfo("chat", "m"), flow)
     call.first_chunk()
