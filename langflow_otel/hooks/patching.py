@@ -19,6 +19,8 @@ from typing import Any
 
 import wrapt
 
+from langflow_otel.recording.wrapper import Wrapper
+
 logger = logging.getLogger("langflow_otel")
 
 
@@ -131,7 +133,7 @@ class Patches:
             return
         function = original.__func__ if isinstance(original, staticmethod) else original
         switch = _Switch()
-        replacement = wrapt.FunctionWrapper(function, hook.wrapper, enabled=switch)
+        replacement = Wrapper(function, hook.wrapper, enabled=switch)
         setattr(owner, attribute, replacement)
         self._applied[hook.name] = _Patch(owner, attribute, original, replacement, switch)
 
