@@ -18,13 +18,12 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import wrapt
-from opentelemetry import context as otel_context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_runs import ModelRun, calling_model
-from langflow_otel.recording.runs import current_run
+from langflow_otel.recording.runs import attach, current_run, step_out
 
 # Generic in newer releases only.
 _FunctionWrapper: Any = wrapt.FunctionWrapper
@@ -167,19 +166,19 @@ def _calling_model(request: Any) -> ModelRun | None:
 
 
 def _below_call(call: ModelRun, send: Any, args: Any, kwargs: Any) -> Any:
-    token = otel_context.attach(call.context)
+    tokens = attach(call.context)
     try:
         return send(*args, **kwargs)
     finally:
-        otel_context.detach(token)
+        step_out(tokens)
 
 
 async def _async_below_call(call: ModelRun, send: Any, args: Any, kwargs: Any) -> Any:
-    token = otel_context.attach(call.context)
+    tokens = attach(call.context)
     try:
         return await send(*args, **kwargs)
     finally:
-        otel_context.detach(token)
+        step_out(tokens)
 
 
 def _imported(client: _Client, module: ModuleType) -> None:
@@ -238,13 +237,13 @@ class _Loaded:
             context.span = None
             if self._open and current_run() is not None:
                 call = _calling_model(params)
-                token = None if call is None else otel_context.attach(call.context)
+                tokens = None if call is None else attach(call.context)
                 try:
                     for each in starts:
                         await each(session, context, params)
                 finally:
-                    if token is not None:
-                        otel_context.detach(token)
+                    if tokens is not None:
+                        step_out(tokens)
 
         signal.clear()
         signal.append(start)

@@ -87,8 +87,13 @@ def end_open_runs(reason: str) -> None:
             run.end(CANCELLED)
 
 
+def attach(context: Context) -> StepTokens:
+    """Make an OpenTelemetry context current, in the same run; :func:`step_out` comes back."""
+    return _current_run.set(_current_run.get()), otel_context.attach(context)
+
+
 def step_out(tokens: StepTokens) -> None:
-    """Make current again what was so before :meth:`Run.step_in` or :meth:`Run.enter`."""
+    """Make current again what was so before :meth:`Run.step_in`, :meth:`Run.enter` or :func:`attach`."""
     run_token, context_token = tokens
     try:
         _current_run.reset(run_token)

@@ -7,15 +7,13 @@ libraries make theirs while the call goes on.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from opentelemetry.trace import Span
 
 from langflow_otel.recording import semconv
-from langflow_otel.recording.guard import Guard
-
-_RESET = Guard("others.reset")
 
 _reported: ContextVar[list[Span] | None] = ContextVar("langflow_otel_spans_of_others", default=None)
 
@@ -42,11 +40,10 @@ class ReportedSpans:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        # A coroutine that was dropped half way is closed by the garbage collector, in another context.
+        with suppress(ValueError):
             if self._token is not None:
                 _reported.reset(self._token)
-        except Exception as exc:  # noqa: BLE001
-            _RESET.contain(exc)
 
     def of_call(self, index: int) -> Span | None:
         """That of one of the calls that are reported at once; None if there is none."""

@@ -15,12 +15,14 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel import traced
+from langflow_otel.export.http_clients import _async_below_call
 from langflow_otel.recording.facts import (
     CACHED,
     CANCELLED,
     OK,
     ComponentInfo,
     FlowInfo,
+    ModelInfo,
     ModelUsage,
     Outcome,
     ToolInfo,
@@ -407,6 +409,26 @@ def test_a_run_that_is_left_in_another_context_changes_nothing_there(telemetry):
     assert otel_context.get_current() == other.context
     other.finish()
     assert telemetry.tree() == ["invoke_workflow demo", "invoke_workflow other"]
+    assert telemetry.warnings == []
+
+
+def test_a_request_that_was_dropped_is_closed_in_any_context(telemetry):
+    class Pending:
+        def __await__(self) -> Any:
+            yield
+
+    async def send() -> None:
+        await Pending()
+
+    flow = start_flow()
+    call = recorder().start_model(ModelInfo("chat", "m"), flow)
+    request = _async_below_call(call, send, (), {})
+    contextvars.copy_context().run(request.send, None)
+    request.close()
+
+    assert otel_context.get_current() is flow.context
+    call.end()
+    flow.finish()
     assert telemetry.warnings == []
 
 

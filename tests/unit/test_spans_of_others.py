@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Iterator
 
 import pytest
@@ -159,3 +160,12 @@ def test_requests_are_below_the_one_that_is_taken(process):
 
     assert request.parent.span_id == theirs.get_span_context().span_id
     assert "chat m" not in [span.name for span in process.exporter.get_finished_spans()]
+
+
+def test_a_report_may_end_in_another_context(caplog):
+    """Where a coroutine was dropped half way."""
+    reported = ReportedSpans()
+    contextvars.copy_context().run(reported.__enter__)
+
+    reported.__exit__(None, None, None)
+    assert caplog.records == []
