@@ -8,7 +8,7 @@ from typing import Any
 
 from langflow_otel.export.watched_file import WatchedFile
 from langflow_otel.recording import prices
-from langflow_otel.recording.prices import PriceTable, Pricing, price_table
+from langflow_otel.recording.prices import PriceTable, Pricing, price_table, shown
 from langflow_otel.secret_files import read_secret
 
 
@@ -57,9 +57,18 @@ def read_prices(path: Path) -> PriceTable:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as exc:
         raise ValueError(f"line {exc.lineno}, column {exc.colno}: {exc.msg}; use JSON") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{shown(name)} is there twice in one mapping; use it once")
+        found[name] = value
+    return found
 
 
 def _yaml(text: str) -> Any:
@@ -67,9 +76,27 @@ def _yaml(text: str) -> Any:
         import yaml
     except ImportError:
         raise ValueError("PyYAML is not installed; use a .json file, or pip install pyyaml") from None
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML brings no types
+        """PyYAML itself takes the last of several values."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            seen: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    problem = f"{shown(key.value)} is there twice in one mapping"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add(key.value)
+            return node
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(f"{place}{getattr(exc, 'problem', None) or exc}; use YAML") from None
+        problem = " ".join(str(getattr(exc, "problem", None) or exc).split())
+        raise ValueError(f"{place}{problem}; use YAML") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as exc:
+        # What PyYAML lets pass where a value does not fit its tag, such as ``!!int ''``.
+        raise ValueError(f"a value does not fit its type ({type(exc).__name__}); use YAML") from None

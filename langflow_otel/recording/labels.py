@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 
+from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.metrics import OTHER
 
 logger = logging.getLogger("langflow_otel")
@@ -35,7 +36,9 @@ class Cap:
         return True
 
     def label(self, value: str) -> str:
-        """The value itself, or ``other``."""
+        """The value itself, without known secrets, or ``other``."""
+        if value not in self._known and len(self._known) < self._limit:
+            value = without_secrets(value)
         return value if self.has_room(value) else OTHER
 
     def _tell(self) -> None:

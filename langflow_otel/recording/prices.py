@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import re
+import reprlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from datetime import date, datetime, timezone
 from typing import Any, Final, NamedTuple
 
 from langflow_otel.recording.facts import Costs, ModelResponse, ModelUsage
+from langflow_otel.recording.known_secrets import without_secrets
 
 logger = logging.getLogger("langflow_otel")
 
@@ -175,8 +177,8 @@ class Pricing:
         logger.warning(
             "LANGFLOW_OTEL_PRICES has no price for the model %r of the provider %r: its calls are in no cost, and are "
             "counted in langflow_cost_unpriced_calls_total.",
-            model,
-            provider,
+            None if model is None else without_secrets(model),
+            None if provider is None else without_secrets(provider),
         )
 
 
@@ -210,7 +212,7 @@ def price_table(document: object) -> PriceTable:
         raise ValueError("it is no mapping; use the names prices and currency")
     for name in document:
         if name not in ("prices", "currency"):
-            raise ValueError(f"{_shown(name)} is not accepted; use prices and currency")
+            raise ValueError(f"{shown(name)} is not accepted; use prices and currency")
     listed = document.get("prices")
     if not isinstance(listed, list) or not listed:
         raise ValueError("prices is not there, or no list; use a list of entries, each with a model")
@@ -232,7 +234,7 @@ def _entry(given: object, currency: str | None, place: str) -> _Entry:
         raise ValueError(f"{place} is no mapping; use {', '.join(_FIELDS)}")
     for name in given:
         if name not in _FIELDS:
-            raise ValueError(f"{place}: {_shown(name)} is not accepted; use {', '.join(_FIELDS)}")
+            raise ValueError(f"{place}: {shown(name)} is not accepted; use {', '.join(_FIELDS)}")
     model, provider = _name(given, "model", place), _name(given, "provider", place)
     if model is None:
         raise ValueError(f"{place}.model is missing; use a name, or a pattern such as gpt-4o-mini*")
@@ -270,7 +272,7 @@ def _price(given: object, place: str) -> float | None:
     if given is None:
         return None
     if type(given) not in (int, float) or not 0 <= given <= _HIGHEST_PRICE:  # type: ignore[operator]
-        raise ValueError(f"{place}: {_shown(given)} is not accepted; use a price of a million tokens, 0 or more")
+        raise ValueError(f"{place}: {shown(given)} is not accepted; use a price of a million tokens, 0 or more")
     return float(given)  # type: ignore[arg-type]
 
 
@@ -279,7 +281,7 @@ def _name(given: Mapping[str, Any], name: str, place: str) -> str | None:
     if text is None:
         return None
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{place}.{name}: {_shown(text)} is not accepted; use a text")
+        raise ValueError(f"{place}.{name}: {shown(text)} is not accepted; use a text")
     return text.strip().casefold()
 
 
@@ -287,7 +289,7 @@ def _currency(given: object, place: str) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str) or _CURRENCY.fullmatch(given) is None:
-        raise ValueError(f"{place}: {_shown(given)} is not accepted; use a code of three capital letters, such as USD")
+        raise ValueError(f"{place}: {shown(given)} is not accepted; use a code of three capital letters, such as USD")
     return given
 
 
@@ -301,9 +303,18 @@ def _since_s(given: object, place: str) -> float:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))  # type: ignore[attr-defined]
         return (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, AttributeError, TypeError, OverflowError):
-        raise ValueError(f"{place}: {_shown(given)} is not accepted; use a day such as 2026-01-31, or a time") from None
+        raise ValueError(f"{place}: {shown(given)} is not accepted; use a day such as 2026-01-31, or a time") from None
 
 
-def _shown(given: object) -> str:
-    text = repr(given)
+_show: Final = reprlib.Repr()
+_show.maxlevel = 2  # A few lines of YAML with aliases can be a list of many millions.
+_show.maxstring = _show.maxother = 80
+
+
+def shown(given: object) -> str:
+    """What stands in a file, for a log line: short, whatever it is."""
+    try:
+        text = _show.repr(given)
+    except ValueError:  # Python writes no integer of thousands of digits.
+        text = "a very large number"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -17,9 +17,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from langflow_otel.recording.content import ContentGate
+from langflow_otel.recording.facts import ModelResponse
+from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.known_secrets import HIDDEN, recent_secrets, remember_secrets, without_secrets
 from langflow_otel.recording.log_lines import log_line
+from langflow_otel.recording.prices import Pricing, price_table
 from langflow_otel.recording.privacy import message_of
+from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 
 
@@ -32,6 +37,20 @@ def test_those_that_were_seen_last_are_known():
     assert recent_secrets()[-2:] == ("first", "newest")
     assert "secret-0" not in recent_secrets()
     assert "secret-1" in recent_secrets()
+
+
+def test_a_models_name_that_is_one_is_no_label_and_in_no_log_line(caplog):
+    remember_secrets(["Tr0ub4dor-3-long"])
+    measures = RunMetrics(Instruments(MemoryStore(), None), Settings())
+
+    assert measures.model("Tr0ub4dor-3-long") == measures.answering_model("Tr0ub4dor-3-long") == HIDDEN
+    assert measures.model("gpt") == "gpt"
+    Pricing(price_table({"currency": "USD", "prices": [{"model": "gpt", "input": 1, "output": 1}]})).costs(
+        ModelResponse(input_tokens=1), "Tr0ub4dor-3-long", "Tr0ub4dor-3-long"
+    )
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.count(HIDDEN) == 2
+    assert "Tr0ub4dor" not in said
 
 
 def test_several_threads_remember_at_once():

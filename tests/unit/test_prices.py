@@ -290,6 +290,30 @@ TEXTS = [
     ("prices.yaml", "prices:\n  - model: m\n   input: 1\n", "line 3, column 4: expected <block end>"),
     ("prices.yaml", "prices:\n\t- model: m\n", "line 2, column 1: found character"),
     ("prices.yaml", "", "it is no mapping; use the names prices and currency"),
+    (
+        "prices.yaml",
+        "currency: USD\nprices:\n  - {model: m, input: 1, input: 2, output: 1}",
+        "line 3, column 26: 'input' is",
+    ),
+    (
+        "prices.json",
+        '{"prices": [], "currency": "USD", "prices": []}',
+        "'prices' is there twice in one mapping; use it",
+    ),
+    *(
+        (
+            "prices.yaml",
+            f"currency: USD\nprices:\n  - {{model: m, output: 1, {given}}}",
+            "a value does not fit its type",
+        )
+        for given in ("input: !!int ''", "input: !!bool x", "valid_from: !!timestamp x", f"input: 1{':1' * 900}.5")
+    ),
+    (
+        "prices.yaml",
+        f"prices: [{{model: m, input: 0x{'f' * 9_000}}}]\ncurrency: USD",
+        "prices[0].input: a very large nu",
+    ),
+    ("prices.yaml", "prices:\0", "unacceptable character #x0000"),
     ("prices.yaml", "prices: !!python/object:os.system {}", "line 1, column 9: could not determine a constructor"),
 ]
 
@@ -303,6 +327,28 @@ def test_a_file_that_is_no_list_says_the_line(tmp_path, name, text, said):
 
     assert str(found.value).startswith(said)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.timeout(60)
+def test_a_few_lines_that_stand_for_many_are_not_written_out(tmp_path):
+    """Each line is ten times the one before: 10^20 texts."""
+    lines = "".join(f"      - &x{level} [{', '.join([f'*x{level - 1}'] * 10)}]\n" for level in range(1, 20))
+    path = tmp_path / "prices.yaml"
+    path.write_text(f"currency: USD\nprices:\n  - model: m\n    input:\n      - &x0 [{'x, ' * 10}]\n{lines}")
+
+    with pytest.raises(ValueError, match=r"^prices\[0\]\.input: .{,80} is not accepted"):
+        read_prices(path)
+
+
+def test_an_entry_may_take_over_what_another_says(tmp_path):
+    path = tmp_path / "prices.yaml"
+    path.write_text(
+        "currency: USD\nprices:\n  - &a {model: a, input: 1, output: 2}\n  - &b {<<: *a, model: b}\n"
+        "  - {<<: *b, model: c, output: 3}\n"
+    )
+    found = read_prices(path)
+
+    assert [found.rates(name, None, None, 0)[1:3] for name in "abc"] == [(1, 2), (1, 2), (1, 3)]
 
 
 def test_json_and_yaml_say_the_same(tmp_path):
