@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from types import ModuleType
 from typing import Any, Final
 
@@ -18,12 +18,13 @@ import wrapt
 
 from langflow_otel.hooks.versions import provider_error
 from langflow_otel.recording import semconv
-from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, Outcome
+from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, Outcome, token_count
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_providers import provider_name
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import current_run
+from langflow_otel.recording.wrapper import Wrapper
 
 _START = Guard("embeddings.start")
 _END = Guard("embeddings.end")
@@ -54,13 +55,14 @@ class _Call:
 
     def used(self, tokens: Any) -> None:
         """Add one request's tokens. Without those of each request there is no sum: a part of it would be wrong."""
-        if type(tokens) is int and self.all_counted:
-            self.input_tokens = (self.input_tokens or 0) + tokens
+        counted = token_count(tokens)
+        if counted is not None and self.all_counted:
+            self.input_tokens = (self.input_tokens or 0) + counted
         else:
             self.all_counted, self.input_tokens = False, None
 
     def answered(self, result: Any, *, is_query: bool) -> None:
-        vector = result if is_query else result[0] if result else None
+        vector = result if is_query else next(iter(result), None) if isinstance(result, (list, tuple)) else None
         if isinstance(vector, (list, tuple)) and vector:
             self.run.add({semconv.GEN_AI_EMBEDDINGS_DIMENSION: len(vector)})
         self.run.answered(ModelResponse(input_tokens=self.input_tokens))
@@ -85,7 +87,7 @@ def embed(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) ->
             call.end(Outcome.of(provider_error(exc)))
         raise
     finally:
-        _going_on.reset(token)
+        _leave(token)
     _finish(call, wrapped, result)
     return result
 
@@ -105,9 +107,15 @@ async def async_embed(wrapped: Callable[..., Any], instance: Any, args: Any, kwa
             call.end(Outcome.of(provider_error(exc)))
         raise
     finally:
-        _going_on.reset(token)
+        _leave(token)
     _finish(call, wrapped, result)
     return result
+
+
+def _leave(token: Token[_Call | None]) -> None:
+    # A coroutine that was dropped half way is closed by the garbage collector, in another context.
+    with suppress(ValueError):
+        _going_on.reset(token)
 
 
 def _start(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> _Call | None:
@@ -174,6 +182,10 @@ def _note_usage(response: Any) -> None:
             call.used(getattr(getattr(response, "usage", None), "prompt_tokens", None))
 
 
+class _EmbeddingsWrapper(Wrapper):
+    """Of one method, found again by its class: a list of what was wrapped would keep classes that the host drops."""
+
+
 class EmbeddingClasses:
     """Wraps the methods of all ``Embeddings`` classes, and puts them back. One per process."""
 
@@ -181,7 +193,7 @@ class EmbeddingClasses:
         self._on = False
         self._awaited = False
         self._base: Any = None
-        self._wrapped: list[tuple[weakref.ref[type], str, Any, Any]] = []
+        self._init_subclass: Any = None
 
     def switch_on(self) -> None:
         """Wrap them now, or as soon as LangChain is imported."""
@@ -198,14 +210,14 @@ class EmbeddingClasses:
     def switch_off(self) -> None:
         """Put the very same functions back."""
         self._on = False
-        if self._base is not None:
-            del self._base.__init_subclass__
-            self._base = None
-        while self._wrapped:
-            reference, name, original, wrapper = self._wrapped.pop()
-            cls = reference()
-            if cls is not None and cls.__dict__.get(name) is wrapper:
-                setattr(cls, name, original)
+        base, self._base = self._base, None
+        if base is None:
+            return
+        if base.__dict__.get("__init_subclass__") is self._init_subclass:
+            del base.__init_subclass__
+        for cls in _subclasses(base):
+            with _CLASS:
+                _unwrap(cls)
 
     def _imported(self, module: ModuleType) -> None:
         base: Any = getattr(module, "Embeddings", None)
@@ -214,11 +226,12 @@ class EmbeddingClasses:
 
         def init_subclass(cls: Any, /, **kwargs: Any) -> None:
             super(base, cls).__init_subclass__(**kwargs)
-            with _CLASS:
-                self._wrap(cls)
+            if self._on:
+                with _CLASS:
+                    self._wrap(cls)
 
         self._base = base
-        base.__init_subclass__ = classmethod(init_subclass)
+        self._init_subclass = base.__init_subclass__ = classmethod(init_subclass)
         with _CLASS:
             for cls in _subclasses(base):
                 self._wrap(cls)
@@ -229,13 +242,16 @@ class EmbeddingClasses:
         for name in _METHODS:
             method = cls.__dict__.get(name)
             if inspect.isfunction(method):
-                wrapper = wrapt.FunctionWrapper(
-                    method,
-                    async_embed if inspect.iscoroutinefunction(method) else embed,
-                    enabled=lambda: self._on,
-                )
-                setattr(cls, name, wrapper)
-                self._wrapped.append((weakref.ref(cls), name, method, wrapper))
+                wrapper = async_embed if inspect.iscoroutinefunction(method) else embed
+                setattr(cls, name, _EmbeddingsWrapper(method, wrapper, enabled=lambda: self._on))
+
+
+def _unwrap(cls: type) -> None:
+    for name in _METHODS:
+        method = cls.__dict__.get(name)
+        # By type() alone: a wrapper says that it is a function.
+        if issubclass(type(method), _EmbeddingsWrapper):
+            setattr(cls, name, method.__wrapped__)  # type: ignore[union-attr]
 
 
 def _subclasses(base: type) -> list[type]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from langflow_otel.recording import semconv
-from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage
+from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage, token_count
 from langflow_otel.recording.model_providers import provider_name
 from langflow_otel.recording.sizes import MAX_NAME, chosen, chosen_names
 
@@ -50,6 +50,7 @@ _OWN_IDS: Final = ("run-", "lc_run-")
 """How the ids begin that LangChain gives to a message itself."""
 _MAX_GENERATIONS: Final = 16
 _MAX_INFOS: Final = 128
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -74,7 +75,8 @@ def model_info(
         return _new_info(operation, parameters, metadata)
     if found is None:
         found = _new_info(operation, parameters, metadata)
-        if all(len(value) <= MAX_NAME for value in key if isinstance(value, str)):
+        # Anything else would be kept from the garbage collector.
+        if all(type(value) in _PLAIN and (type(value) is not str or len(value) <= MAX_NAME) for value in key):
             if len(_infos) >= _MAX_INFOS:
                 _infos.clear()
             _infos[key] = found
@@ -179,7 +181,7 @@ def _tokens(message: Any, about: Mapping[str, Any]) -> dict[str, int]:
             counts = usage.get(group)
             if type(counts) is dict:
                 for name, key in details:
-                    if (value := _count(counts.get(key))) is not None:
+                    if (value := token_count(counts.get(key))) is not None:
                         found[name] = value
     return found
 
@@ -189,13 +191,9 @@ def _counts(usage: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     if type(usage) is dict:
         for name, theirs in _COUNTS:
-            if (value := _count(usage.get(name, usage.get(theirs)))) is not None:
+            if (value := token_count(usage.get(name, usage.get(theirs)))) is not None:
                 found[name] = value
     return found
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value.bit_length() <= _MOST_BITS else None
 
 
 def _id_of(about: Mapping[str, Any], message: Any) -> str | None:

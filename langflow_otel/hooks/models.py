@@ -107,6 +107,8 @@ def _follow_all(
             info = known_to_langflow(info, component.usage())
         inputs = args[1] if len(args) > 1 else kwargs.get("messages", kwargs.get("prompts", ()))
         for index, (run_manager, given) in enumerate(zip(started, inputs, strict=False)):
+            if not hasattr(run_manager, "__dict__"):
+                continue  # None of LangChain's, and its end would not be seen.
             run = recorder.start_model(info, within, others.of_call(index))
             if run is None:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langflow_otel.recording.facts import ModelUsage
+from langflow_otel.recording.facts import ModelUsage, token_count
 from langflow_otel.recording.model_providers import provider_name
 
 
@@ -69,5 +69,4 @@ def _text(component: Any, name: str) -> str | None:
 
 
 def _count(usage: Any, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) else None
+    return token_count(getattr(usage, name, None))

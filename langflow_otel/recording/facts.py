@@ -151,6 +151,15 @@ class ModelInfo:
         _cut(self, ("model", "provider"))
 
 
+_MOST_TOKENS: Final = 10**12
+"""Of one call. More is a fault of the server's, and sums would outgrow what can be sent: 64 bits."""
+
+
+def token_count(reported: object) -> int | None:
+    """A number of tokens, as a provider or a library reports it; None for what cannot be one."""
+    return reported if type(reported) is int and 0 <= reported <= _MOST_TOKENS else None
+
+
 class ModelResponse(NamedTuple):
     """What a model has answered, without the text. Names are to be cut; what is not known is None.
 

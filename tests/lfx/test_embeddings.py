@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import copy
+import gc
+import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -169,10 +174,11 @@ async def test_tokens_of_the_providers_answers_are_summed(telemetry):
                 create(lambda tokens=tokens: Answer(tokens), None, (), {})
             return [[0.0] for _ in texts]
 
-    await run(lambda: (Asks(answers=[3, 4]).embed_query("one"), Asks(answers=[3, None]).embed_query("one")))
+    answers = ([3, 4], [3, None], [3, 10**30], [-3])
+    await run(lambda: [Asks(answers=each).embed_query("one") for each in answers])
 
     tokens = [each.attributes.get("gen_ai.usage.input_tokens") for each in telemetry.spans if "embed" in each.name]
-    assert tokens == [7, None]
+    assert tokens == [7, None, None, None]
     assert telemetry.only_span("invoke_workflow demo").attributes["langflow.usage.input_tokens"] == 7
     assert list(telemetry.metrics("gen_ai_client_embeddings_operation_input_tokens_sum").values()) == [7]
 
@@ -202,3 +208,70 @@ def test_switching_on_twice_wraps_once():
         assert Before.__dict__["embed_query"] is wrapped
         classes.switch_off()
         assert Before.__dict__["embed_query"] is wrapped
+
+
+def test_classes_that_the_host_drops_are_not_kept():
+    """LangFlow executes the source of a component's module again and again."""
+    code = "class Own(Embeddings):\n  def embed_query(self, text): return []"
+    made = []
+    with capture_telemetry():
+        for _ in range(3):
+            namespace: dict[str, Any] = {"Embeddings": Embeddings, "__name__": "own"}
+            exec(code, namespace)
+            made.append(weakref.ref(namespace["Own"]))
+            del namespace
+        gc.collect()
+
+        assert [each() for each in made] == [None, None, None]
+
+
+def test_what_others_put_on_a_class_stays_there():
+    class Own(Before):
+        def embed_query(self, text: str) -> list[float]:
+            return [1.0]
+
+    with capture_telemetry():
+        ours = Own.embed_query
+        theirs = Own.embed_query = lambda self, text: ours(self, text)
+
+    assert Own.__dict__["embed_query"] is theirs
+    assert Own().embed_query("one") == [1.0]
+
+
+async def test_a_vector_of_another_kind_is_handed_on(telemetry):
+    class Vectors:
+        """As an array of numpy: it has no truth value."""
+
+        def __bool__(self) -> bool:
+            raise ValueError
+
+    class Own(Before):
+        def embed_documents(self, texts: list[str]) -> Any:
+            return vectors
+
+    vectors, found = Vectors(), []
+    await run(lambda: found.append(Own().embed_documents(["one"])))
+
+    assert found == [vectors]
+    assert telemetry.only_span("embeddings embed-1").status == "ok"
+
+
+async def test_a_coroutine_that_was_dropped_is_closed_in_any_context(telemetry):
+    class Waits(Before):
+        async def aembed_query(self, text: str) -> list[float]:
+            await asyncio.sleep(3600)
+            return []
+
+    def calls() -> None:
+        coroutine = Waits().aembed_query("one")
+        contextvars.copy_context().run(coroutine.send, None)
+        coroutine.close()
+
+    await run(calls)
+    assert telemetry.only_span("embeddings embed-1").attributes["langflow.status"] == "cancelled"
+
+
+def test_the_method_of_a_model_can_be_copied_and_pickled():
+    with capture_telemetry():
+        for held in (copy.deepcopy(Before().embed_query), pickle.loads(pickle.dumps(Before().embed_query))):
+            assert held("one") == [0.0, 1.0, 2.0]

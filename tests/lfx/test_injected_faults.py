@@ -128,7 +128,7 @@ NO_STEPS = {
     **dict.fromkeys(
         [f"export.below_runs.{name}" for name in ("TracersBelowRuns.get_tracer", "TracerBelowRuns.start_span")], GUARDED
     ),
-    **dict.fromkeys(["recording.runs.Run.leave", "recording.runs.step_out"], RESTORES),
+    **dict.fromkeys(["recording.runs.Run.leave", "recording.runs.step_out", "hooks.embeddings._leave"], RESTORES),
     **dict.fromkeys(["recording.requests.RequestRun.finish", "hooks.server._finish"], RESTORES),
     **dict.fromkeys(
         [f"custom.{name}" for name in ("traced", "_decorate", "_wrapper_for", "_traced_coroutine")], DEFINES

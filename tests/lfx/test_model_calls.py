@@ -22,6 +22,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from test_tools import agent_flow
 
+from langflow_otel.hooks import models as models_hook
 from langflow_otel.recording import model_runs
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
@@ -565,3 +566,25 @@ async def test_a_model_component_shows_what_its_call_says(telemetry):
         "  component Chat Output",
     ]
     assert isinstance(models.FakeModel(_id="x").build_model(), GenericFakeChatModel)
+
+
+async def test_what_cannot_be_followed_is_no_call(telemetry):
+    class Slotted:
+        """No manager of LangChain's: nothing can be put on it."""
+
+        __slots__ = ()
+
+        def on_llm_end(self, response: Any) -> str:
+            return f"end of {response}"
+
+    started = [Slotted()]
+    given = ({}, [[HumanMessage("hi")]])
+    asks(
+        lambda _: asyncio.sleep(
+            0, models_hook.on_chat_model_start(lambda *_: started, callbacks.CallbackManager([]), given, {})
+        )
+    )
+    await run(line(asking.Asks))
+
+    assert "chat" not in telemetry.names()
+    assert started[0].on_llm_end("it") == "end of it"

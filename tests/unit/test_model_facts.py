@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from langflow_otel.hooks import model_facts
 from langflow_otel.hooks.model_facts import model_info, model_response
+from langflow_otel.hooks.usage import model_usage
 from langflow_otel.recording.facts import ModelResponse
 
 TEMPERATURE, MAX_TOKENS = "gen_ai.request.temperature", "gen_ai.request.max_tokens"
@@ -117,3 +120,27 @@ def test_names_in_an_answer_are_cut():
     found = model_response(answered(response_metadata=dict.fromkeys(("model", "id", "stop_reason"), "x" * 5_000)))
 
     assert all(1_000 < len(text or "") < 1_100 for text in (found.model, found.response_id, *found.finish_reasons))
+
+
+@pytest.mark.parametrize("count", [-1, 2**62, 10**30, True, 1.0, "1", None])
+def test_what_is_no_number_of_tokens_is_not_counted(count):
+    details = {"input_token_details": {"cache_read": count}, "output_token_details": {"reasoning": count}}
+    usage = {"input_tokens": count, "output_tokens": 5}
+
+    assert model_response(answered(usage_metadata={**usage, **details})) == ModelResponse(output_tokens=5)
+    assert model_response(answered(response_metadata={"token_usage": usage})) == ModelResponse(output_tokens=5)
+    known = model_usage(SimpleNamespace(model="m"), SimpleNamespace(**usage))
+    assert (known.input_tokens, known.output_tokens) == (None, 5)
+
+
+def test_an_authors_object_is_not_kept():
+    class Given:
+        pass
+
+    given = Given()
+    kept = weakref.ref(given)
+    model_info("chat", {"model": "gpt", "seed": given, "n": (given,)}, {"ls_provider": given})
+    del given
+    gc.collect()
+
+    assert kept() is None
