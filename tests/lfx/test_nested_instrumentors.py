@@ -504,3 +504,35 @@ async def test_a_call_of_the_providers_that_fails(telemetry, openai, name):
     assert names[:3] == ["invoke_workflow demo", "  component Chat Input", "  component Asks OpenAI"]
     assert len([each for each in names if each.startswith("    ") and not each.startswith("     ")]) == 1
     telemetry.warnings.clear()
+
+
+# OpenTelemetry's own names it as we do; those of LangChain make none.
+EMBEDDINGS_SPAN = {"openinference-instrumentation-openai:openai": "CreateEmbeddings"}
+
+
+@pytest.mark.parametrize("by", ["us", "others"])
+@pytest.mark.parametrize("name", [*OPENAI, *LANGCHAIN])
+async def test_a_call_of_an_embedding_model_has_one_span(telemetry, openai, name, by):
+    with loaded(telemetry, name) if by == "us" else loaded_by_others(name, telemetry.provider):
+        await run_model(nested.EmbedsWithOpenAI)
+
+    assert [each["prompt_tokens"] for each in openai.told] == [1, 2]
+    call, tokens = EMBEDDINGS_SPAN.get(name, "embeddings embed-1"), TOKENS[name in EMBEDDINGS_SPAN]
+    assert telemetry.tree(*TOKENS, "langflow.usage.input_tokens") == [
+        "invoke_workflow demo langflow.usage.input_tokens=3",
+        "  component Chat Input",
+        "  component Embeds With OpenAI langflow.usage.input_tokens=3",
+        f"    {call} {tokens}=1",
+        "      POST",
+        f"    {call} {tokens}=2",
+        "      POST",
+        "  component Chat Output",
+    ]
+    calls = [span for span in telemetry.sdk_spans if span.name == call]
+    assert {span.instrumentation_scope.name != OURS for span in calls} == {name in OPENAI}
+    assert list(telemetry.metrics("gen_ai_client_embeddings_operation_input_tokens_sum").values()) == [3]
+    recorded = nested.CANARY.encode() in encode_spans(telemetry.sdk_spans).SerializeToString()
+    assert recorded is (name in EMBEDDINGS_SPAN)
+    kept = _Keeps()
+    ContentFilter(kept).export(telemetry.sdk_spans)
+    assert nested.CANARY.encode() not in encode_spans(kept.spans).SerializeToString()

@@ -14,7 +14,7 @@ from flows import line, run
 from langchain_core.messages import HumanMessage
 from lfx.graph import Graph
 from nodes import asking
-from openai_server import FakeOpenAI, fake_openai
+from openai_server import DIMENSIONS, FakeOpenAI, fake_openai
 from test_tools import agent_flow
 
 from langflow_otel.settings import Settings
@@ -23,6 +23,7 @@ from langflow_otel.testing import Telemetry, capture_telemetry
 langchain_openai = pytest.importorskip("langchain_openai")
 
 RETRIES = "langflow.model.retries"
+EMBEDDING_MODEL = "text-embedding-3-small"
 
 
 @pytest.fixture
@@ -30,6 +31,9 @@ def openai() -> Iterator[FakeOpenAI]:
     with fake_openai() as fake:
         asking.seen["model"] = lambda: langchain_openai.ChatOpenAI(
             base_url=fake.url, api_key="none", model="gpt-4o-mini", temperature=0.5, stream_usage=True
+        )
+        asking.seen["embeddings"] = lambda: langchain_openai.OpenAIEmbeddings(
+            base_url=fake.url, api_key="none", model=EMBEDDING_MODEL, check_embedding_ctx_length=False
         )
         yield fake
     asking.seen.clear()
@@ -54,6 +58,16 @@ async def astream(_: Any) -> Any:
 async def structured(_: Any) -> Any:
     schema = {"title": "add", "description": "Adds.", "type": "object", "properties": {"a": {"type": "integer"}}}
     return await asking.seen["model"]().with_structured_output(schema, method="function_calling").ainvoke("hi")
+
+
+async def embed(_: Any) -> Any:
+    model = asking.seen["embeddings"]()
+    return [model.embed_query("one"), model.embed_documents(["one", "two"])]
+
+
+async def aembed(_: Any) -> Any:
+    model = asking.seen["embeddings"]()
+    return [await model.aembed_query("one"), await model.aembed_documents(["one", "two"])]
 
 
 async def batch(_: Any) -> Any:
@@ -355,3 +369,54 @@ async def test_without_model_spans_the_request_is_below_the_component(openai):
         "  component Asks gen_ai.request.model=gpt-4o-mini",
         "    POST",
     ]
+
+
+@pytest.mark.parametrize("way", [embed, aembed])
+async def test_embeddings_have_the_servers_tokens(telemetry, openai, way):
+    asking.seen["ask"] = way
+    await run(line(asking.Asks))
+
+    assert [each["prompt_tokens"] for each in openai.told] == [1, 2]
+    assert tree(telemetry, "gen_ai.usage.input_tokens", "langflow.usage.input_tokens") == [
+        "invoke_workflow demo langflow.usage.input_tokens=3",
+        "  component Asks langflow.usage.input_tokens=3",
+        f"    embeddings {EMBEDDING_MODEL} gen_ai.usage.input_tokens=1",
+        "      POST",
+        f"    embeddings {EMBEDDING_MODEL} gen_ai.usage.input_tokens=2",
+        "      POST",
+    ]
+    calls = telemetry.roots()[0].children[1].children
+    assert [each.parent[1] for each in openai.asked] == [call.children[0].span_id for call in calls]
+    assert dict(calls[1].attributes) == {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.request.model": EMBEDDING_MODEL,
+        "gen_ai.provider.name": "openai",
+        "gen_ai.usage.input_tokens": 2,
+        "gen_ai.embeddings.dimension.count": DIMENSIONS,
+        "langflow.embeddings.text_count": 2,
+        "server.address": "127.0.0.1",
+        "server.port": int(openai.url.split(":")[2].split("/")[0]),
+        "langflow.flow.name": "demo",
+        "session.id": "s1",
+        "gen_ai.conversation.id": "s1",
+        "langflow.status": "ok",
+    }
+
+
+@pytest.mark.parametrize("way", [embed, aembed])
+async def test_refused_embeddings_have_the_librarys_error(telemetry, openai, way):
+    openai.replies = [401]
+    asking.seen["ask"] = way
+    with pytest.raises(Exception, match="401"):
+        await run(line(asking.Asks))
+
+    assert [text.split(" [")[0] for text in tree(telemetry)] == [
+        "invoke_workflow demo",
+        "  component Asks",
+        f"    embeddings {EMBEDDING_MODEL}",
+        "      POST",
+    ]
+    attributes = telemetry.only_span(f"embeddings {EMBEDDING_MODEL}").attributes
+    assert attributes["error.type"] == "AuthenticationError"
+    assert attributes["langflow.error.category"] == "authentication"
+    assert "gen_ai.usage.input_tokens" not in attributes

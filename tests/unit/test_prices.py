@@ -513,6 +513,13 @@ def call(within: Run, model: str = "gpt", outcome: Outcome = OK, **tokens: int) 
     run.end(outcome)
 
 
+def embed(within: Run, model: str, tokens: int | None) -> None:
+    run = recorder().start_model(ModelInfo("embeddings", model, "openai"), within)
+    assert run is not None
+    run.answered(ModelResponse(input_tokens=tokens))
+    run.end()
+
+
 def costs(telemetry: Telemetry, name: str) -> dict[str, Any]:
     found = telemetry.only_span(name).attributes
     return {key.removeprefix("langflow.cost."): found[key] for key in (AMOUNT, CURRENCY, UNPRICED) if key in found}
@@ -585,6 +592,26 @@ def test_a_model_without_a_price_is_counted_and_named_once(priced):
             "langflow_otel: LANGFLOW_OTEL_PRICES has no price for the model 'llama' of the provider 'openai': its "
             "calls are in no cost, and are counted in langflow_cost_unpriced_calls_total."
         ]
+
+
+def test_embeddings_are_priced_and_counted_as_model_calls_are(priced):
+    with recording(strict=False) as telemetry:
+        outer = flow()
+        store = recorder().start_component(component("Store"), outer)
+        embed(store, "gpt", 4)
+        embed(store, "gpt", None)
+        embed(store, "llama", 7)
+        store.finish()
+        call(outer, input_tokens=5)
+        outer.finish()
+
+        found = [dict(span.attributes).get(AMOUNT) for span in telemetry.spans if span.name.startswith("embeddings")]
+        assert found == [4, None, None]
+        assert costs(telemetry, "component Store") == {"amount": 4, "currency": "USD", "unpriced_calls": 1}
+        assert costs(telemetry, "invoke_workflow shop") == {"amount": 9, "currency": "USD", "unpriced_calls": 1}
+        assert counted(telemetry) == {'flow="shop",model="gpt",provider="openai",currency="USD"': 9}
+        assert counted(telemetry, "langflow_cost_unpriced_calls") == {'flow="shop",model="llama",provider="openai"': 1}
+        assert len(telemetry.warnings) == 1
 
 
 def test_names_in_the_log_and_in_labels_are_bounded(priced):

@@ -5,6 +5,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import StructuredTool
+from lfx.schema.message import Message
 
 from nodes.models import CallsOneTool, FakeAgent, FakeModel, create_tool_calling_agent
 
@@ -58,6 +59,23 @@ class AsksOpenAI(FakeModel):
         from langchain_openai import ChatOpenAI
 
         return ChatOpenAI(base_url=seen["url"], api_key="none", model="gpt-4o-mini", max_retries=0, stream_usage=True)
+
+
+class EmbedsWithOpenAI(FakeModel):
+    """Calls an embedding model in both ways."""
+
+    display_name = "Embeds With OpenAI"
+    name = "EmbedsWithOpenAI"
+
+    async def text_response(self) -> Message:
+        from langchain_openai import OpenAIEmbeddings
+
+        model = OpenAIEmbeddings(
+            base_url=seen["url"], api_key="none", model="embed-1", max_retries=0, check_embedding_ctx_length=False
+        )
+        model.embed_query(PROMPT)
+        await model.aembed_documents([PROMPT, PROMPT])
+        return Message(text="embedded")
 
 
 class NamedToolCaller(CallsOneTool):
