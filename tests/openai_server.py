@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif isinstance(reply, int):
                 self._send_json(reply, {"error": {"message": "no", "type": "no", "code": "no"}})
             elif embeddings:
-                self._embed(body)
+                self._embed(body, reply)
             else:
                 self._chat(body, reply)
         except OSError:  # the client went
@@ -206,7 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
         parent = self.headers.get("traceparent", "--").split("-")
         return Asked(kind, self.path, (parent[1], parent[2]))
 
-    def _embed(self, body: Mapping[str, Any]) -> None:
+    def _embed(self, body: Mapping[str, Any], reply: str) -> None:
+        if reply == "wait" and self._waited_in_vain():
+            return
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         vector: Any = [1.0] * DIMENSIONS
         if body.get("encoding_format") == "base64":

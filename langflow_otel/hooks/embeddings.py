@@ -6,6 +6,7 @@ Each class brings its own methods, so those of each class are wrapped: of the on
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from langflow_otel.recording.model_providers import provider_name
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import current_run
+from langflow_otel.recording.sizes import MAX_NAME
 from langflow_otel.recording.wrapper import Wrapper
 
 _START = Guard("embeddings.start")
@@ -119,18 +121,31 @@ def _leave(token: Token[_Call | None]) -> None:
 
 
 def _start(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> _Call | None:
-    recorder, within = active_recorder(), current_run()
     above = _going_on.get()
-    if recorder is None or within is None or (above is not None and not above.is_over):
+    if above is not None and not above.is_over:
+        return None
+    recorder, within = active_recorder(), current_run()
+    if recorder is None or within is None:
         return None
     is_query = _is_query(wrapped)
     given = args[0] if args else kwargs.get("text" if is_query else "texts")
-    parameters = {semconv.EMBEDDINGS_TEXT_COUNT: 1} if is_query else {}
-    if not is_query and isinstance(given, (list, tuple)):
-        parameters[semconv.EMBEDDINGS_TEXT_COUNT] = len(given)
-    info = ModelInfo("embeddings", _model(instance), _provider(type(instance)), parameters)
-    run = recorder.start_model(info, within)
-    return None if run is None else _Call(run)
+    texts = 1 if is_query else len(given) if isinstance(given, (list, tuple)) else None
+    model, provider = _model(instance), _provider(type(instance))
+    is_kept = model is None or len(model) <= MAX_NAME
+    run = recorder.start_model(_info(model, provider) if is_kept else _new_info(model, provider), within)
+    if run is None:
+        return None
+    if texts is not None:
+        run.add({semconv.EMBEDDINGS_TEXT_COUNT: texts})
+    return _Call(run)
+
+
+def _new_info(model: str | None, provider: str | None) -> ModelInfo:
+    return ModelInfo("embeddings", model, provider)
+
+
+# The same object for each call of the same model: its attributes are found by it.
+_info = functools.lru_cache(maxsize=128)(_new_info)
 
 
 def _is_query(wrapped: Any) -> bool:

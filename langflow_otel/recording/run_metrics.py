@@ -35,6 +35,7 @@ _MAX_COMPONENT_TYPES = 500
 _MAX_ERROR_TYPES = 50
 _MAX_MODELS = 100
 _MAX_ROUTES = 500
+_OF_EMBEDDINGS = ("gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model", "error.type")
 
 _WINDOW_FIELDS = {"ok": window.OK, "error": window.FAILED}
 
@@ -63,6 +64,7 @@ class FlowMetrics:
         self._components: dict[tuple[str, str], Recording] = {}
         self._models: dict[tuple[str, str, str, str], ModelMetrics] = {}
         self._costs: dict[tuple[str, str, str | None], Recording] = {}
+        self._embeddings: dict[tuple[str, ...], Recording] = {}
         self._has_succeeded = False
         self._failing_since_s: float | None = None
 
@@ -156,19 +158,22 @@ class FlowMetrics:
     def embedded(self, info: ModelInfo, response: ModelResponse, finished: Finished, retries: int) -> None:
         """One more call of an embedding model is over."""
         owner, outcome = self._owner, finished.outcome
-        labels = {
-            **self._labels,
-            "gen_ai.operation.name": info.operation,
-            "gen_ai.provider.name": owner.model(info.provider),
-            "gen_ai.request.model": owner.model(info.model),
-            "gen_ai.response.model": owner.answering_model(response.model),
-            "error.type": owner.error_type(outcome.error) if outcome.status == "error" else "",
-        }
-        owner.recording(metrics.EMBEDDINGS_DURATION, labels).record(finished.duration_s, finished.context)
+        error_type = owner.error_type(outcome.error) if outcome.status == "error" else ""
+        names = (owner.model(info.provider), owner.model(info.model), owner.answering_model(response.model), error_type)
+        self._embedding(metrics.EMBEDDINGS_DURATION, names).record(finished.duration_s, finished.context)
         if response.input_tokens is not None:
-            owner.recording(metrics.EMBEDDINGS_INPUT_TOKENS, labels).record(response.input_tokens)
+            self._embedding(metrics.EMBEDDINGS_INPUT_TOKENS, names).record(response.input_tokens)
         # At 0 from the first call on, so that a first retry is an increase.
-        owner.recording(metrics.MODEL_RETRIES, labels).add(retries)
+        self._embedding(metrics.MODEL_RETRIES, names).add(retries)
+
+    def _embedding(self, metric: Metric, names: tuple[str, str, str, str]) -> Recording:
+        key = (metric.name, *names)
+        found = self._embeddings.get(key)
+        if found is None:
+            labels = {**self._labels, "gen_ai.operation.name": semconv.EMBEDDINGS}
+            labels |= dict(zip(_OF_EMBEDDINGS, names, strict=True))
+            found = self._embeddings[key] = self._owner.recording(metric, labels)
+        return found
 
     def used_model(self, usage: ModelUsage) -> None:
         """A component used a model, in calls that no hook has seen: their number and duration are not known."""

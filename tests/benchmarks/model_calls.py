@@ -1,11 +1,13 @@
-"""Added time per model call, and per stream of 100 chunks, against one bare SDK span with the same attributes.
+"""Added time per model call, per stream of 100 chunks and per embeddings call, against one bare SDK span with the same
+attributes.
 
     python tests/benchmarks/model_calls.py [--rounds 20]
     pip install openinference-instrumentation-langchain opentelemetry-instrumentation-genai-langchain   # beside ours
 
-The model is LangChain's own fake and takes no time of its own. The bare span is what an author would write by hand,
-around the call. All take turns in one process, since a machine's speed changes; each figure is the least of the rounds,
-in CPU time of this thread, less that of the plain call. Spans are made and queued, and discarded by the exporter.
+The models are fakes of LangChain's classes and take no time of their own. The bare span is what an author would write
+by hand, around the call. All take turns in one process, since a machine's speed changes; each figure is the least of
+the rounds, in CPU time of this thread, less that of the plain call. Spans are made and queued, and discarded by the
+exporter.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -48,6 +51,7 @@ USAGE: Any = {
     "input_token_details": {"cache_read": 1},
     "output_token_details": {"reasoning": 2},
 }
+VECTOR = [0.5] * 8
 ABOUT: Any = {"model_name": "fake-1-2024", "finish_reason": "stop"}
 
 Way = Callable[[], Awaitable[None]]
@@ -90,7 +94,27 @@ class Model(GenericFakeChatModel):
             yield chunk
 
 
+class EmbeddingModel(Embeddings):
+    """As those of providers: a query is a call for documents."""
+
+    def __init__(self) -> None:
+        self.model = "fake-1"
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [VECTOR for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [VECTOR for _ in texts]
+
+    async def aembed_query(self, text: str) -> list[float]:
+        return (await self.aembed_documents([text]))[0]
+
+
 model = Model(messages=iter([]))
+embedding_model = EmbeddingModel()
 by_hand: dict[str, Any] = {}
 
 
@@ -112,11 +136,21 @@ async def astream() -> None:
         pass
 
 
+async def embed() -> None:
+    embedding_model.embed_query("hi")
+
+
+async def aembed() -> None:
+    await embedding_model.aembed_query("hi")
+
+
 WAYS: dict[str, tuple[Way, int]] = {
     "invoke": (invoke, CALLS),
     "ainvoke": (ainvoke, CALLS),
     "stream": (stream, STREAMS),
     "astream": (astream, STREAMS),
+    "embed": (embed, CALLS),
+    "aembed": (aembed, CALLS),
 }
 
 
@@ -219,28 +253,30 @@ async def one_loop(way: Way, times: int) -> float:
         if tracer is None:
             await way()
         else:
-            with tracer.start_as_current_span("chat fake-1", attributes=by_hand["attributes"]):
+            with tracer.start_as_current_span(by_hand["name"], attributes=by_hand["attributes"]):
                 await way()
     return (time.thread_time() - start) / times
 
 
-async def attributes_of_a_call() -> dict[str, Any]:
+async def attributes_of_a_call(way: Way) -> dict[str, Any]:
     kept = InMemorySpanExporter()
     processor = SimpleSpanProcessor(kept)
     provider.add_span_processor(processor)
     with within_run():
-        await ainvoke()
+        await way()
     processors = provider._active_span_processor
     processors._span_processors = tuple(each for each in processors._span_processors if each is not processor)
-    return dict(next(span for span in kept.get_finished_spans() if span.name.startswith("chat")).attributes or {})
+    return dict(next(span for span in kept.get_finished_spans() if span.name.endswith("fake-1")).attributes or {})
 
 
 async def measured(rounds: int) -> dict[str, dict[str, float]]:
     """Seconds of each way, by variant."""
-    by_hand["attributes"] = await attributes_of_a_call()
+    of_a_call, of_embeddings = await attributes_of_a_call(ainvoke), await attributes_of_a_call(aembed)
     best: dict[str, dict[str, float]] = {}
     for _ in range(rounds):
         for name, (way, times) in WAYS.items():
+            by_hand["attributes"] = of_embeddings if way in (embed, aembed) else of_a_call
+            by_hand["name"] = f"{by_hand['attributes']['gen_ai.operation.name']} fake-1"
             for variant, start in {"plain": plain, **VARIANTS}.items():
                 with suppress(ImportError), start():
                     seconds = await cpu_seconds(way, times)

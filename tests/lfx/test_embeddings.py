@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from langflow_otel import span
 from langflow_otel.hooks.embeddings import EmbeddingClasses, create
+from langflow_otel.recording.spans import model_attributes
 from langflow_otel.testing import capture_telemetry
 
 SHOWN = ("langflow.embeddings.text_count", "gen_ai.embeddings.dimension.count")
@@ -115,6 +116,15 @@ async def test_each_call_has_one_span(telemetry, later, is_async):
     assert call is not None
     counts = telemetry.metrics("gen_ai_client_embeddings_duration_seconds_count")
     assert list(counts.values()) == [2]
+
+
+async def test_calls_of_one_model_share_their_attributes(telemetry):
+    """They would else displace those of chat models."""
+    model_attributes.cache_clear()
+
+    await run(lambda: [Before().embed_documents(["one"] * count) for count in (1, 2, 3)])
+
+    assert [len(telemetry.names()), model_attributes.cache_info().misses] == [7, 1]
 
 
 async def test_lfxs_wrapper_of_several_models_is_not_a_call_itself(telemetry):

@@ -420,3 +420,23 @@ async def test_refused_embeddings_have_the_librarys_error(telemetry, openai, way
     assert attributes["error.type"] == "AuthenticationError"
     assert attributes["langflow.error.category"] == "authentication"
     assert "gen_ai.usage.input_tokens" not in attributes
+
+
+async def test_embeddings_that_are_cancelled_in_their_request(telemetry, openai):
+    openai.replies = ["wait"]
+    asking.seen["ask"] = aembed
+    task = asyncio.create_task(run(line(asking.Asks)))
+    await asyncio.to_thread(openai.waiting.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert not openai.going_on.is_set()
+    assert [text.replace(" [error]", "") for text in tree(telemetry, "langflow.error.category")] == [
+        "invoke_workflow demo [cancelled] langflow.error.category=cancelled",
+        "  component Asks [cancelled] langflow.error.category=cancelled",
+        f"    embeddings {EMBEDDING_MODEL} [cancelled] langflow.error.category=cancelled",
+        "      POST",
+    ]
+    assert sum(telemetry.metrics("gen_ai_client_embeddings_duration_seconds_count").values()) == 1
+    assert telemetry.metrics("gen_ai_client_embeddings_operation_input_tokens_count") == {}
