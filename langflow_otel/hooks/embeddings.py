@@ -1,22 +1,15 @@
-"""Calls of embedding models: the methods of LangChain's ``Embeddings`` classes, for which it has no callbacks.
-
-Each class brings its own methods, so those of each class are wrapped: of the ones that exist, and of later ones by
-``Embeddings.__init_subclass__``, which Python calls for each new subclass.
-"""
+"""Calls of embedding models: the methods of LangChain's ``Embeddings`` classes, for which it has no callbacks."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from types import ModuleType
 from typing import Any, Final
 
-import wrapt
-
+from langflow_otel.hooks.subclasses import SubclassMethods, Wrapping, own_methods
 from langflow_otel.hooks.versions import provider_error
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, Outcome, token_count
@@ -26,7 +19,6 @@ from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.sizes import MAX_NAME
-from langflow_otel.recording.wrapper import Wrapper
 
 _START = Guard("embeddings.start")
 _END = Guard("embeddings.end")
@@ -197,84 +189,18 @@ def _note_usage(response: Any) -> None:
             call.used(getattr(getattr(response, "usage", None), "prompt_tokens", None))
 
 
-class _EmbeddingsWrapper(Wrapper):
-    """Of one method, found again by its class: a list of what was wrapped would keep classes that the host drops."""
+def _wrappings(cls: type) -> Iterator[tuple[str, Wrapping]]:
+    if cls.__name__ not in _WRAPPERS:
+        for name, method in own_methods(cls).items():
+            if name in _METHODS:
+                yield name, async_embed if inspect.iscoroutinefunction(method) else embed
 
 
-class EmbeddingClasses:
+class EmbeddingClasses(SubclassMethods):
     """Wraps the methods of all ``Embeddings`` classes, and puts them back. One per process."""
 
     def __init__(self) -> None:
-        self._on = False
-        self._awaited = False
-        self._base: Any = None
-        self._init_subclass: Any = None
-
-    def switch_on(self) -> None:
-        """Wrap them now, or as soon as LangChain is imported."""
-        if self._on:
-            return
-        self._on = True
-        module = sys.modules.get(_MODULE)
-        if module is not None:
-            self._imported(module)
-        elif not self._awaited:
-            self._awaited = True
-            wrapt.register_post_import_hook(self._imported, _MODULE)
-
-    def switch_off(self) -> None:
-        """Put the very same functions back."""
-        self._on = False
-        base, self._base = self._base, None
-        if base is None:
-            return
-        if base.__dict__.get("__init_subclass__") is self._init_subclass:
-            del base.__init_subclass__
-        for cls in _subclasses(base):
-            with _CLASS:
-                _unwrap(cls)
-
-    def _imported(self, module: ModuleType) -> None:
-        base: Any = getattr(module, "Embeddings", None)
-        if not self._on or base is None or "__init_subclass__" in base.__dict__:
-            return
-
-        def init_subclass(cls: Any, /, **kwargs: Any) -> None:
-            super(base, cls).__init_subclass__(**kwargs)
-            if self._on:
-                with _CLASS:
-                    self._wrap(cls)
-
-        self._base = base
-        self._init_subclass = base.__init_subclass__ = classmethod(init_subclass)
-        with _CLASS:
-            for cls in _subclasses(base):
-                self._wrap(cls)
-
-    def _wrap(self, cls: type) -> None:
-        if cls.__name__ in _WRAPPERS:
-            return
-        for name in _METHODS:
-            method = cls.__dict__.get(name)
-            if inspect.isfunction(method):
-                wrapper = async_embed if inspect.iscoroutinefunction(method) else embed
-                setattr(cls, name, _EmbeddingsWrapper(method, wrapper, enabled=lambda: self._on))
-
-
-def _unwrap(cls: type) -> None:
-    for name in _METHODS:
-        method = cls.__dict__.get(name)
-        # By type() alone: a wrapper says that it is a function.
-        if issubclass(type(method), _EmbeddingsWrapper):
-            setattr(cls, name, method.__wrapped__)  # type: ignore[union-attr]
-
-
-def _subclasses(base: type) -> list[type]:
-    found: dict[type, None] = {}
-    direct: type
-    for direct in base.__subclasses__():
-        found.update(dict.fromkeys([direct, *_subclasses(direct)]))
-    return list(found)
+        super().__init__(_MODULE, "Embeddings", _wrappings, _CLASS)
 
 
 embedding_classes = EmbeddingClasses()
