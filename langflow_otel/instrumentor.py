@@ -23,6 +23,7 @@ from langflow_otel.hooks.embeddings import embedding_classes
 from langflow_otel.hooks.logs import say
 from langflow_otel.hooks.native import already_pushed, passes
 from langflow_otel.hooks.queues import queue_readings
+from langflow_otel.hooks.retrieval import searched_classes
 from langflow_otel.hooks.versions import (
     INSTALL_HINT,
     OLDEST_LFX,
@@ -159,6 +160,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         patches.apply()
         own_spans.switch_on(settings)
         embedding_classes.switch_on()
+        searched_classes.switch_on()
         log_lines.switch_on(settings, exports=settings.logs_have_destination or self._given.logger_provider is not None)
 
     def _open(self, recorder: Recorder) -> bool:
@@ -192,6 +194,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         log_lines.switch_off()
         own_spans.switch_off()
         embedding_classes.switch_off()
+        searched_classes.switch_off()
         guard.on_fault = None
         process, self._process = self._process, None
         try:

@@ -16,6 +16,7 @@ from langflow_otel.hooks import (
     native,
     native_spans,
     queues,
+    retrieval,
     server,
     streaming,
     tools,
@@ -27,6 +28,7 @@ _COMPONENT = "lfx.custom.custom_component.component"
 _COMPONENT_TOOL = "lfx.base.tools.component_tool"
 _TOOL = "langchain_core.tools.base"
 _CALLBACKS = "langchain_core.callbacks.manager"
+_RETRIEVERS = "langchain_core.retrievers"
 _OPENAI = "openai.resources.embeddings"
 _TRACING = "langflow.services.tracing"
 _AGENT = ("langchain.agents.agent", "langchain_classic.agents.agent")  # before LangChain 1.0, and since
@@ -62,6 +64,8 @@ HOOKS: Final = (
     Hook(_CALLBACKS, "CallbackManager.on_llm_start", models.on_llm_start, ("prompts",), True),
     Hook(_CALLBACKS, "AsyncCallbackManager.on_chat_model_start", models.async_on_chat_model_start, ("messages",), True),
     Hook(_CALLBACKS, "AsyncCallbackManager.on_llm_start", models.async_on_llm_start, ("prompts",), True),
+    Hook(_RETRIEVERS, "BaseRetriever.invoke", retrieval.invoke, ("input",)),
+    Hook(_RETRIEVERS, "BaseRetriever.ainvoke", retrieval.ainvoke, ("input",)),
     Hook(_OPENAI, "Embeddings.create", embeddings.create, optional=True),
     Hook(_OPENAI, "AsyncEmbeddings.create", embeddings.async_create, optional=True),
     Hook(_GRAPH, "Graph.__deepcopy__", flow.copied),

@@ -13,7 +13,7 @@ from typing import Any
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.facts import ComponentInfo
-from langflow_otel.recording.runs import FlowRun
+from langflow_otel.recording.runs import FlowRun, Run
 from langflow_otel.recording.sizes import chosen
 from langflow_otel.redaction.secret_names import is_secret_name
 
@@ -163,6 +163,13 @@ def is_denied_as_tool(gate: ContentGate, component: Any) -> bool:
     names = (*(component.__dict__.get("_inputs") or ()), *(str(output.name) for output in component.outputs))
     kinds = (component.name, type(component).__name__, component.display_name)
     return gate.denies(str(component._id), *kinds, *names) or _opts_out(component)
+
+
+def may_leave_whole(within: Run) -> bool:
+    """True where nothing of the component, and of the tool in it, stays here by its name: then what their code hands
+    to models, or gets from vector stores, may leave."""
+    holders = [each.content for each in (within.component, within.tool) if each is not None]
+    return all(each is not None and not each.is_partial for each in holders)
 
 
 def text_or_value(value: Any) -> Any:

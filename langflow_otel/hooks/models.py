@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
+from langflow_otel.hooks.content import may_leave_whole
 from langflow_otel.hooks.model_content import add_answer, model_content
 from langflow_otel.hooks.model_facts import known_to_langflow, model_info, model_response
 from langflow_otel.hooks.versions import provider_error
@@ -18,7 +19,7 @@ from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import Run, ToolRun, _current_run, current_run
+from langflow_otel.recording.runs import Run, _current_run, current_run
 from langflow_otel.recording.spans_of_others import ReportedSpans
 
 Call = Callable[..., Any]
@@ -102,7 +103,7 @@ def _follow_all(
         parameters = kwargs.get("invocation_params") or {}
         info = model_info(operation, parameters, getattr(manager, "metadata", None) or {})
         # What LangFlow knows is of the component's own model, not of one that a tool calls.
-        component = None if isinstance(within, ToolRun) else within.component
+        component = within.component if within.tool is None else None
         if info.model is None and component is not None and component.usage is not None:
             info = known_to_langflow(info, component.usage())
         inputs = args[1] if len(args) > 1 else kwargs.get("messages", kwargs.get("prompts", ()))
@@ -122,9 +123,7 @@ def _follow_all(
 
 def _content_of(recorder: Recorder, within: Run, run: ModelRun, given: Any, parameters: Any) -> SpanContent | None:
     """Messages may leave only where those of the component, and of the tool that calls the model, may."""
-    above = (within.component, within if isinstance(within, ToolRun) else None)
-    holders = [each.content for each in above if each is not None]
-    if recorder.content is None or any(each is None or each.is_partial for each in holders):
+    if recorder.content is None or not may_leave_whole(within):
         return None
     withheld = () if within.flow is None else within.flow.withheld
     return model_content(recorder.content, given, parameters, withheld)

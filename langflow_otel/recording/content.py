@@ -66,9 +66,20 @@ class ContentGate:
         return redacted(whole, room, self._settings, withheld)
 
     def messages(
-        self, messages: list[Any], room: int, open_object: Callable[[Any], Any], withheld: Collection[str] = ()
+        self,
+        messages: list[Any],
+        room: int,
+        open_object: Callable[[Any], Any],
+        withheld: Collection[str] = (),
+        *,
+        ranked: bool = False,
     ) -> str | None:
-        """The same of messages, or of parts of one: what is cut are their texts, for as JSON they have to be whole."""
+        """The same of messages, of parts of one, or of documents: what is cut are their texts, for as JSON they have to
+        be whole.
+
+        Args:
+            ranked: True if the best comes first, so that the last ones are left out where there are too many.
+        """
         room = min(room, self.longest)
         data = plain(messages, room + 2 * MARGIN, open_object, withheld)
         whole = as_json(data)
@@ -76,7 +87,9 @@ class ContentGate:
         if safe is None or (len(safe) <= room and len(whole) <= room + MARGIN):
             return safe
         try:
-            short = fitted(cast("list[Any]", data), room, lambda text, share: self._safe(text, share, withheld))
+            short = fitted(
+                cast("list[Any]", data), room, lambda text, share: self._safe(text, share, withheld), ranked=ranked
+            )
         except _WithheldError:
             return None
         # Once more: the names in it have not been looked at.
@@ -134,7 +147,8 @@ class SpanContent:
         if value is None or room <= 0:
             return
         if name in _LISTS and type(value) is list:
-            text = self.gate.messages(value, room, self._open_object, self._withheld)
+            ranked = name == semconv.GEN_AI_RETRIEVAL_DOCUMENTS
+            text = self.gate.messages(value, room, self._open_object, self._withheld, ranked=ranked)
         else:
             text = self.gate.text(value, room, self._open_object, self._withheld)
         if text is not None:
@@ -206,7 +220,7 @@ def _said(parts: list[dict[str, Any]]) -> str | None:
 _TEXT: Final = "text/plain"
 _JSON: Final = "application/json"
 _MESSAGES: Final = frozenset({semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES})
-_LISTS: Final = _MESSAGES | {semconv.GEN_AI_SYSTEM_INSTRUCTIONS}
+_LISTS: Final = _MESSAGES | {semconv.GEN_AI_SYSTEM_INSTRUCTIONS, semconv.GEN_AI_RETRIEVAL_DOCUMENTS}
 _CAME_IN: Final = (semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_TOOL_CALL_ARGUMENTS)
 _CAME_OUT: Final = (
     semconv.GEN_AI_OUTPUT_MESSAGES,

@@ -20,17 +20,18 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def fitted(messages: list[Any], room: int, safe: Callable[[str, int], str]) -> str | None:
+def fitted(messages: list[Any], room: int, safe: Callable[[str, int], str], *, ranked: bool = False) -> str | None:
     """The messages as JSON that is no longer than there is room; None if they cannot be made to fit.
 
-    The longest texts are cut first. Of many messages the first and the last ones stay.
+    The longest texts are cut first. Of many messages the first and the last ones stay, of what is ranked the first.
 
     Args:
         messages: Plain data, messages or parts of one.
         room: Characters, at most.
         safe: What may leave of a text, in so many characters at most.
+        ranked: True if the best comes first.
     """
-    kept = _fewer(messages, room)
+    kept = _best(messages, room) if ranked else _fewer(messages, room)
     texts = list(_texts(kept))
     share = _share([len(as_json(text)) - 2 for text in texts], room - _bare_length(kept))
     for _ in range(_TRIES):
@@ -53,6 +54,14 @@ def _fewer(messages: list[Any], room: int) -> list[Any]:
         if left < 0:
             return [first, _left_out(start + 1), *rest[start + 1 :]]
     return messages
+
+
+def _best(ranked: list[Any], room: int) -> list[Any]:
+    for number, each in enumerate(ranked):
+        room -= _takes_at_least([each])
+        if room < 0:
+            return ranked[:number]
+    return ranked
 
 
 def _left_out(number: int) -> dict[str, Any]:

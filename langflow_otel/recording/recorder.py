@@ -317,7 +317,7 @@ class Recorder:
         span = self.make_span(chosen(name), context, attributes, within)
         run = Run(span, with_span(span, context), flow, self.settings)
         if within is not None:
-            run.component = within.component
+            run.component, run.tool = within.component, within.tool
         if enter:
             run.enter()
         return run

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -42,6 +42,8 @@ StepTokens = tuple[Token["Run | None"], Token[Context] | None]
 
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 """Runs whose spans have not ended, for the end of the process."""
+
+_RETRIEVES = frozenset({"retriever", "vector_store"})
 
 any_stopped = False
 """True once a run was ended by the stop of the process, or of this library. Its code may go on."""
@@ -127,6 +129,7 @@ class Run:
     Attributes:
         flow: The flow run that this belongs to; None for a component that is built without a flow.
         component: The component run that this belongs to, itself included; None above components.
+        tool: The tool call that this belongs to, itself included; None outside of tools.
         content: Inputs and outputs that may leave with the span; None for none.
         loop_index: The iteration of the innermost enclosing loop, or None.
         context: The OpenTelemetry context in which this run's own code belongs.
@@ -149,6 +152,7 @@ class Run:
         "flow",
         "loop_index",
         "span",
+        "tool",
     )
 
     def __init__(self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings) -> None:
@@ -156,6 +160,7 @@ class Run:
         self.context = context
         self.flow = flow
         self.component: ComponentRun | None = None
+        self.tool: ToolRun | None = None
         self.loop_index: int | None = None
         self.content: SpanContent | None = None
         self._settings = settings
@@ -219,6 +224,18 @@ class Run:
     def add(self, attributes: Attributes) -> None:
         """Attributes that go on the span when it ends; one call to the SDK instead of many."""
         self._attributes.update(attributes)
+
+    def searched(self, asked: int | None, found: int | None) -> None:
+        """Code of this run searched for documents; of several searches the sums go on the span.
+
+        Args:
+            asked: How many it asked for; None if that is not known.
+            found: How many it got; None if the search failed.
+        """
+        for name, number in ((semconv.GEN_AI_RETRIEVAL_TOP_K, asked), (semconv.RETRIEVAL_DOCUMENT_COUNT, found)):
+            if number is not None:
+                before: Any = self._attributes.get(name, 0)
+                self._attributes[name] = before + number
 
     def _rename(self, name: str, attributes: Attributes) -> None:
         if self.recording and self.span is not None:
@@ -661,6 +678,11 @@ class ComponentRun(RunAboveCalls):
             self._failed = (Outcome("error", error, time.time_ns()), time.perf_counter())
         self._may_go_on = not final
 
+    def searched(self, asked: int | None, found: int | None) -> None:
+        super().searched(asked, found)
+        if self.info.kind in _RETRIEVES:
+            self.add({semconv.GEN_AI_OPERATION_NAME: semconv.RETRIEVAL})
+
     def first_chunk_after(self, seconds: float) -> None:
         """The first chunk of a stream of this component came out, so long after it was asked for."""
         if self.measures is not None:
@@ -729,6 +751,7 @@ class ToolRun(Run):
         self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings, name: str
     ) -> None:
         super().__init__(span, context, flow, settings)
+        self.tool = self
         self.name = name
         self.failure: Outcome | None = None
 

@@ -16,11 +16,12 @@ import lfx.load
 from flows import INPUT, Cache, chat_input, chat_output, line
 from lfx.events.event_manager import create_default_event_manager
 from lfx.graph import Graph
-from nodes import basic, chatty, content, models, streams
+from nodes import basic, chatty, content, models, searching, streams
 from nodes.authored import Authored, Observed, Secretive
 from nodes.edited import Edited
 from test_components import router_flow
 from test_loops import loop_flow
+from test_retrieval import store_flow
 from test_streams import pair
 from test_tools import agent_flow
 
@@ -81,6 +82,11 @@ def _recursion() -> Graph:
     return graph
 
 
+def _retriever() -> Graph:
+    searching.Searches.search = staticmethod(lambda: searching.store().as_retriever().ainvoke("pears"))
+    return line(searching.Searches)
+
+
 async def _from_file() -> Graph:
     # It would set LangFlow's log up anew.
     with mock.patch("lfx.load.load.configure"):
@@ -110,6 +116,8 @@ FLOWS: dict[str, Make] = {
     "embeddings": _ready(lambda: line(models.EmbedsTwice)),
     "agent": lambda: agent_flow(models.ShoutAgent, models.Shout),
     "broken tool": lambda: agent_flow(models.ShoutAgent, models.ShoutBroken),
+    "search": _ready(store_flow),
+    "retriever": _ready(_retriever),
     "failing stream": _ready(lambda: pair(streams.StreamsBroken, streams.Reads)),
     "failing": _ready(lambda: line(basic.Echo, basic.Broken)),
     "failing model": _ready(lambda: Graph(start := chat_input(), _failing_model(start), flow_name="demo")),
