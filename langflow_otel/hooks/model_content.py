@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ _FINISH_REASONS: Final = {
     "SAFETY": "content_filter",
 }
 """What providers call those that the convention has a word for."""
+_SCHEMAS: Final = ("parameters", "input_schema", "inputSchema")
 _TEXTS: Final = ("text", "reasoning", "thinking")
 
 
@@ -44,7 +46,34 @@ def model_content(
     content.add(semconv.GEN_AI_INPUT_MESSAGES, asked or None)
     stop = parameters.get("stop")
     content.add(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, [stop] if isinstance(stop, str) else stop or None)
+    content.add(semconv.GEN_AI_TOOL_DEFINITIONS, _tool_definitions(parameters.get("tools"), gate))
     return content
+
+
+def _tool_definitions(tools: Any, gate: ContentGate) -> list[dict[str, Any]] | None:
+    """The tools that the model may call; of many, or long ones, only the names: cut JSON would be none."""
+    if not isinstance(tools, (list, tuple)) or not tools:
+        return None
+    whole = [_tool_definition(each, gate) for each in tools]
+    if len(json.dumps(whole, default=str)) <= gate.longest:
+        return whole
+    return [{name: each[name] for name in ("type", "name") if name in each} for each in whole]
+
+
+def _tool_definition(tool: Any, gate: ContentGate) -> dict[str, Any]:
+    if not isinstance(tool, dict):
+        return {"type": "other"}
+    # Inside of OpenAI's and Bedrock's; Anthropic's has it at the top.
+    about = next((tool[name] for name in ("function", "toolSpec") if isinstance(tool.get(name), dict)), tool)
+    name = about.get("name")
+    if about is tool and not any(key in tool for key in _SCHEMAS):
+        # The provider's own, such as a search.
+        return {"type": str(tool.get("type", "other")), **({"name": name} if isinstance(name, str) else {})}
+    found: dict[str, Any] = {"type": "function", "name": name}
+    if not gate.denies(name if isinstance(name, str) else None):
+        found["description"] = about.get("description")
+        found["parameters"] = next((about[key] for key in _SCHEMAS if key in about), None)
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def add_answer(content: SpanContent, response: Any, *, failed: bool = False) -> None:

@@ -45,6 +45,9 @@ _DETAILS: Final = (
     ("input_token_details", (("cache_read_tokens", "cache_read"), ("cache_write_tokens", "cache_creation"))),
     ("output_token_details", (("reasoning_tokens", "reasoning"),)),
 )
+_LEVELS: Final = ("reasoning_effort", "thinking_level")
+_STRUCTURED: Final = "ls_structured_output_format"
+"""In the options of a call, by LangChain's ``with_structured_output``."""
 _MOST_BITS: Final = 63
 _OWN_IDS: Final = ("run-", "lc_run-")
 """How the ids begin that LangChain gives to a message itself."""
@@ -59,7 +62,10 @@ _infos: dict[tuple[Any, ...], ModelInfo] = {}
 
 
 def model_info(
-    operation: Literal["chat", "text_completion"], parameters: Mapping[str, Any], metadata: Mapping[str, Any]
+    operation: Literal["chat", "text_completion"],
+    parameters: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    options: Mapping[str, Any] = _EMPTY,
 ) -> ModelInfo:
     """A call that starts; the same object for each call of the same model with the same parameters.
 
@@ -67,14 +73,16 @@ def model_info(
         operation: See :class:`ModelInfo`.
         parameters: What the model is called with.
         metadata: Of the callback manager.
+        options: Of the call.
     """
-    key = (operation, *map(parameters.get, _OF_CALL), *map(metadata.get, _OF_MANAGER))
+    more = _level(parameters), _STRUCTURED in options or _asks_for_json(parameters)
+    key = (operation, *more, *map(parameters.get, _OF_CALL), *map(metadata.get, _OF_MANAGER))
     try:
         found = _infos.get(key)
     except TypeError:  # A list, or whatever else an author gives in place of a number.
-        return _new_info(operation, parameters, metadata)
+        return _new_info(operation, parameters, metadata, *more)
     if found is None:
-        found = _new_info(operation, parameters, metadata)
+        found = _new_info(operation, parameters, metadata, *more)
         # Anything else would be kept from the garbage collector.
         if all(type(value) in _PLAIN and (type(value) is not str or len(value) <= MAX_NAME) for value in key):
             if len(_infos) >= _MAX_INFOS:
@@ -84,7 +92,11 @@ def model_info(
 
 
 def _new_info(
-    operation: Literal["chat", "text_completion"], parameters: Mapping[str, Any], metadata: Mapping[str, Any]
+    operation: Literal["chat", "text_completion"],
+    parameters: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    level: str | None,
+    as_json: bool,
 ) -> ModelInfo:
     values = {name: metadata.get(name) for name in _OF_MANAGER} | {name: parameters.get(name) for name in _OF_CALL}
     found: dict[str, str | bool | int | float] = {}
@@ -102,8 +114,32 @@ def _new_info(
         found[semconv.GEN_AI_REQUEST_CHOICE_COUNT] = choices
     if any(isinstance(values[name], int) and values[name] == 1 for name in _STREAMS):
         found[semconv.GEN_AI_REQUEST_STREAM] = True
+    if level is not None:
+        found[semconv.GEN_AI_REQUEST_REASONING_LEVEL] = chosen(level)
+    if as_json:
+        found[semconv.GEN_AI_OUTPUT_TYPE] = "json"
     provider = _text(values, _PROVIDER)
     return ModelInfo(operation, _text(values, *_MODELS), None if provider is None else provider_name(provider), found)
+
+
+def _level(parameters: Mapping[str, Any]) -> str | None:
+    """How much the model is asked to reason, in the provider's word."""
+    for name in _LEVELS:
+        if type(level := parameters.get(name)) is str:
+            return level
+    reasoning = parameters.get("reasoning")
+    level = reasoning.get("effort") if type(reasoning) is dict else None
+    return level if type(level) is str else None
+
+
+def _asks_for_json(parameters: Mapping[str, Any]) -> bool:
+    wanted = parameters.get("response_format")
+    if wanted is not None:
+        # A dictionary, or the class that LangChain makes one of.
+        return type(wanted) is not dict or wanted.get("type") != "text"
+    # Google's, and Ollama's, which is a word or a schema.
+    of_ollama = parameters.get("format")
+    return parameters.get("response_mime_type") == "application/json" or of_ollama == "json" or type(of_ollama) is dict
 
 
 def _double(value: Any) -> float | None:

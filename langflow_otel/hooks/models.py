@@ -101,7 +101,8 @@ def _follow_all(
         if recorder is None or within is None:
             return
         parameters = kwargs.get("invocation_params") or {}
-        info = model_info(operation, parameters, getattr(manager, "metadata", None) or {})
+        options = kwargs.get("options") or {}
+        info = model_info(operation, parameters, getattr(manager, "metadata", None) or {}, options)
         # What LangFlow knows is of the component's own model, not of one that a tool calls.
         component = within.component if within.tool is None else None
         if info.model is None and component is not None and component.usage is not None:

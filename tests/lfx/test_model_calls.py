@@ -588,3 +588,26 @@ async def test_what_cannot_be_followed_is_no_call(telemetry):
 
     assert "chat" not in telemetry.names()
     assert started[0].on_llm_end("it") == "end of it"
+
+
+async def test_what_is_asked_of_a_call_beside_its_messages(monkeypatch):
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
+    tool = {"type": "function", "function": {"name": "look_up", "description": "Looks it up.", "parameters": {}}}
+    structured = {
+        "kwargs": {"method": "json_schema"},
+        "schema": {"title": "Price", "description": "", "type": "object"},
+    }
+
+    async def ask(_: Any) -> Any:
+        return await model().ainvoke("hi", tools=[tool], reasoning_effort="low", ls_structured_output_format=structured)
+
+    asks(ask)
+    with capture_telemetry(settings=Settings.from_env()) as telemetry:
+        await run(line(asking.Asks))
+
+    attributes = telemetry.only_span("chat fake-1").attributes
+    assert attributes["gen_ai.request.reasoning.level"] == "low"
+    assert attributes["gen_ai.output.type"] == "json"
+    assert json.loads(str(attributes["gen_ai.tool.definitions"])) == [
+        {"type": "function", "name": "look_up", "description": "Looks it up.", "parameters": {}}
+    ]

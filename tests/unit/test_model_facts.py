@@ -144,3 +144,42 @@ def test_an_authors_object_is_not_kept():
     gc.collect()
 
     assert kept() is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"reasoning_effort": "low"}, {"thinking_level": "low"}, {"reasoning": {"effort": "low", "summary": "auto"}}],
+)
+def test_the_level_of_reasoning_is_the_providers_word(asked):
+    first, second = (model_info("chat", dict(asked), {}) for _ in range(2))
+
+    assert dict(first.parameters) == {"gen_ai.request.reasoning.level": "low"}
+    assert first is second
+
+
+@pytest.mark.parametrize("asked", [{"reasoning_effort": None}, {"reasoning": None}, {"reasoning": {"effort": 3}}, {}])
+def test_a_level_of_reasoning_that_is_no_word_is_left_out(asked):
+    assert dict(model_info("chat", asked, {}).parameters) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "as_json"),
+    [
+        ({}, {"ls_structured_output_format": {"schema": {}}}, True),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, {}, True),
+        ({"response_format": {"type": "json_object"}}, {}, True),
+        ({"response_format": ModelResponse}, {}, True),
+        ({"response_mime_type": "application/json"}, {}, True),
+        ({"format": "json"}, {}, True),
+        ({"format": {"type": "object"}}, {}, True),
+        ({"response_format": {"type": "text"}}, {}, False),
+        ({"response_mime_type": "text/plain", "format": ""}, {"stop": None}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_structured_answer_that_is_asked_for_is_json(asked, options, as_json):
+    expected = {"gen_ai.output.type": "json"} if as_json else {}
+
+    assert dict(model_info("chat", asked, {}, options).parameters) == expected
+    # Not that of another call of the same model.
+    assert dict(model_info("chat", {}, {}).parameters) == {}
