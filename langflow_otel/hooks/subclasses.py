@@ -101,13 +101,13 @@ class SubclassMethods:
     def _wrap(self, cls: type) -> None:
         for name, wrapping in self._wrappings(cls):
             wrapper = _MethodWrapper(cls.__dict__[name], wrapping, enabled=lambda: self._on)
-            wrapper._self_owner = self
+            wrapper._self_switch = self
             setattr(cls, name, wrapper)
 
     def _unwrap(self, cls: type) -> None:
         for name, method in tuple(cls.__dict__.items()):
             # By type() alone: a wrapper says that it is a function.
-            if issubclass(type(method), _MethodWrapper) and method._self_owner is self:
+            if issubclass(type(method), _MethodWrapper) and method._self_switch is self:
                 setattr(cls, name, method.__wrapped__)
 
 

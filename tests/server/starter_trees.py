@@ -76,7 +76,8 @@ component Knowledge (retriever)
   GET
   GET
   GET
-  POST
+  embeddings nomic-embed-text
+    POST
 component Parser (data)
 component Prompt Template (prompt)
 invoke_agent Agent (agent)
@@ -120,7 +121,8 @@ component Knowledge (retriever)
   GET
   GET
   GET
-  POST
+  embeddings nomic-embed-text
+    POST
 component Parser (data)
 """,
     "Market Research": """
@@ -324,7 +326,8 @@ component Knowledge (retriever)
   GET
   GET
   GET
-  POST
+  embeddings nomic-embed-text
+    POST
 component Parser (data)
 component Prompt (prompt)
 invoke_agent Agent (agent)

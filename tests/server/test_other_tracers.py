@@ -155,12 +155,12 @@ EXPECTED = [
     "  invoke_workflow research",
     "    component Chat Input",
     "    invoke_agent Researcher",
-    "      chat",
+    "      chat fake-1",
     "      execute_tool look_up",
     "        search",
     "          GET",
     "          GET",
-    "      chat",
+    "      chat fake-1",
     "    component Chat Output",
 ]
 COMPONENTS = {"Chat Input", "Researcher", "Chat Output"}
