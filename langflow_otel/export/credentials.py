@@ -6,16 +6,19 @@ import functools
 import hmac
 import ssl
 from pathlib import Path
+from typing import Final
 
 from langflow_otel.export.watched_file import WatchedFile
 from langflow_otel.secret_files import read_secret
+
+_USE: Final = "for the scrape endpoint"
 
 
 class BearerToken:
     """The token that a scrape must bring, from a file that may change."""
 
     def __init__(self, path: Path) -> None:
-        self._file = WatchedFile({"LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": path}, lambda: _token_in(path))
+        self._file = WatchedFile({"LANGFLOW_OTEL_SCRAPE_TOKEN_FILE": path}, lambda: _token_in(path), _USE)
 
     def problem(self, authorization: str | None) -> str | None:
         """Why this ``Authorization`` header is refused; None if it is right. Takes the same time for any
@@ -62,4 +65,4 @@ def certificate(chain: Path, key: Path | None) -> WatchedFile:
         context.load_cert_chain(chain, key, no_password)
         return context
 
-    return WatchedFile(paths, load)
+    return WatchedFile(paths, load, _USE)

@@ -14,10 +14,11 @@ from opentelemetry.trace import Tracer
 
 from langflow_otel.export.content import is_library
 from langflow_otel.recording import semconv
+from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_runs import call_awaiting_answer
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import ComponentRun, Run, current_run
+from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.spans_of_others import is_of_a_service, spans_being_reported
 
 _NOTE = Guard("nested.note")

@@ -33,7 +33,7 @@ class WatchedFile:
         self,
         paths: Mapping[str, Path],
         read: Callable[[], Any],
-        use: str = "for the scrape endpoint",
+        use: str,
         without: str = "",
         with_last: str = "",
     ) -> None:

@@ -14,12 +14,14 @@ from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
 from langflow_otel.hooks.usage import ModelCall
 from langflow_otel.recording import semconv
+from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import SpanContent
 from langflow_otel.recording.facts import CACHED, OK, Outcome
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import ComponentRun, FlowRun, Run, current_run
+from langflow_otel.recording.runs import Run, current_run
 
 Call = Callable[..., Any]
 

@@ -13,7 +13,8 @@ from typing import Any
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.facts import ComponentInfo
-from langflow_otel.recording.runs import FlowRun, Run
+from langflow_otel.recording.flow_runs import FlowRun
+from langflow_otel.recording.runs import Run
 from langflow_otel.recording.sizes import chosen
 from langflow_otel.redaction.secret_names import is_secret_name
 

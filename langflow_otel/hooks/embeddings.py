@@ -14,7 +14,7 @@ from langflow_otel.hooks.versions import provider_error
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, Outcome, token_count
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.model_providers import provider_name
+from langflow_otel.recording.model_providers import provider_of_class
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import current_run
@@ -30,7 +30,6 @@ _METHODS: Final = ("embed_documents", "embed_query", "aembed_documents", "aembed
 _WRAPPERS: Final = frozenset({"EmbeddingsWithModels", "CacheBackedEmbeddings"})
 """Classes that delegate to other ``Embeddings``, whose call it is, or answer from a cache."""
 _MODELS: Final = ("model", "model_name", "model_id", "deployment")
-_PROVIDERS: Final = {"AzureOpenAIEmbeddings": "azure.ai.openai", "BedrockEmbeddings": "aws.bedrock"}
 
 # Not reset by the end of a call alone: an executor's thread has the context of the call that it runs for.
 _going_on: ContextVar[_Call | None] = ContextVar("langflow_otel_embeddings", default=None)
@@ -122,7 +121,7 @@ def _start(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> _Call | None:
     is_query = _is_query(wrapped)
     given = args[0] if args else kwargs.get("text" if is_query else "texts")
     texts = 1 if is_query else len(given) if isinstance(given, (list, tuple)) else None
-    model, provider = _model(instance), _provider(type(instance))
+    model, provider = _model(instance), provider_of_class(type(instance))
     is_kept = model is None or len(model) <= MAX_NAME
     run = recorder.start_model(_info(model, provider) if is_kept else _new_info(model, provider), within)
     if run is None:
@@ -156,16 +155,6 @@ def _model(instance: Any) -> str | None:
     # Not by getattr(): an author's class may run any code for a name that it does not have.
     own = getattr(instance, "__dict__", {})
     return next((own[name] for name in _MODELS if type(own.get(name)) is str and own[name]), None)
-
-
-def _provider(cls: type) -> str | None:
-    """By the name of LangChain's package for it, such as ``langchain_openai``."""
-    known = next((_PROVIDERS[base.__name__] for base in cls.__mro__ if base.__name__ in _PROVIDERS), None)
-    if known is not None:
-        return known
-    package, _, name = cls.__module__.partition(".")[0].partition("_")
-    is_one = package == "langchain" and name not in ("", "core", "classic", "community")
-    return provider_name(name) if is_one else None
 
 
 def create(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:

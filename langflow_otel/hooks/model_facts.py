@@ -48,7 +48,7 @@ _DETAILS: Final = (
 _LEVELS: Final = ("reasoning_effort", "thinking_level")
 _STRUCTURED: Final = "ls_structured_output_format"
 """In the options of a call, by LangChain's ``with_structured_output``."""
-_MOST_BITS: Final = 63
+_LARGEST: Final = 2**63
 _OWN_IDS: Final = ("run-", "lc_run-")
 """How the ids begin that LangChain gives to a message itself."""
 _MAX_GENERATIONS: Final = 16
@@ -143,7 +143,7 @@ def _asks_for_json(parameters: Mapping[str, Any]) -> bool:
 
 
 def _double(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and abs(value) < 1 << _MOST_BITS else None
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _LARGEST else None
 
 
 def _integer(value: Any) -> int | None:

@@ -20,7 +20,7 @@ from langflow_otel.recording import semconv
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.plain import MAX_ITEMS
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import Run, _current_run, current_run
+from langflow_otel.recording.runs import Run, current_run
 
 Call = Callable[..., Any]
 Asked = tuple[Any, Any]
@@ -133,9 +133,8 @@ def _asked_of_retriever(retriever: Any, args: Any, kwargs: Any) -> Asked:
 
 def _search(wrapped: Call, args: Any, kwargs: Any, asked: Callable[[], Asked]) -> Any:
     search: _Search | None = None
-    if _current_run.get() is not None:
-        with _START:
-            search = _start(asked)
+    with _START:
+        search = _start(asked)
     if search is None:
         return wrapped(*args, **kwargs)
     try:
@@ -151,9 +150,8 @@ def _search(wrapped: Call, args: Any, kwargs: Any, asked: Callable[[], Asked]) -
 
 async def _async_search(wrapped: Call, args: Any, kwargs: Any, asked: Callable[[], Asked]) -> Any:
     search: _Search | None = None
-    if _current_run.get() is not None:
-        with _START:
-            search = _start(asked)
+    with _START:
+        search = _start(asked)
     if search is None:
         return await wrapped(*args, **kwargs)
     try:

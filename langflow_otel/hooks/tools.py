@@ -18,9 +18,10 @@ from langflow_otel.recording.facts import OK, Outcome, ToolInfo
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import ToolRun, current_run
+from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.spans_of_others import ReportedSpans
+from langflow_otel.recording.tool_runs import ToolRun
 
 Call = Callable[..., Any]
 

@@ -49,8 +49,8 @@ def model_usage(component: Any, usage: Any) -> ModelUsage:
     return ModelUsage(
         model=_text(component, "model_name") or selected.get("name") or _text(component, "model"),
         provider=provider_name(provider) if provider else None,
-        input_tokens=_count(usage, "input_tokens"),
-        output_tokens=_count(usage, "output_tokens"),
+        input_tokens=token_count(getattr(usage, "input_tokens", None)),
+        output_tokens=token_count(getattr(usage, "output_tokens", None)),
     )
 
 
@@ -66,7 +66,3 @@ def _selected_model(component: Any) -> dict[str, str]:
 def _text(component: Any, name: str) -> str | None:
     value = getattr(component, name, None)
     return value if isinstance(value, str) and value else None
-
-
-def _count(usage: Any, name: str) -> int | None:
-    return token_count(getattr(usage, name, None))

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from typing import Final, Literal
 
+from langflow_otel.recording.errors import attribute_of, http_status_of, with_causes
 from langflow_otel.recording.facts import Outcome
-from langflow_otel.recording.privacy import attribute_of
 
 Category = Literal[
     "authentication",
@@ -25,8 +24,6 @@ Category = Literal[
     "code",
     "cancelled",
 ]
-
-_MAX_CAUSES: Final = 5
 
 _BY_CODE: Final[dict[str, Category]] = {
     "content_filter": "content_filter",
@@ -124,7 +121,8 @@ def category_of(outcome: Outcome, unknown: Category = "code") -> Category | None
         return "cancelled"
     if outcome.status != "error":
         return None
-    for error in _with_causes(outcome.error):
+    # Not the context of an error: it was handled, and need not be the reason.
+    for error in with_causes(outcome.error, contexts=False):
         category = _category_by_itself(error)
         if category is not None:
             return category
@@ -137,15 +135,6 @@ def is_from_outside(error: BaseException) -> bool:
     return root not in sys.stdlib_module_names and _category_by_itself(error) not in (None, "tool", "cancelled")
 
 
-def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    # Not the context of an error: it was handled, and need not be the reason.
-    for _ in range(_MAX_CAUSES):
-        if error is None:
-            return
-        yield error
-        error = error.__cause__
-
-
 def _category_by_itself(error: BaseException) -> Category | None:
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         return "cancelled"
@@ -155,28 +144,12 @@ def _category_by_itself(error: BaseException) -> Category | None:
     names = [base.__name__ for base in type(error).__mro__]
     return (
         next((_BY_CLASS[name] for name in names if name in _BY_CLASS), None)
-        or _by_status(_status_of(error))
+        or _by_status(http_status_of(error))
         or next((_BASES[name] for name in names if name in _BASES), None)
     )
 
 
 def _by_status(status: int | None) -> Category | None:
-    if status is None:
+    if status is None or status < 400:
         return None
     return _BY_STATUS.get(status) or ("provider" if status >= 500 else "invalid_request")
-
-
-def _status_of(error: BaseException) -> int | None:
-    """The HTTP status, 400 or more, of an error or of the response that it holds."""
-    response = attribute_of(error, "response")
-    if type(response) is dict:  # botocore's
-        metadata = response.get("ResponseMetadata")
-        found = [metadata.get("HTTPStatusCode") if type(metadata) is dict else None]
-    else:
-        # ``code``: of urllib and of google's clients.
-        found = [attribute_of(error, name) for name in ("status_code", "status", "code")]
-        found += [attribute_of(response, name) for name in ("status_code", "status")]
-    for status in found:
-        if isinstance(status, int) and type(status) is not bool and 400 <= status <= 599:
-            return int(status)
-    return None

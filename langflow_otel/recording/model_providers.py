@@ -57,6 +57,10 @@ _BY_LETTERS: Final = {
 }
 """Words of LangChain (``ls_provider``) and of LangFlow (the name in its lists), without case and punctuation."""
 
+_BY_CLASS: Final = {"AzureOpenAIEmbeddings": "azure.ai.openai", "BedrockEmbeddings": "aws.bedrock"}
+"""Classes of LangChain whose package is also another provider's."""
+_OF_NO_PROVIDER: Final = frozenset({"", "core", "classic", "community"})
+
 
 @functools.lru_cache(maxsize=256)
 def provider_name(name: str) -> str:
@@ -66,3 +70,16 @@ def provider_name(name: str) -> str:
         name: As LangChain or LangFlow call it: ``google_genai``, ``Google Generative AI``.
     """
     return _BY_LETTERS.get(_letters(name)) or name.strip().lower().replace(" ", "_")
+
+
+def provider_of_class(cls: type) -> str | None:
+    """The provider whose models a class of LangChain calls, by the name of its package, such as ``langchain_openai``.
+
+    Returns:
+        None for a class of any other package.
+    """
+    known = next((_BY_CLASS[base.__name__] for base in cls.__mro__ if base.__name__ in _BY_CLASS), None)
+    if known is not None:
+        return known
+    package, _, name = cls.__module__.partition(".")[0].partition("_")
+    return provider_name(name) if package == "langchain" and name not in _OF_NO_PROVIDER else None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 from typing import Any, Final, NamedTuple
 
-from langflow_otel.recording.facts import Costs, ModelResponse, ModelUsage
+from langflow_otel.recording.facts import Costs, ModelResponse, ModelUsage, token_count
 from langflow_otel.recording.known_secrets import without_secrets
 
 logger = logging.getLogger("langflow_otel")
@@ -47,26 +47,22 @@ class Rates(NamedTuple):
 
     def cost(self, tokens: ModelResponse) -> float:
         """Of one call. A part is never larger than its whole."""
-        left_input, left_output = _count(tokens.input_tokens), _count(tokens.output_tokens)
+        left_input = token_count(tokens.input_tokens) or 0
+        left_output = token_count(tokens.output_tokens) or 0
         amount = 0.0
         if read := tokens.cache_read_tokens:
-            read = min(_count(read), left_input)
+            read = min(token_count(read) or 0, left_input)
             left_input -= read
             amount += read * self.cache_read
         if written := tokens.cache_write_tokens:
-            written = min(_count(written), left_input)
+            written = min(token_count(written) or 0, left_input)
             left_input -= written
             amount += written * self.cache_write
         if reasoning := tokens.reasoning_tokens:
-            reasoning = min(_count(reasoning), left_output)
+            reasoning = min(token_count(reasoning) or 0, left_output)
             left_output -= reasoning
             amount += reasoning * self.reasoning
         return (amount + left_input * self.input + left_output * self.output) / _TOKENS_OF_A_PRICE
-
-
-def _count(reported: int | None) -> int:
-    """A provider may report any number."""
-    return reported if reported is not None and reported > 0 else 0
 
 
 class _Entry(NamedTuple):

@@ -1,12 +1,13 @@
-"""What may leave this process about an exception. By default: types, frames and an HTTP status, never messages."""
+"""What may leave this process about an exception. By default: types and frames, never messages."""
 
 from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from langflow_otel.recording.errors import with_causes
 from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.plain import MARGIN, cut_mark, sendable
 from langflow_otel.recording.sizes import chosen, cut
@@ -17,7 +18,6 @@ from langflow_otel.settings import Settings
 if TYPE_CHECKING:
     from langflow_otel.redaction.redactor import Redactor
 
-_MAX_CAUSES = 5
 _MAX_FRAMES = 50
 
 
@@ -45,7 +45,8 @@ def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Co
         withheld: See :func:`message_of`.
     """
     # A file's name need not be text.
-    return sendable("\ncaused by\n".join(_one_stack(each, settings, withheld) for each in _with_causes(exc)))
+    stacks = [_one_stack(each, settings, withheld) for each in with_causes(exc, contexts=True)]
+    return sendable("\ncaused by\n".join(stacks))
 
 
 def message_of(exc: BaseException, settings: Settings, withheld: Collection[str] = ()) -> str | None:
@@ -113,22 +114,6 @@ def _cut(text: str, room: int, length: int) -> str:
     return text[: max(room - len(mark), 0)] + mark
 
 
-def http_status_of(exc: BaseException) -> int | None:
-    """The status of the HTTP response that the exception, or one of its causes, tells about; None if there is none.
-
-    As httpx, requests, aiohttp, urllib and the clients of model providers have it.
-    """
-    for each in _with_causes(exc):
-        response = attribute_of(each, "response")
-        found = [attribute_of(holder, name) for holder in (each, response) for name in ("status_code", "status")]
-        if error_type(each) == "HTTPError":  # urllib's
-            found.append(attribute_of(each, "code"))
-        for status in found:
-            if type(status) is int and 100 <= status <= 599:
-                return status
-    return None
-
-
 def redactor(settings: Settings) -> Redactor:
     """The one of these settings, made when it is first needed."""
     return _redactor(settings.redact, settings.redact_ips, settings.redact_hook)
@@ -141,17 +126,6 @@ def _redactor(pattern: str | None, ips: bool, hook: Callable[[str], str] | None)
     return Redactor(pattern, ips=ips, hook=hook)
 
 
-def _with_causes(exc: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = exc
-    while current is not None and id(current) not in seen and len(seen) < _MAX_CAUSES:
-        seen.add(id(current))
-        yield current
-        # Not `or`: an exception's truth value is its author's code.
-        hidden = None if current.__suppress_context__ else current.__context__
-        current = current.__cause__ if current.__cause__ is not None else hidden
-
-
 def _one_stack(exc: BaseException, settings: Settings | None, withheld: Collection[str]) -> str:
     frames = [
         f'  File "{cut(frame.f_code.co_filename)}", line {line}, in {cut(frame.f_code.co_name)}'
@@ -160,11 +134,3 @@ def _one_stack(exc: BaseException, settings: Settings | None, withheld: Collecti
     message = None if settings is None else message_of(exc, settings, withheld)
     last = qualified_type(exc) + (f": {message}" if message else "")
     return "\n".join([*frames[-_MAX_FRAMES:], last])
-
-
-def attribute_of(holder: object, name: str) -> object:
-    """An attribute of an error, or of a part of one; None if there is none, or if it cannot be read."""
-    try:
-        return getattr(holder, name, None)
-    except Exception:  # noqa: BLE001 - a property is its author's code
-        return None

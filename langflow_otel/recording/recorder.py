@@ -24,24 +24,21 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import runs, semconv, sent_traces, spans
+from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.parents import Reaches, parent_and_links, same_provider, span_above, with_span
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
 from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
-from langflow_otel.recording.runs import (
-    ComponentRun,
-    FlowRun,
-    Run,
-    ToolRun,
-    current_run,
-)
+from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.sampling import Sampling, held_parent
 from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.stream_runs import StreamRun
+from langflow_otel.recording.tool_runs import ToolRun
 from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 

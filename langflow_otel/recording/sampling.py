@@ -15,11 +15,12 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Trace
 
 from langflow_otel.recording import spans
 from langflow_otel.recording.facts import FlowInfo
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.held import HeldSpan, make_span, new_span_context
 from langflow_otel.recording.keeper import HeldTrace, Keeper
 from langflow_otel.recording.parents import caller_of
 from langflow_otel.recording.ratios import FlowRatios
-from langflow_otel.recording.runs import FlowRun, Run, current_run
+from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 

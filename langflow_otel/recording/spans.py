@@ -9,6 +9,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import semconv
+from langflow_otel.recording.errors import http_status_of, with_causes
 from langflow_otel.recording.facts import (
     ComponentInfo,
     Costs,
@@ -19,7 +20,7 @@ from langflow_otel.recording.facts import (
     Outcome,
     ToolInfo,
 )
-from langflow_otel.recording.privacy import error_type, frames_of, http_status_of, message_of, qualified_type
+from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
 from langflow_otel.recording.sizes import bounded, bounded_value, chosen
 from langflow_otel.settings import Settings
 
@@ -244,7 +245,8 @@ def mark_error(span: Span, outcome: Outcome, settings: Settings, withheld: Colle
         semconv.EXCEPTION_TYPE: qualified_type(error),
         semconv.EXCEPTION_STACKTRACE: frames_of(error, settings, withheld),
     }
-    status = http_status_of(error)
+    statuses = map(http_status_of, with_causes(error, contexts=True))
+    status = next((each for each in statuses if each is not None), None)
     if status is not None:
         event[semconv.HTTP_RESPONSE_STATUS_CODE] = status
     message = message_of(error, settings, withheld)

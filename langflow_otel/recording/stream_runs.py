@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from langflow_otel.recording import semconv, spans
+from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.parents import with_span
-from langflow_otel.recording.runs import ComponentRun, Run, StepTokens, step_out
+from langflow_otel.recording.runs import Run, StepTokens, step_out
 from langflow_otel.recording.spans import Attributes
 
 if TYPE_CHECKING:

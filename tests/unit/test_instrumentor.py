@@ -32,10 +32,10 @@ from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.insights.trace import from_file
 from langflow_otel.instrumentor import NOTHING_TO_DO
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo
-from langflow_otel.recording.runs import FlowRun
 from langflow_otel.settings import Settings
 
 from .support import at_once

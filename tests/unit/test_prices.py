@@ -21,12 +21,14 @@ from langflow_otel.cli.console import in_money
 from langflow_otel.export.price_file import PriceFile, read_prices
 from langflow_otel.export.workers import WorkerGroup
 from langflow_otel.recording import metrics, prices
+from langflow_otel.recording.calls_below import CallsBelow
 from langflow_otel.recording.facts import CANCELLED, OK, Costs, FlowInfo, ModelInfo, ModelResponse, ModelUsage, Outcome
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.prices import PriceTable, Pricing, price_table
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.runs import CallsBelow, FlowRun, Run
+from langflow_otel.recording.runs import Run
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 

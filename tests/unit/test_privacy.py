@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.error
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,13 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from langflow_otel import span, traced
 from langflow_otel.export.trace_file import otlp_json
 from langflow_otel.recording.facts import Outcome, ToolInfo
-from langflow_otel.recording.privacy import error_type, frames_of, http_status_of, message_of, qualified_type
+from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, component, recorder, recording
 
 CANARY = "s3cret-canary"
-
-
-def repr_of(value: object) -> str:
-    return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
 class PromptQuoteError(Exception):
@@ -152,33 +146,6 @@ class Refused(Exception):  # noqa: N818
 
     def __init__(self, status: object) -> None:
         self.response = type("Response", (), {"status_code": status})()
-
-
-class ApiError(Exception):
-    """As OpenAI's and Anthropic's clients have it."""
-
-    def __init__(self, status: object) -> None:
-        self.status_code = status
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (Refused(429), 429),
-        (ApiError(401), 401),
-        (urllib.error.HTTPError("http://x", 503, "busy", Message(), None), 503),
-        (ApiError("401"), None),
-        (ApiError(0), None),
-        (ApiError(True), None),
-        (OSError(101, "unreachable"), None),
-        (SystemExit(200), None),
-        (ValueError(), None),
-        (UnspeakableError(), None),
-    ],
-    ids=repr_of,
-)
-def test_the_status_of_a_failed_call_is_known(error: BaseException, status: int | None):
-    assert http_status_of(error) == status
 
 
 def test_the_status_of_a_failed_call_leaves_whatever_messages_do():

@@ -12,9 +12,10 @@ from tenacity import RetryError, retry, retry_if_result, stop_after_attempt, wai
 
 from langflow_otel import record_retry, span
 from langflow_otel.recording import guard
+from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
 from langflow_otel.recording.recorder import set_active_recorder
-from langflow_otel.recording.runs import ComponentRun, current_run
+from langflow_otel.recording.runs import current_run
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, component, recorder, recording

@@ -32,11 +32,12 @@ from langflow_otel.recording.facts import (
     ModelUsage,
     Outcome,
 )
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.instruments import Instruments, Recording
 from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
-from langflow_otel.recording.runs import FlowRun, current_run
+from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry

@@ -16,6 +16,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel import traced
 from langflow_otel.export.http_clients import _async_below_call
+from langflow_otel.recording.component_runs import LoopIteration
 from langflow_otel.recording.facts import (
     CACHED,
     CANCELLED,
@@ -27,8 +28,9 @@ from langflow_otel.recording.facts import (
     Outcome,
     ToolInfo,
 )
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.recorder import set_active_recorder
-from langflow_otel.recording.runs import FlowRun, LoopIteration, Run, current_run, end_open_runs
+from langflow_otel.recording.runs import Run, current_run, end_open_runs
 from langflow_otel.settings import Settings
 
 from .support import FLOW, component, recorder, recording

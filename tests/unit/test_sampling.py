@@ -19,12 +19,13 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, ToolInfo
+from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.keeper import HeldTrace, Keeper
 from langflow_otel.recording.ratios import FlowRatios
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo
-from langflow_otel.recording.runs import FlowRun, current_run
+from langflow_otel.recording.runs import current_run
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 

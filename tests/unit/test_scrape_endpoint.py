@@ -487,7 +487,7 @@ def test_a_change_within_a_tick_of_the_file_system_is_noticed(tmp_path, monkeypa
     path.write_text("one")
     found = path.stat()
     monkeypatch.setattr(Path, "stat", lambda *_, **__: found)
-    watched = watched_file.WatchedFile({"FILE": path}, path.read_text)
+    watched = watched_file.WatchedFile({"FILE": path}, path.read_text, "for a test")
     assert watched.get() == "one"
     path.write_text("two")
     assert watched.get() == "two"

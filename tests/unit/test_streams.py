@@ -16,8 +16,10 @@ from opentelemetry import context as otel_context
 
 from langflow_otel import span
 from langflow_otel.recording import guard
+from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import OK, Outcome
-from langflow_otel.recording.runs import ComponentRun, FlowRun, current_run
+from langflow_otel.recording.flow_runs import FlowRun
+from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
 from langflow_otel.recording.streams import DrainedHere, is_watched, watch
 from langflow_otel.testing import Telemetry

@@ -1,0 +1,42 @@
+"""Tool calls."""
+
+from __future__ import annotations
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from langflow_otel.recording.facts import Outcome
+from langflow_otel.recording.flow_runs import FlowRun
+from langflow_otel.recording.runs import Run
+from langflow_otel.settings import Settings
+
+
+class ToolRun(Run):
+    """One tool call, of the tool of this name. ``failure`` is set where the host turns the tool's error into text."""
+
+    _unknown_error = "tool"
+
+    __slots__ = ("failure", "name")
+
+    def __init__(
+        self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings, name: str
+    ) -> None:
+        super().__init__(span, context, flow, settings)
+        self.tool = self
+        self.name = name
+        self.failure: Outcome | None = None
+
+    def reported(self, theirs: Span | None) -> None:
+        """LangChain has reported the call to its callback handlers; the tool's code comes next.
+
+        Args:
+            theirs: The span that another instrumentor has made of the call; None for none.
+        """
+        if self._put_off is None:
+            return
+        if theirs is None:
+            self.begin()
+        else:
+            self.replace_by(theirs)
+        self._context_token = otel_context.attach(self.context)
