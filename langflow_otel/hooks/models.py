@@ -19,7 +19,7 @@ from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import Run, current_run
+from langflow_otel.recording.runs import Run, current_run, innermost_run
 from langflow_otel.recording.spans_of_others import ReportedSpans
 
 Call = Callable[..., Any]
@@ -37,7 +37,7 @@ _CHUNKS: Final = ("on_llm_new_token", "on_stream_event")
 
 def on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_chat_model_start``."""
-    if current_run() is None:
+    if innermost_run.get() is None:
         return wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = wrapped(*args, **kwargs)
@@ -47,7 +47,7 @@ def on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> 
 
 async def async_on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_chat_model_start``."""
-    if current_run() is None:
+    if innermost_run.get() is None:
         return await wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = await wrapped(*args, **kwargs)
@@ -57,7 +57,7 @@ async def async_on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwar
 
 def on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``CallbackManager.on_llm_start``."""
-    if current_run() is None:
+    if innermost_run.get() is None:
         return wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = wrapped(*args, **kwargs)
@@ -67,7 +67,7 @@ def on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
 
 async def async_on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
     """``AsyncCallbackManager.on_llm_start``."""
-    if current_run() is None:
+    if innermost_run.get() is None:
         return await wrapped(*args, **kwargs)
     with watched(manager) as others:
         started = await wrapped(*args, **kwargs)

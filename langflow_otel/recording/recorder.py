@@ -434,7 +434,7 @@ def active_recorder() -> Recorder | None:
     """The recorder while instrumentation is on, else None. None also in the code of a run that was ended by the stop of
     the process, and goes on."""
     if runs.any_stopped:
-        run = runs._current_run.get()
+        run = runs.innermost_run.get()
         if run is not None and run.flow is not None and run.flow.stopped:
             return None
     return _active

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from langflow_otel.recording.flow_runs import FlowRun
     from langflow_otel.recording.tool_runs import ToolRun
 
-_current_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
+innermost_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
+"""The innermost run of a context, also one whose flow has ended: :func:`current_run` leaves those out."""
 
 StepTokens = tuple[Token["Run | None"], Token[Context] | None]
 
@@ -49,7 +50,7 @@ def current_run() -> Run | None:
 
     A task may outlive the flow that it was made in; it is then in no run.
     """
-    run = _current_run.get()
+    run = innermost_run.get()
     if run is None or (run.flow is not None and run.flow._ended):
         return None
     return run
@@ -78,14 +79,14 @@ def end_open_runs(reason: str) -> None:
 
 def attach(context: Context) -> StepTokens:
     """Make an OpenTelemetry context current, in the same run; :func:`step_out` comes back."""
-    return _current_run.set(_current_run.get()), otel_context.attach(context)
+    return innermost_run.set(innermost_run.get()), otel_context.attach(context)
 
 
 def step_out(tokens: StepTokens) -> None:
     """Make current again what was so before :meth:`Run.step_in`, :meth:`Run.enter` or :func:`attach`."""
     run_token, context_token = tokens
     try:
-        _current_run.reset(run_token)
+        innermost_run.reset(run_token)
     except ValueError:
         # A coroutine that was dropped half way is closed wherever the garbage collector runs. The
         # context it had is gone, and the one found there is not ours to change.
@@ -107,7 +108,7 @@ def step_outside() -> StepTokens | None:
     token: Token[Context] | None = None
     if run.flow is not None and run.flow.span is not None and not run.flow.sampled:
         token = otel_context.attach(with_span(INVALID_SPAN, otel_context.get_current()))
-    return _current_run.set(None), token
+    return innermost_run.set(None), token
 
 
 class Run:
@@ -192,7 +193,7 @@ class Run:
 
     def enter(self) -> None:
         """Make this run current for the code that follows in this task or thread."""
-        self._run_token = _current_run.set(self)
+        self._run_token = innermost_run.set(self)
         if self.span is not None:
             self._context_token = otel_context.attach(self.context)
 
@@ -206,7 +207,7 @@ class Run:
     def step_in(self) -> StepTokens:
         """Like :meth:`enter`, for one step of a generator. The tokens are the step's own, since another
         task may step meanwhile; hand them to :func:`step_out`."""
-        return _current_run.set(self), otel_context.attach(self.context)
+        return innermost_run.set(self), otel_context.attach(self.context)
 
     def add(self, attributes: Attributes) -> None:
         """Attributes that go on the span when it ends; one call to the SDK instead of many."""

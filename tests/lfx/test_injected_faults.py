@@ -35,7 +35,7 @@ from langflow_otel.export.log_records import CountingLogExporter, in_memory_logg
 from langflow_otel.export.trace_file import TraceFileExporter
 from langflow_otel.hooks.catalogue import HOOKS, LOG_HOOKS
 from langflow_otel.recording import guard
-from langflow_otel.recording.runs import _current_run, end_open_runs
+from langflow_otel.recording.runs import end_open_runs, innermost_run
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -120,7 +120,7 @@ NO_STEPS = {
     **dict.fromkeys(["custom._start", "custom._watched", "custom.record_retry", "custom.set_attributes"], GUARDED),
     **dict.fromkeys(["custom._CustomSpan.__exit__", "custom._CustomSpan.set_attributes"], GUARDED),
     **dict.fromkeys(["custom._CustomSpan.__init__", "custom._CustomSpan.__enter__", "custom.span"], TRIVIAL),
-    **dict.fromkeys(["recording.runs.ComponentRun.observed", "hooks.patching._Switch.__call__"], TRIVIAL),
+    **dict.fromkeys(["recording.component_runs.ComponentRun.observed", "hooks.patching._Switch.__call__"], TRIVIAL),
     **dict.fromkeys(["hooks.server.ServerMiddleware.__init__", "export.below_runs.TracerBelowRuns.__init__"], TRIVIAL),
     **dict.fromkeys([f"recording.streams.{name}" for name in STREAM_STEPS], HOST),
     **dict.fromkeys(["hooks.flow._with_caller_context"], HOST),
@@ -193,7 +193,7 @@ async def seen_of(flow: str, drive: str) -> Any:
     """What there is to see of a run, the caller's context afterwards among it."""
     before = otel_context.get_current()
     seen = await observed(FLOWS[flow], DRIVES[drive])
-    return seen, otel_context.get_current() == before, _current_run.get() is None
+    return seen, otel_context.get_current() == before, innermost_run.get() is None
 
 
 class Reached:

@@ -64,7 +64,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    for module in ("runs", "stream_runs", "model_runs"):
+    for module in ("flow_runs", "component_runs", "stream_runs", "model_runs"):
         stopped = SimpleNamespace(perf_counter=clock, time_ns=time.time_ns)
         monkeypatch.setattr(f"langflow_otel.recording.{module}.time", stopped)
     return clock
