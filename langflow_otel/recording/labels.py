@@ -37,7 +37,9 @@ class Cap:
 
     def label(self, value: str) -> str:
         """The value itself, without known secrets, or ``other``."""
-        if value not in self._known and len(self._known) < self._limit:
+        if value in self._known:
+            return value
+        if len(self._known) < self._limit:
             value = without_secrets(value)
         return value if self.has_room(value) else OTHER
 

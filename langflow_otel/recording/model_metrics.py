@@ -33,7 +33,7 @@ class ModelMetrics:
         labels: Of the flow and of the call; all but the error's.
     """
 
-    __slots__ = ("_durations", "_input", "_input_each", "_labels", "_output", "_output_each", "_owner", "_retries")
+    __slots__ = ("_durations", "_input", "_labels", "_output", "_owner", "_retries", "_when_known")
 
     def __init__(self, owner: RunMetrics, labels: dict[str, str]) -> None:
         self._owner = owner
@@ -44,8 +44,7 @@ class ModelMetrics:
         self._retries.add(0)
         self._input = self._series(metrics.MODEL_INPUT_TOKENS)
         self._output = self._series(metrics.MODEL_OUTPUT_TOKENS)
-        self._input_each: Recording | None = None
-        self._output_each: Recording | None = None
+        self._when_known: dict[str, Recording] = {}
 
     def ended(self, response: ModelResponse, finished: Finished, first_chunk_s: float | None, retries: int) -> None:
         """One more call is over."""
@@ -54,7 +53,7 @@ class ModelMetrics:
         failed = finished.outcome.status == "error"
         self._duration(self._owner.error_type(error) if failed else "").record(finished.duration_s, finished.context)
         if first_chunk_s is not None:
-            self._series(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context)
+            self._known(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context)
         if retries:
             self._retries.add(retries)
         # The counters also of a call without an answer, the histograms only of those with one, as the conventions say.
@@ -70,25 +69,28 @@ class ModelMetrics:
 
     def _distribute(self, input_tokens: int | None, output_tokens: int | None) -> None:
         if input_tokens is not None:
-            if self._input_each is None:
-                self._input_each = self._series(metrics.MODEL_INPUT_TOKENS_EACH)
-            self._input_each.record(input_tokens)
+            self._known(metrics.MODEL_INPUT_TOKENS_EACH).record(input_tokens)
         if output_tokens is not None:
-            if self._output_each is None:
-                self._output_each = self._series(metrics.MODEL_OUTPUT_TOKENS_EACH)
-            self._output_each.record(output_tokens)
+            self._known(metrics.MODEL_OUTPUT_TOKENS_EACH).record(output_tokens)
 
     def _add_details(self, response: ModelResponse) -> None:
         for name, metric in _DETAILS:
             tokens = getattr(response, name)
             if tokens:
-                self._series(metric).add(tokens)
+                self._known(metric).add(tokens)
 
     def _duration(self, error_type: str) -> Recording:
         found = self._durations.get(error_type)
         if found is None:
             labels = {**self._labels, "error.type": error_type}
             found = self._durations[error_type] = self._owner.recording(metrics.MODEL_DURATION, labels)
+        return found
+
+    def _known(self, metric: Metric) -> Recording:
+        """The series of what only some calls tell."""
+        found = self._when_known.get(metric.name)
+        if found is None:
+            found = self._when_known[metric.name] = self._series(metric)
         return found
 
     def _series(self, metric: Metric) -> Recording:

@@ -7,7 +7,6 @@ libraries make theirs while the call goes on.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Final
 
@@ -40,10 +39,13 @@ class ReportedSpans:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A coroutine that was dropped half way is closed by the garbage collector, in another context.
-        with suppress(ValueError):
-            if self._token is not None:
-                _reported.reset(self._token)
+        token = self._token
+        if token is None:
+            return
+        try:
+            _reported.reset(token)
+        except ValueError:
+            return  # A coroutine that was dropped half way is closed by the garbage collector, in another context.
 
     def of_call(self, index: int) -> Span | None:
         """That of one of the calls that are reported at once; None if there is none."""

@@ -24,6 +24,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from nodes import basic
 
 import langflow_otel
+from langflow_otel.recording import event_loop
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import active_recorder
 
@@ -33,14 +34,19 @@ ENDS = 2  # chat input and chat output are components, too
 SHORT, LONG = 10, 200
 
 
+def is_of_event_loop_probe(frame: FrameType | None) -> bool:
+    """True for the probe, and for what it calls: it runs once a second, whatever else does."""
+    while frame is not None and frame.f_code.co_filename != event_loop.__file__:
+        frame = frame.f_back
+    return frame is not None
+
+
 @contextmanager
 def counted_calls(within: tuple[str, ...] = COUNTED) -> Iterator[list[str]]:
     calls: list[str] = []
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        name = frame.f_code.co_filename
-        # Once a second, whatever runs.
-        if event == "call" and name.startswith(within) and not name.endswith("event_loop.py"):
+        if event == "call" and frame.f_code.co_filename.startswith(within) and not is_of_event_loop_probe(frame):
             calls.append(frame.f_code.co_name)
 
     sys.setprofile(note)
@@ -106,6 +112,14 @@ async def test_a_long_stream_costs_what_a_short_one_does(telemetry, way):
 
     assert of_short.total() > 30
     assert of_long - of_short == of_short - of_long == Counter()
+
+
+async def test_what_the_event_loop_probe_calls_is_not_counted(telemetry):
+    probe, loop = active_recorder().metrics.probe, asyncio.get_running_loop()
+    with counted_calls((OURS,)) as calls:
+        probe._note(loop, loop.time())
+
+    assert calls == []
 
 
 @pytest.mark.parametrize("way", [stream, astream])
