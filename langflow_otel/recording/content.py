@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, cast
 
+from opentelemetry.util.types import AttributeValue
+
 from langflow_otel.recording import semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
 from langflow_otel.recording.messages import as_json, fitted
@@ -21,6 +23,8 @@ from langflow_otel.settings import Settings
 
 PER_SPAN: Final = 4
 """A span carries so many times as much as one value."""
+DOCUMENTS_SHOWN: Final = 20
+"""Each has attributes of its own, and a span has 128 of them unless configured otherwise."""
 
 
 class ContentGate:
@@ -168,14 +172,14 @@ class SpanContent:
             message = {"role": "assistant", "parts": [{"type": "text", "content": value}], "finish_reason": "stop"}
             self.add(semconv.GEN_AI_OUTPUT_MESSAGES, [message])
 
-    def for_span(self) -> Mapping[str, str]:
+    def for_span(self) -> Mapping[str, AttributeValue]:
         """What goes on the span."""
         if not self.gate.on_spans or not self.gate.openinference:
             return self.attributes if self.gate.on_spans else {}
         return {**self._for_openinference(), **self.attributes}
 
-    def _for_openinference(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def _for_openinference(self) -> dict[str, AttributeValue]:
+        found = _documents_shown(self.attributes.get(semconv.GEN_AI_RETRIEVAL_DOCUMENTS))
         came_in = next((each for each in (*_CAME_IN, self.main_input) if each in self.attributes), None)
         outputs = (name for name in self.attributes if name.startswith(semconv.COMPONENT_OUTPUT))
         came_out = next((each for each in _CAME_OUT if each in self.attributes), None) or next(outputs, None)
@@ -195,6 +199,26 @@ class SpanContent:
             LogLine(semconv.SCOPE, SEVERITIES["info"], "INFO", semconv.CONTENT_EVENT, attributes),
             sent_by_langflow=False,
         )
+
+
+def _documents_shown(text: str | None) -> dict[str, AttributeValue]:
+    """Documents under OpenInference's names, where one has no score: then Phoenix converts none of them."""
+    if text is None:
+        return {}
+    try:
+        documents = json.loads(text)
+    except (ValueError, RecursionError):  # cut
+        return {}
+    if not isinstance(documents, list) or not all(isinstance(each, dict) for each in documents):
+        return {}
+    if all("score" in each for each in documents):
+        return {}
+    return {
+        f"{semconv.RETRIEVAL_DOCUMENT}{number}.document.{name}": value
+        for number, each in enumerate(documents[:DOCUMENTS_SHOWN])
+        for name, value in each.items()
+        if isinstance(value, (str, float)) and value != ""
+    }
 
 
 def _shown(name: str, text: str) -> tuple[str, str]:

@@ -100,6 +100,8 @@ LLM_CACHE_WRITE_TOKENS: Final = "llm.token_count.prompt_details.cache_write"
 """The two that Phoenix does not make of the GenAI conventions' names."""
 INPUT_MIME_TYPE: Final = "input.mime_type"
 OUTPUT_MIME_TYPE: Final = "output.mime_type"
+RETRIEVAL_DOCUMENT: Final = "retrieval.documents."
+"""Before a document's number and the name of what it has."""
 
 # LangFlow.
 STATUS: Final = "langflow.status"

@@ -181,6 +181,9 @@ def response_attributes(response: ModelResponse, settings: Settings) -> Attribut
         if value is not None and value != ():
             attributes[name] = value
     if settings.openinference:
+        if response.model or response.response_id:
+            # Phoenix shows these two as the output where there is none. What may leave of the answer replaces it.
+            attributes[semconv.OUTPUT_VALUE] = ""
         if response.cache_write_tokens is not None:
             attributes[semconv.LLM_CACHE_WRITE_TOKENS] = response.cache_write_tokens
         if response.reasoning_tokens is not None:

@@ -252,9 +252,12 @@ async def test_query_and_documents_leave_where_content_may():
 
 async def test_a_document_without_id_or_score_has_what_is_known():
     searching.ShopRetriever.search = staticmethod(lambda: First().invoke("pears"))
-    telemetry = await captured(line(searching.ShopRetriever))
+    telemetry = await captured(line(searching.ShopRetriever), openinference=True)
 
     assert documents_of(telemetry, "component Retriever") == [{"id": "", "content": "pears"}] * 5
+    attributes = telemetry.only_span("component Retriever").attributes
+    shown_by_phoenix = [attributes[f"retrieval.documents.{number}.document.content"] for number in range(5)]
+    assert shown_by_phoenix == ["pears"] * 5
 
 
 async def test_of_several_searches_one_query_and_its_documents_leave():

@@ -281,3 +281,28 @@ class TestShownByOpenInference:
 
     def test_an_option_is_no_input(self):
         assert self.shown("langflow.component.input.mode", "fast") == {}
+
+    def test_documents_without_a_score_are_shown(self):
+        given = [{"id": "d1", "content": "pears"}, {"id": "", "score": 0.5, "content": "plums"}]
+
+        assert self.shown("gen_ai.retrieval.documents", given) == {
+            "retrieval.documents.0.document.id": "d1",
+            "retrieval.documents.0.document.content": "pears",
+            "retrieval.documents.1.document.score": 0.5,
+            "retrieval.documents.1.document.content": "plums",
+        }
+
+    def test_documents_that_all_have_a_score_are_converted_by_phoenix(self):
+        assert self.shown("gen_ai.retrieval.documents", [{"id": "", "score": 0.5, "content": "plums"}]) == {}
+
+    def test_documents_beyond_the_first_20_are_not_shown(self):
+        found = self.shown("gen_ai.retrieval.documents", [{"id": "", "content": "x"}] * 21)
+
+        assert list(found) == [f"retrieval.documents.{number}.document.content" for number in range(20)]
+
+    @pytest.mark.parametrize("left", ['[{"id": "", "cont', '["pears"]', '"pears"', '[{"content": {"a": 1}}]'])
+    def test_what_is_no_document_is_not_shown(self, left: str):
+        content = SpanContent(gate(openinference=True), lambda _: None)
+        content.attributes["gen_ai.retrieval.documents"] = left
+
+        assert list(content.for_span()) == ["gen_ai.retrieval.documents"]

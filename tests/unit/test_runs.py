@@ -24,6 +24,7 @@ from langflow_otel.recording.facts import (
     ComponentInfo,
     FlowInfo,
     ModelInfo,
+    ModelResponse,
     ModelUsage,
     Outcome,
     ToolInfo,
@@ -647,6 +648,29 @@ def test_openinference_kinds_are_added_by_opt_in_only(wanted: bool, detail: Any,
     expected += ["TOOL", "CHAIN"]  # the tool call and the flow
     found = [each.attributes.get("openinference.span.kind") for each in telemetry.spans]
     assert found == (expected if wanted else [None] * len(expected))
+
+
+@pytest.mark.parametrize(
+    ("response", "wanted", "output"),
+    [
+        (ModelResponse(model="gpt-2"), True, {"output.value": ""}),
+        (ModelResponse(response_id="r-1"), True, {"output.value": ""}),
+        (ModelResponse(input_tokens=1), True, {}),
+        (ModelResponse(model="gpt-2"), False, {}),
+    ],
+    ids=["model", "id", "neither", "not wanted"],
+)
+def test_without_content_phoenix_shows_no_output_of_a_call(response: ModelResponse, wanted: bool, output: Any):
+    """Where a call has no output, it makes one of the model and the id of the response."""
+    with recording(Settings(openinference=wanted)) as telemetry:
+        flow = start_flow()
+        call = recorder().start_model(ModelInfo("chat", "gpt", "openai"), flow)
+        call.answered(response)
+        call.end()
+        flow.finish()
+
+    attributes = telemetry.only_span("chat gpt").attributes
+    assert {name: value for name, value in attributes.items() if name.startswith(("input.", "output."))} == output
 
 
 def test_suppressed_runs_have_no_spans(telemetry):
