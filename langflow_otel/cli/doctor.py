@@ -127,11 +127,19 @@ def _providers(settings: Settings) -> Section:
     )
     findings = [_provider(name, choose, settings) for name, choose in choices]
     if settings.scrape is not None:
-        findings.append(Finding("metrics", "ok", "the scrape endpoint, beside the provider"))
+        findings = _with_scrape(findings)
     is_off = settings.sdk_disabled or settings.enabled == "false"
     if not is_off and not settings.has_destination:
         findings = [Finding("all", "problem", "nothing has anywhere to go, so nothing is instrumented", _NOWHERE)]
     return Section("Providers", "who makes spans, metrics and log records, and why", findings)
+
+
+def _with_scrape(findings: list[Finding]) -> list[Finding]:
+    """Metrics that are scraped need no provider."""
+    if any(each.name == "metrics" and each.status != "info" for each in findings):
+        return [*findings, Finding("metrics", "ok", "also the scrape endpoint")]
+    scraped = Finding("metrics", "ok", "the scrape endpoint; nothing is pushed")
+    return [scraped if each.name == "metrics" else each for each in findings]
 
 
 def _provider(name: str, choose: Callable[[Settings, None], Any], settings: Settings) -> Finding:

@@ -11,8 +11,8 @@ if importlib.util.find_spec("langflow") is None:
 
 import paths
 from langflow_server import langflow_server
-from received import received_spans, runs_below
-from ways import API, BUILD, NATIVE
+from received import received_spans, render, runs_below
+from ways import API, BUILD, NATIVE, OK
 
 from langflow_otel.insights.trace import build_trees
 
@@ -41,3 +41,18 @@ def test_two_workers_send_only_spans_of_traces_with_a_flow():
     assert [len(runs_below(root)) for root in roots] == [1, 1, 1]
     names = [{span.name.split(" ")[0] for span in root.walk()} for root in roots]
     assert all({"SELECT", "connect", "flow.execute"} <= found for found in names)
+
+
+def test_two_workers_send_none_of_them_and_each_run_is_a_trace():
+    with langflow_server(workers=2, environment={"LANGFLOW_OTEL_NATIVE_SPANS": "none"}) as server:
+        server.forget()
+        for path in PAGES * 4:
+            assert server.browser.get(path).status_code == 200
+        for _ in range(2):
+            paths.api_run(server, "ok")
+        paths.playground(server, "ok")
+        server.traces(runs=3)
+        found = received_spans(server.receiver)
+
+    assert {span.scope for span in found} == {"langflow_otel"}
+    assert render(build_trees(found)) == [*(["invoke_workflow ok", *(f"  {each}" for each in OK)] * 3)]

@@ -166,6 +166,23 @@ def test_only_what_is_asked_for_is_sent(receiver, monkeypatch):
     assert result.check("logs", "destinations")["text"] == "to the console only"
 
 
+@pytest.mark.parametrize(
+    ("exporters", "texts"),
+    [
+        ("prometheus", ["the scrape endpoint; nothing is pushed"]),
+        ("otlp,prometheus", ["our own meter provider, built from the environment", "also the scrape endpoint"]),
+        ("none", ["none: there is no destination"]),
+    ],
+)
+def test_metrics_that_are_scraped_have_a_destination(receiver, monkeypatch, exporters: str, texts: list[str]):
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", exporters)
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "0")
+    found = [each for each in run("--json").checks if (each["section"], each["name"]) == ("providers", "metrics")]
+
+    assert [each["text"] for each in found] == texts
+    assert {each["status"] for each in found} == {"info" if exporters == "none" else "ok"}
+
+
 @pytest.mark.parametrize("variable", ["OTEL_SDK_DISABLED=true", "LANGFLOW_OTEL_ENABLED=false"])
 def test_what_is_switched_off_sends_nothing(receiver, monkeypatch, variable: str):
     monkeypatch.setenv(*variable.split("="))
