@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from langflow_otel.hooks import flow as flow_hooks
-from langflow_otel.hooks.content import add_output, component_content, pass_on, secrets_of
+from langflow_otel.hooks.content import add_output, component_content, may_leave_whole, pass_on, secrets_of
 from langflow_otel.hooks.identity import component_info, loop_index, only_offered_tools, output_names, own_run
 from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
+from langflow_otel.hooks.tool_content import take_tools
 from langflow_otel.hooks.usage import ModelCall
 from langflow_otel.recording import semconv
 from langflow_otel.recording.component_runs import ComponentRun
@@ -167,8 +168,16 @@ def _take_content(recorder: Recorder, run: ComponentRun, component: Any) -> None
         secrets = list(secrets_of(component))
         withheld.update(secrets)
         remember_secrets(secrets)
-    if recorder.content is not None and run.span is not None:
-        run.content = component_content(recorder.content, run.info, component, withheld)
+    if recorder.content is None or run.span is None or _stays_around(run.flow):
+        return
+    run.content = component_content(recorder.content, run.info, component, withheld)
+    if run.content is not None:
+        take_tools(run.content, component)
+
+
+def _stays_around(flow: FlowRun | None) -> bool:
+    """True in a flow that a component runs, or a tool, whose content stays here: it is what they hand to the flow."""
+    return flow is not None and flow.outer is not None and not may_leave_whole(flow.outer)
 
 
 def _output_of(args: Any, kwargs: Any) -> Any:

@@ -67,7 +67,7 @@ def component_content(
     gate: ContentGate, info: ComponentInfo, component: Any, withheld: Collection[str] = ()
 ) -> SpanContent | None:
     """The inputs of a component that is about to run; None if its content stays here."""
-    if gate.denies(info.component_id, info.component_type, info.display_name) or _opts_out(component):
+    if gate.denies(info.component_id, info.component_type, info.display_name) or opts_out(component):
         return None
     content = SpanContent(gate, open_object, withheld)
     names = (*(component.__dict__.get("_attributes") or ()), *(str(output.name) for output in component.outputs))
@@ -144,26 +144,6 @@ def _secret_text(value: Any) -> str | None:
     # Space around a value is taken off where it is used.
     secret = value.strip()
     return secret if _SHORTEST_SECRET <= len(secret) <= _LONGEST_SECRET else None
-
-
-def tool_content(
-    gate: ContentGate, tool: Any, component: ComponentInfo | None, arguments: Any, withheld: Collection[str] = ()
-) -> SpanContent | None:
-    """The arguments of a tool call; None if its content stays here."""
-    owner = () if component is None else (component.component_id, component.component_type, component.display_name)
-    if gate.denies(str(tool.name), *owner):
-        return None
-    content = SpanContent(gate, open_object, withheld)
-    content.add(semconv.GEN_AI_TOOL_CALL_ARGUMENTS, text_or_value(arguments))
-    return content
-
-
-def is_denied_as_tool(gate: ContentGate, component: Any) -> bool:
-    """True where something of a component that is called as a tool stays here by its name: arguments and results name
-    its fields, and are not separated by them."""
-    names = (*(component.__dict__.get("_inputs") or ()), *(str(output.name) for output in component.outputs))
-    kinds = (component.name, type(component).__name__, component.display_name)
-    return gate.denies(str(component._id), *kinds, *names) or _opts_out(component)
 
 
 def may_leave_whole(within: Run) -> bool:
@@ -269,7 +249,8 @@ def _has_secret_name(kind: type) -> bool:
     return any("Secret" in cls.__name__ or "Auth" in cls.__name__ for cls in kind.__mro__)
 
 
-def _opts_out(component: Any) -> bool:
+def opts_out(component: Any) -> bool:
+    """True where the author of a component keeps its content here."""
     if getattr(type(component), OPT_OUT, True) is False:
         return True
     methods = (getattr(type(component), str(output.method), None) for output in component.outputs)

@@ -13,6 +13,10 @@ from langflow_otel.recording.content import ContentGate, SpanContent
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 _SYSTEM: Final = ("system", "developer")
+_RESULTS: Final = ("tool", "function")
+_TOOLS: Final = ("tools", "functions")
+HIDDEN: Final = "[redacted:tool]"
+"""What stands in place of a denied tool's arguments and results: the convention's schema asks for them."""
 _FINISH_REASONS: Final = {
     "tool_calls": "tool_call",
     "tool_use": "tool_call",
@@ -30,37 +34,68 @@ _TEXTS: Final = ("text", "reasoning", "thinking")
 
 
 def model_content(
-    gate: ContentGate, given: Any, parameters: Mapping[str, Any], withheld: Collection[str] = ()
-) -> SpanContent:
-    """What a model is about to be asked: a list of messages, or a prompt."""
+    gate: ContentGate,
+    given: Any,
+    parameters: Mapping[str, Any],
+    withheld: Collection[str] = (),
+    withheld_tools: Collection[str] = frozenset(),
+) -> SpanContent | None:
+    """What a model is about to be asked; None if that stays here.
+
+    Args:
+        gate: Decides.
+        given: A list of messages, or a prompt.
+        parameters: Of the call.
+        withheld: Values of secret inputs of this run.
+        withheld_tools: Names of tools whose arguments and results stay here. A model that gets no tools, from code
+            that has such tools, may call them in its text, where nothing tells them from the rest.
+    """
+    if withheld_tools and not _has_tools(given, parameters):
+        return None
     content = SpanContent(gate, open_object, withheld)
+    content.withheld_tools = lambda: withheld_tools
     if isinstance(given, str):
         content.add_input_message(given)
         return content
     messages = list(given)
-    system = [part for each in messages if _role(each) in _SYSTEM for part in _parts(each, gate, {})]
+    system = [part for each in messages if _role(each) in _SYSTEM for part in _parts(each, content, {})]
     if system:
         content.add(semconv.GEN_AI_SYSTEM_INSTRUCTIONS, system)
     tools = {str(call.get("id")): str(call.get("name")) for each in messages for call in _tool_calls(each)}
-    asked = [_as_convention(each, gate, tools) for each in messages if _role(each) not in _SYSTEM]
+    asked = [_as_convention(each, content, tools) for each in messages if _role(each) not in _SYSTEM]
     content.add(semconv.GEN_AI_INPUT_MESSAGES, asked or None)
     stop = parameters.get("stop")
     content.add(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, [stop] if isinstance(stop, str) else stop or None)
-    content.add(semconv.GEN_AI_TOOL_DEFINITIONS, _tool_definitions(parameters.get("tools"), gate))
+    content.add(semconv.GEN_AI_TOOL_DEFINITIONS, _tool_definitions(parameters.get("tools"), content))
     return content
 
 
-def _tool_definitions(tools: Any, gate: ContentGate) -> list[dict[str, Any]] | None:
+def _has_tools(given: Any, parameters: Mapping[str, Any]) -> bool:
+    """True where calls of tools, and their results, stand apart from the texts."""
+    if any(parameters.get(name) for name in _TOOLS):
+        return True
+    return not isinstance(given, str) and any(_role(each) in _RESULTS or _tool_calls(each) for each in given)
+
+
+def _is_withheld(content: SpanContent, *names: str | None) -> bool:
+    """True if arguments and results of the tool with these names stay here; of one without a name, if any tool's do."""
+    if content.gate.denies(*names):
+        return True
+    withheld = content.withheld_tools()
+    return any(name in withheld for name in names) if any(names) else bool(withheld)
+
+
+def _tool_definitions(tools: Any, content: SpanContent) -> list[dict[str, Any]] | None:
     """The tools that the model may call; of many, or long ones, only the names: cut JSON would be none."""
     if not isinstance(tools, (list, tuple)) or not tools:
         return None
-    whole = [_tool_definition(each, gate) for each in tools]
-    if len(json.dumps(whole, default=str)) <= gate.longest:
+    whole = [_tool_definition(each, content) for each in tools]
+    if len(json.dumps(whole, default=str)) <= content.gate.longest:
         return whole
     return [{name: each[name] for name in ("type", "name") if name in each} for each in whole]
 
 
-def _tool_definition(tool: Any, gate: ContentGate) -> dict[str, Any]:
+def _tool_definition(tool: Any, content: SpanContent) -> dict[str, Any]:
     if not isinstance(tool, dict):
         return {"type": "other"}
     # Inside of OpenAI's and Bedrock's; Anthropic's has it at the top.
@@ -70,7 +105,7 @@ def _tool_definition(tool: Any, gate: ContentGate) -> dict[str, Any]:
         # The provider's own, such as a search.
         return {"type": str(tool.get("type", "other")), **({"name": name} if isinstance(name, str) else {})}
     found: dict[str, Any] = {"type": "function", "name": name}
-    if not gate.denies(name if isinstance(name, str) else None):
+    if not _is_withheld(content, name if isinstance(name, str) else None):
         found["description"] = about.get("description")
         found["parameters"] = next((about[key] for key in _SCHEMAS if key in about), None)
     return {key: value for key, value in found.items() if value is not None}
@@ -90,7 +125,7 @@ def add_answer(content: SpanContent, response: Any, *, failed: bool = False) -> 
         if message is None:
             answer = {"role": "assistant", "parts": [{"type": "text", "content": generation.text}]}
         else:
-            answer = _as_convention(message, content.gate, {})
+            answer = _as_convention(message, content, {})
         reason = finish_reason_of(generation)
         # The convention's schema asks for one: without it Phoenix takes none of the messages.
         answer["finish_reason"] = _FINISH_REASONS.get(reason, reason) if reason else "error" if failed else "stop"
@@ -98,8 +133,8 @@ def add_answer(content: SpanContent, response: Any, *, failed: bool = False) -> 
     content.add(semconv.GEN_AI_OUTPUT_MESSAGES, answers or None)
 
 
-def _as_convention(message: Any, gate: ContentGate, tools: Mapping[str, str]) -> dict[str, Any]:
-    return {"role": _role(message), "parts": list(_parts(message, gate, tools))}
+def _as_convention(message: Any, content: SpanContent, tools: Mapping[str, str]) -> dict[str, Any]:
+    return {"role": _role(message), "parts": list(_parts(message, content, tools))}
 
 
 def _role(message: Any) -> str:
@@ -107,22 +142,18 @@ def _role(message: Any) -> str:
     return _ROLES.get(kind) or str(getattr(message, "role", None) or kind)
 
 
-def _parts(message: Any, gate: ContentGate, tools: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    if _role(message) == "tool":
+def _parts(message: Any, content: SpanContent, tools: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    if _role(message) in _RESULTS:
         call_id = str(getattr(message, "tool_call_id", "") or "")
-        part: dict[str, Any] = {"type": "tool_call_response", "id": call_id}
-        if not gate.denies(getattr(message, "name", None), tools.get(call_id)):
-            part["response"] = message.content
-        yield part
+        is_withheld = _is_withheld(content, getattr(message, "name", None), tools.get(call_id))
+        yield {"type": "tool_call_response", "id": call_id, "response": HIDDEN if is_withheld else message.content}
         return
-    content = message.content
-    for each in [content] if isinstance(content, str) else content:
+    said = message.content
+    for each in [said] if isinstance(said, str) else said:
         yield from _part(each)
     for call in _tool_calls(message):
-        part = {"type": "tool_call", "id": call.get("id"), "name": call.get("name")}
-        if not gate.denies(call.get("name")):
-            part["arguments"] = call.get("args")
-        yield part
+        arguments = HIDDEN if _is_withheld(content, call.get("name")) else call.get("args")
+        yield {"type": "tool_call", "id": call.get("id"), "name": call.get("name"), "arguments": arguments}
 
 
 def _part(each: Any) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from langflow_otel.hooks.content import may_leave_whole
 from langflow_otel.hooks.model_content import add_answer, model_content
 from langflow_otel.hooks.model_facts import known_to_langflow, model_info, model_response
+from langflow_otel.hooks.tool_content import withheld_tools
 from langflow_otel.hooks.versions import provider_error
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import SpanContent
@@ -127,7 +128,7 @@ def _content_of(recorder: Recorder, within: Run, run: ModelRun, given: Any, para
     if recorder.content is None or not may_leave_whole(within):
         return None
     withheld = () if within.flow is None else within.flow.withheld
-    return model_content(recorder.content, given, parameters, withheld)
+    return model_content(recorder.content, given, parameters, withheld, withheld_tools(within))
 
 
 class _Followed:

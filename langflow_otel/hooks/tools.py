@@ -10,9 +10,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from langflow_otel.hooks.content import is_denied_as_tool, text_or_value, tool_content
+from langflow_otel.hooks.content import text_or_value
 from langflow_otel.hooks.models import watched
 from langflow_otel.hooks.outcomes import outcome_of
+from langflow_otel.hooks.tool_content import OWNER, is_denied_as_tool, take_tools, tool_content
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
 from langflow_otel.recording.guard import Guard
@@ -83,10 +84,8 @@ def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun 
     if recorder.content is not None and run.recording:
         with _CONTENT:
             withheld = () if within.flow is None else within.flow.withheld
-            owner = None if within.component is None else within.component.info
-            run.content = tool_content(
-                recorder.content, tool, owner, args[0] if args else kwargs.get("tool_input"), withheld
-            )
+            given = args[0] if args else kwargs.get("tool_input")
+            run.content = tool_content(recorder.content, tool, within, given, withheld)
     return run
 
 
@@ -147,6 +146,7 @@ def build_output_function(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
             _note_failure(exc)
             raise
 
+    setattr(output_function, OWNER, component)
     return output_function
 
 
@@ -164,6 +164,7 @@ def build_output_async_function(wrapped: Call, _: Any, args: Any, kwargs: Any) -
             _note_failure(exc)
             raise
 
+    setattr(output_function, OWNER, component)
     return output_function
 
 
@@ -175,6 +176,7 @@ def _note_component(component: Any) -> None:
             # In this order: what fails to be judged stays here.
             content, run.content = run.content, None
             if content is not None and not is_denied_as_tool(content.gate, component):
+                take_tools(content, component)
                 run.content = content
 
 

@@ -133,6 +133,7 @@ class SpanContent:
     Attributes:
         is_partial: True if something stays here by its name that a model may get to see: then no messages leave.
         main_input: The attribute that best describes what a component got; None for none.
+        withheld_tools: Gives the names of tools that its code may call, and whose arguments and results stay here.
     """
 
     def __init__(self, gate: ContentGate, open_object: Callable[[Any], Any], withheld: Collection[str] = ()) -> None:
@@ -141,6 +142,7 @@ class SpanContent:
         self.is_partial = False
         self.attributes: dict[str, str] = {}
         self.main_input: str | None = None
+        self.withheld_tools: Callable[[], Collection[str]] = frozenset
         self._open_object = open_object
         self._room = PER_SPAN * gate.longest
 

@@ -38,6 +38,7 @@ class FlowRun(RunAboveCalls):
         named: Name and id of the flow, as attributes of each span below.
         first_error: The first component error, for a driver that swallows it.
         builds: How often each component id was started in this run.
+        outer: The run in which it was started; None outside of all.
         sampled: False if this run's spans are held, or do not come to be.
         held: Where they are held until it shows whether this run is kept; None if they are not.
         measures: Where this flow's measurements go; None without metrics.
@@ -53,7 +54,6 @@ class FlowRun(RunAboveCalls):
         "_memory",
         "_metrics",
         "_open_streams",
-        "_outer",
         "_session_id",
         "_skipped",
         "_started_s",
@@ -64,6 +64,7 @@ class FlowRun(RunAboveCalls):
         "measures",
         "memory_peak",
         "named",
+        "outer",
         "sampled",
         "stopped",
         "withheld",
@@ -89,7 +90,7 @@ class FlowRun(RunAboveCalls):
         self._graph = None if graph is None else weakref.ref(graph)
         self.sampled = sampled
         self.stopped = False
-        self._outer = current_run()
+        self.outer = current_run()
         self._session_id = info.session_id
         self._identity: Attributes | None = None
         self.held = held
@@ -211,9 +212,9 @@ class FlowRun(RunAboveCalls):
                 self.held.finish(self.span)
 
     def _count_in_outer_run(self, calls: CallsBelow) -> None:
-        if self._outer is None:
+        if self.outer is None:
             return
-        for run in (self._outer.component, self._outer.flow):
+        for run in (self.outer.component, self.outer.flow):
             if run is not None:
                 run.calls_below.traced |= calls.traced
                 run.calls_below.count(calls.usage)

@@ -126,11 +126,15 @@ def test_a_users_span_loses_what_is_known_to_be_content():
         "traceloop.entity.input": CANARY,
         "db.query.text": CANARY,
         "http.request.header.authorization": [CANARY],
+        "gen_ai.retrieval.query.text": CANARY,
+        "gen_ai.retrieval.documents": CANARY,
+        "gen_ai.retrieval.documents.0.content": CANARY,
+        "gen_ai.retrieval.top_k": 4,
     }
 
     sent = filtered(make("my.app", attributes))
 
-    assert sent.attributes == {"order.note": "mine", "order.sizes": (1, 2)}
+    assert sent.attributes == {"order.note": "mine", "order.sizes": (1, 2), "gen_ai.retrieval.top_k": 4}
     assert CANARY.encode() not in bytes_of(sent)
 
 

@@ -5,6 +5,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from lfx.base.agents.agent import LCToolsAgentComponent
 from lfx.base.models.model import LCModelComponent
 from lfx.custom.custom_component.component import Component
@@ -12,9 +13,9 @@ from lfx.io import MessageTextInput, Output, StrInput
 from lfx.schema.message import Message
 
 try:
-    from langchain_classic.agents import create_tool_calling_agent
+    from langchain_classic.agents import create_tool_calling_agent, create_xml_agent
 except ImportError:
-    from langchain.agents import create_tool_calling_agent
+    from langchain.agents import create_tool_calling_agent, create_xml_agent
 from langchain_core.prompts import ChatPromptTemplate
 
 try:
@@ -25,7 +26,7 @@ except ImportError:  # LangFlow counts tokens since 1.9
 
 class CallsOneTool(FakeMessagesListChatModel):
     def bind_tools(self, tools, **kwargs):
-        return self
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools])
 
 
 class FakeModel(LCModelComponent):
@@ -159,6 +160,20 @@ class ShoutBroken(Shout):
 class ShoutAgent(FakeAgent):
     tool_name = "shout"
     tool_args = {"text": "hi"}
+
+
+class InTextAgent(FakeAgent):
+    """An agent whose model writes its tool calls as text, and reads what they return in its prompt."""
+
+    display_name = "In Text Agent"
+    name = "InTextAgent"
+    tool_name = "shout"
+
+    def create_agent_runnable(self):
+        say = "<tool>shout</tool><tool_input>canary-argument</tool_input>"
+        answers = [AIMessage(content=say), AIMessage(content="<final_answer>it is five</final_answer>")]
+        prompt = ChatPromptTemplate.from_template("{tools} {input} {agent_scratchpad}")
+        return create_xml_agent(FakeMessagesListChatModel(responses=answers), self.tools, prompt)
 
 
 class MultiplyAgent(FakeAgent):
