@@ -27,7 +27,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.workers import WorkerGroup
-from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo
+from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelInfo, ModelResponse
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import COMPONENT_DURATION, SECONDS
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
@@ -41,6 +41,7 @@ WORKERS = 4
 
 COMPONENT = ComponentInfo("Parser-1", "Parser", "Parser")
 DONE = Finished(OK, 0.0123, None)
+ANSWERED = ModelResponse("gpt-2024", "id", ("stop",), 10, 5, cache_read_tokens=2, reasoning_tokens=1)
 
 
 def best(measure: Callable[[], float], rounds: int) -> float:
@@ -174,10 +175,11 @@ def prometheus_client_costs(rounds: int) -> dict[str, float]:
 def series_costs() -> dict[str, float]:
     """Lines of a scrape and megabytes of this process for 200 flows of 50 component types, each having run ok."""
     found = {}
-    for name, labels in (
-        ("default", ("flow", "component_type")),
-        ("by_type", ("component_type",)),
-        ("by_flow", ("flow",)),
+    for name, labels, model in (
+        ("default", ("flow", "component_type"), None),
+        ("by_type", ("component_type",), None),
+        ("by_flow", ("flow",), None),
+        ("with_model", ("flow", "component_type"), ModelInfo("chat", "gpt", "openai")),
     ):
         tracemalloc.start()
         store = MemoryStore()
@@ -185,7 +187,10 @@ def series_costs() -> dict[str, float]:
         for number in range(200):
             flow = run_metrics.flow(FlowInfo(f"flow {number}"))
             flow.active("api").add(0)
+            flow.expect_outcomes("api")
             flow.ended(DONE, "api")
+            if model is not None:
+                flow.model_ended(model, ANSWERED, DONE, 0.1, 0)
             for kind in range(50):
                 flow.component_ended(ComponentInfo("id", f"Component{kind}", "name"), DONE)
         found[f"memory_{name}_mb"] = tracemalloc.get_traced_memory()[0] / 1e6
@@ -260,6 +265,7 @@ def main() -> None:
         ("", "default"),
         (", METRIC_LABELS=component_type", "by_type"),
         (", METRIC_LABELS=flow", "by_flow"),
+        (", with a model that streams in each flow", "with_model"),
     ):
         memory = result[f"memory_{name}_mb"]
         print(f"200 flows of 50 component types{text}: {result[f'series_{name}']:,} series, {memory:.1f} MB here")

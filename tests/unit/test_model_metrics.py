@@ -207,3 +207,24 @@ def test_each_flow_has_series_of_its_own(telemetry):
         flow.finish()
 
     assert {each["flow"]: value for each, value in pushed(telemetry)["usage.output_tokens"]} == {"shop": 40, "help": 20}
+
+
+@pytest.mark.parametrize(
+    ("details", "streamed", "series"),
+    [({}, False, 54), ({"cache_read_tokens": 4, "reasoning_tokens": 7}, False, 56), ({}, True, 71)],
+    ids=["tokens", "with details", "streamed"],
+)
+def test_model_adds_as_many_series_as_the_readme_says(
+    telemetry, clock, details: dict[str, int], streamed: bool, series: int
+):
+    recorder().start_flow(FlowInfo("shop", "api")).finish()
+    before = telemetry.metrics()
+    flow = recorder().start_flow(FlowInfo("shop", "api"))
+    run = recorder().start_model(ASKED, flow)
+    if streamed:
+        run.first_chunk()
+    run.answered(ANSWERED._replace(**details))
+    run.end()
+    flow.finish()
+
+    assert len(telemetry.metrics()) - len(before) == series
