@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import select
-import socket
 import struct
 import threading
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ USAGE = {
 }
 TOOL_CALL = {"id": "call-1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2, "b": 3}'}}
 DIMENSIONS = 8
+LONGEST_WAIT_S = 120.0
 PAGE = b"<html><head><title>Ships</title></head><body><h1>Ships</h1><p>" + b"Ships sail. " * 20 + b"</p></body></html>"
 PAPER = "<entry><id>http://arxiv.org/abs/{0}</id><title>Paper {0}</title><summary>On ships.</summary></entry>"
 
@@ -58,8 +58,8 @@ class FakeOpenAI:
     """What it does with the next requests, in their order, and what it got.
 
     Attributes:
-        replies: ``answer`` (also when the list is empty), ``tool``, ``cut`` (a stream that breaks off), ``wait`` (for
-            :attr:`going_on`; of a stream, after its first chunk), ``refuse`` (for what was asked), or the status of an
+        replies: ``answer`` (also when the list is empty), ``tool``, ``cut`` (a stream that breaks off), ``wait`` (until
+            the client goes; of a stream, after its first chunk), ``refuse`` (for what was asked), or the status of an
             error.
         tools: A model that is offered one of these calls it, once in a conversation; with which arguments.
         answers: What is answered where a prompt has this text; ``one two three`` otherwise.
@@ -67,7 +67,6 @@ class FakeOpenAI:
         received: Headers of each request to a model, names in small letters.
         asked: All requests.
         waiting: Set once a request waits.
-        going_on: Set to let what waits go on.
     """
 
     def __init__(self) -> None:
@@ -78,7 +77,6 @@ class FakeOpenAI:
         self.received: list[dict[str, str]] = []
         self.asked: list[Asked] = []
         self.waiting = threading.Event()
-        self.going_on = threading.Event()
         self.url = ""
 
     @property
@@ -207,7 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
         return Asked(kind, self.path, (parent[1], parent[2]))
 
     def _embed(self, body: Mapping[str, Any], reply: str) -> None:
-        if reply == "wait" and self._waited_in_vain():
+        if reply == "wait":
+            self._wait_until_the_client_goes()
             return
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         vector: Any = [1.0] * DIMENSIONS
@@ -227,19 +226,19 @@ class _Handler(BaseHTTPRequestHandler):
             wants_usage = (body.get("stream_options") or {}).get("include_usage")
             self._stream(reply, message, usage if wants_usage else {})
             return
-        if reply == "wait" and self._client_left_while_waiting():
+        if reply == "wait":
+            self._wait_until_the_client_goes()
             return
         reason = "tool_calls" if "tool_calls" in message else "stop"
         choice = {"index": 0, "finish_reason": reason, "message": message}
         self.about.usage = usage
         self._send_json(200, _about("chat.completion") | {"choices": [choice], "usage": usage})
 
-    def _client_left_while_waiting(self) -> bool:
-        """True if the client has gone meanwhile."""
+    def _wait_until_the_client_goes(self) -> None:
+        """There is no answer, nor a rest of one, however late that is noticed: the client has not seen its tokens."""
         self.fake.waiting.set()
-        self.fake.going_on.wait(60)
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        select.select([self.connection], [], [], LONGEST_WAIT_S)
+        self.close_connection = True
 
     def _send_json(self, status: int, body: Any) -> None:
         self._send(status, "application/json", json.dumps(body).encode())
@@ -264,11 +263,12 @@ class _Handler(BaseHTTPRequestHandler):
         if tools:
             self._chunk(_event({"role": "assistant", "tool_calls": [{"index": 0, **tools[0]}]}))
         words = () if tools else (WORDS if message["content"] == "".join(WORDS) else (message["content"],))
-        for number, word in enumerate(words):
+        for word in words:
             self._chunk(_event({"role": "assistant", "content": word}))
             if reply == "cut":
                 return
-            if reply == "wait" and number == 0 and self._client_left_while_waiting():
+            if reply == "wait":
+                self._wait_until_the_client_goes()
                 return
         self._chunk(_event({}, finish_reason="tool_calls" if tools else "stop"))
         if usage:
@@ -296,7 +296,6 @@ def fake_openai() -> Iterator[FakeOpenAI]:
     try:
         yield fake
     finally:
-        fake.going_on.set()
         httpd.shutdown()
         thread.join()
         httpd.server_close()

@@ -10,13 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 CONFIGS = PROJECT / "collector-config"
@@ -57,13 +58,12 @@ def free_ports(count: int) -> list[int]:
 
 def eventually(claim: Callable[[], Any], seconds: float = 30, what: str = "it does not come true") -> Any:
     """The claim's value as soon as it is true. What it may raise meanwhile: a refused connection."""
-    deadline_s = time.monotonic() + seconds
-    while time.monotonic() < deadline_s:
+
+    def found() -> Any:
         with suppress(OSError):
-            if found := claim():
-                return found
-        time.sleep(0.05)
-    raise AssertionError(what)
+            return claim()
+
+    return wait_until(found, what, seconds)
 
 
 class Collector:

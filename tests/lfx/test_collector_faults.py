@@ -35,6 +35,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_components import router_flow
 from test_streams import pair
 from unit.broken_collectors import gibberish, grpc_server, http_server, make_pem, nobody, silent
+from waiting import wait_in_loop
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
@@ -415,19 +416,12 @@ async def test_a_collector_that_is_not_well(name: str, monkeypatch, tmp_path, un
     await before.is_all_there_is()
     parts = watched.parts
     del watched
-    await until(lambda: gc.collect() is not None and not any(part() for part in parts), pause_s=0.3)
+    await wait_in_loop(lambda: gc.collect() is not None and not any(part() for part in parts), pause_s=0.3)
 
 
 async def runs(times: int = 1) -> None:
     for _ in range(times):
         await line(basic.Echo).arun(INPUT, session_id="s1")
-
-
-async def until(condition: Callable[[], object], pause_s: float = 0.01) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(pause_s)
 
 
 @pytest.mark.slow
@@ -441,7 +435,7 @@ async def test_what_arrives_and_what_is_counted_is_what_was_made(protocol: Proto
         watched = switch_on()
 
         async def settled() -> None:
-            await until(lambda: len(collector.spans) + watched.dropped() == watched.made.spans)
+            await wait_in_loop(lambda: len(collector.spans) + watched.dropped() == watched.made.spans)
 
         await runs(5)
         await settled()
@@ -475,13 +469,13 @@ async def test_down_at_the_start_it_gets_what_comes_after(protocol: Protocol, mo
         use(monkeypatch, protocol, collector.address)
         watched = switch_on()
         await runs(2)
-        await until(lambda: watched.dropped() == watched.made.spans == 8)
+        await wait_in_loop(lambda: watched.dropped() == watched.made.spans == 8)
         collector.start()
         deadline = time.monotonic() + 60
         while not collector.spans:
             assert time.monotonic() < deadline
             await runs(1)
-            await until(lambda: len(collector.spans) + watched.dropped() == watched.made.spans)
+            await wait_in_loop(lambda: len(collector.spans) + watched.dropped() == watched.made.spans)
         switch_off()
         assert len(collector.spans) + watched.dropped() == watched.made.spans
     finally:
@@ -540,7 +534,7 @@ async def test_what_is_left_when_nobody_waits_any_longer_is_counted(telemetry, m
     processor.shutdown()
     left = telemetry.metrics("langflow_otel_dropped")
     hangs.let_go.set()
-    await until(lambda: not inner._worker_thread.is_alive())
+    await wait_in_loop(lambda: not inner._worker_thread.is_alive())
 
     reasons = 'signal="traces",reason="export_failed"'
     # One batch of two was on its way.

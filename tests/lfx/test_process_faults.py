@@ -34,6 +34,7 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from otlp_receiver import Receiver, otlp_receiver
 from test_hooks import IMPORTABLE, _current
 from unit.broken_collectors import silent
+from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel.recording import guard
@@ -49,13 +50,6 @@ NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no fo
 async def runs(times: int = 1) -> None:
     for _ in range(times):
         await line(basic.Echo).arun(INPUT, session_id="s1")
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +158,7 @@ async def test_from_many_threads_at_once(monkeypatch, tmp_path):
         assert (tmp_path / "spans.jsonl").read_text().count('"spanId"') == 4
         assert functions() == originals
         assert active_recorder() is None
-        until(lambda: threads_there_are() <= threads)
+        wait_until(lambda: threads_there_are() <= threads)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk here")
@@ -453,7 +447,7 @@ class Gunicorn:
             )
 
     def __enter__(self) -> Gunicorn:
-        until(lambda: self.process.poll() is not None or self.run() is not None, 90)
+        wait_until(lambda: self.process.poll() is not None or self.run() is not None)
         assert self.process.poll() is None, self.log.read_text()
         return self
 
@@ -492,7 +486,7 @@ class Gunicorn:
                 found[worker] += 1
             return of <= set(found)
 
-        until(all_have_run)
+        wait_until(all_have_run)
         return found
 
     def stop(self) -> float:
@@ -514,7 +508,7 @@ def test_killed_workers_are_replaced_and_the_rest_is_sent_at_the_stop(tmp_path, 
         server.run_in_each(first)
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
-        until(lambda: victim not in server.workers and len(server.workers) == 2)
+        wait_until(lambda: victim not in server.workers and len(server.workers) == 2)
         (survivor,), (successor,) = first - {victim}, server.workers - first
         assert not receiver.requests
         made = server.run_in_each({survivor, successor})

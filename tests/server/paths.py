@@ -19,6 +19,7 @@ from langflow_server import Server
 from mcp import ClientSession, types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
+from waiting import wait_until
 
 Headers = Mapping[str, str]
 
@@ -268,9 +269,6 @@ def _event_names(text: str) -> list[str]:
     return names
 
 
-def wait_until_waiting(server: Server, text: str, timeout_s: float = 60.0) -> None:
+def wait_until_waiting(server: Server, text: str) -> None:
     """Until the slow component says that it waits; ``text`` is what it was given."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (server.folder / f"waits-{text}").exists():
-        assert time.monotonic() < deadline_s, "the slow component was not reached"
-        time.sleep(0.02)
+    wait_until((server.folder / f"waits-{text}").exists, "the slow component is not reached")

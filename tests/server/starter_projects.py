@@ -6,13 +6,13 @@ import copy
 import importlib.util
 import json
 import string
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from langflow_server import Server
 from openai_server import FakeOpenAI
+from waiting import wait_until
 
 MODEL = {
     "name": "gpt-4o-mini",
@@ -99,12 +99,9 @@ def create(server: Server, project: str, settings: Mapping[tuple[str, str], Any]
     return name
 
 
-def _wait_until_stored(server: Server, flow_id: str, timeout_s: float = 60.0) -> None:
+def _wait_until_stored(server: Server, flow_id: str) -> None:
     """LangFlow answers before it commits: another worker may not find the flow yet."""
-    deadline_s = time.monotonic() + timeout_s
-    while server.browser.get(f"/api/v1/flows/{flow_id}").status_code != 200:
-        assert time.monotonic() < deadline_s, flow_id
-        time.sleep(0.02)
+    wait_until(lambda: server.browser.get(f"/api/v1/flows/{flow_id}").status_code == 200, flow_id)
 
 
 def _folder() -> Path:

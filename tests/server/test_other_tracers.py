@@ -12,7 +12,6 @@ import gzip
 import importlib.util
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from waiting import read_until
 
 if not all(map(importlib.util.find_spec, ("langflow", "langfuse", "traceloop", "phoenix", "openinference"))):
     pytest.skip(
@@ -204,15 +204,13 @@ def test_their_spans_of_the_agent_are_their_own(beside, ours, name):
     assert of_ours.isdisjoint({span.parent_id for span in (*agents, *tools)})
 
 
-def _received(receiver: Receiver, runs: int, timeout_s: float = 60.0) -> list[ReceivedSpan]:
+def _received(receiver: Receiver, runs: int) -> list[ReceivedSpan]:
     """Once the components of so many runs are there."""
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        spans = received_spans(receiver)
-        done = sum(_component(span.name) == "Chat Output" for span in spans) >= runs
-        if done or time.monotonic() >= deadline_s:
-            return spans
-        time.sleep(0.05)
+
+    def all_there(spans: list[ReceivedSpan]) -> bool:
+        return sum(_component(span.name) == "Chat Output" for span in spans) >= runs
+
+    return read_until(lambda: received_spans(receiver), all_there)
 
 
 def _component(name: str) -> str:

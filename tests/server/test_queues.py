@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from waiting import read_in_loop
 
 pytest.importorskip("langflow.services.background_execution.executor", reason="LangFlow 1.11 and later")
 
@@ -47,11 +48,8 @@ def read(queue: str) -> dict[str, float]:
 
 
 async def until(queue: str, **expected: float) -> None:
-    for _ in range(1000):
-        if expected.items() <= read(queue).items():
-            return
-        await asyncio.sleep(0.01)
-    assert read(queue) == expected
+    found = await read_in_loop(lambda: read(queue), lambda found: expected.items() <= found.items())
+    assert expected.items() <= found.items(), found
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ installed; with LangFlow 1.13, ``lfx-openai``, ``lfx-arxiv`` and ``langchain-oll
 from __future__ import annotations
 
 import importlib.util
-import inspect
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from waiting import read_until, wait_until
 
 if not all(map(importlib.util.find_spec, ("langflow", "langchain_openai"))):
     pytest.skip(
@@ -92,7 +91,6 @@ def server(two_workers: Server, fake: FakeOpenAI, log: list[Asked]) -> Server:
     fake.asked = []
     fake.replies, fake.tools = [], dict(TOOLS)
     fake.waiting.clear()
-    fake.going_on.clear()
     return two_workers
 
 
@@ -147,7 +145,7 @@ def test_client_that_goes(server, fake, flows, kind):
         assert fake.waiting.wait(60)
 
     run = only_run(server)
-    fake.going_on.set()
+    assert fake.sent_usage == []
     assert (run.status, run.attributes["langflow.error.category"]) == ("cancelled", "cancelled")
     (call,) = calls_of(run)
     assert (call.status, len(call.children), usage(run)) == ("cancelled", 1, (0, 0))
@@ -247,7 +245,11 @@ def test_metrics_of_both_workers(server, fake, flows, log):
     # LangFlow 1.8 itself tries a key out, outside of runs.
     calls = [each for each in [*log, *fake.asked] if each.kind == "chat" and each.parent[0]]
     expected = {name: sum(_in(each.usage, keys) for each in calls) for name, keys in MEASURED.items()}
-    wait_until(lambda: {name: sum_over_workers(server, name) for name in MEASURED} == expected)
+
+    def measured() -> dict[str, float]:
+        return {name: sum_over_workers(server, name) for name in MEASURED}
+
+    assert read_until(measured, lambda found: found == expected) == expected
 
 
 def _in(usage: Mapping[str, Any], keys: Sequence[str]) -> int:
@@ -299,13 +301,6 @@ def assert_nothing_open(server: Server) -> None:
     """Neither comes anything after the run, nor does a worker count it as going on."""
     wait_until(lambda: sum_over_workers(server, "langflow.flow.active") == 0)
     assert len(server.traces(runs=1)) == 1
-
-
-def wait_until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline_s, inspect.getsource(true)
-        time.sleep(0.05)
 
 
 def sum_over_workers(server: Server, metric: str) -> float:

@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_until
 
 pytest.importorskip("lfx", reason="these servers run flows on LangFlow's engine: pip install 'langflow-otel[lfx]'")
 
@@ -63,13 +64,6 @@ def get(port: int, path: str, timeout_s: float = 20.0) -> str:
 
 
 BROKEN_CONNECTION = (OSError, http.client.HTTPException)
-
-
-def wait_until(claim: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not claim():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.02)
 
 
 def samples_in(page: str) -> Samples:
@@ -227,19 +221,19 @@ class Server:
                 self.broken += 1
             return len(answered & set(self.workers)) == 2
 
-        wait_until(both, "both workers serve")
+        wait_until(both, "only one worker serves")
 
     def kill(self, pid: int) -> None:
         """A worker dies; returns when another one is in its place."""
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: pid not in self.workers and len(self.workers) == 2, f"{pid} is replaced")
+        wait_until(lambda: pid not in self.workers and len(self.workers) == 2, f"{pid} is not replaced")
 
     def stop(self) -> None:
         """Gracefully. No process stays."""
         family = [self.process.pid, *(each.pid for each in psutil.Process(self.process.pid).children(recursive=True))]
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(30) == 0
-        wait_until(lambda: not any(map(_lives, family)), "all processes have ended", 5)
+        wait_until(lambda: not any(map(_lives, family)), "a process goes on")
         with pytest.raises(OSError, match="refused"):
             get(self.metrics_port, "/metrics")
 
@@ -289,7 +283,7 @@ def server(folder: Path, command: tuple[str, ...], *, before_fork: bool = False)
     found = Server(process, port, metrics_port, runs_file)
     shared = None
     try:
-        wait_until(lambda: process.poll() is not None or _answers(found), "the server answers", 60)
+        wait_until(lambda: process.poll() is not None or _answers(found), "the server does not answer")
         found.broken = 0
         shared = found.folder
         yield found
@@ -406,7 +400,9 @@ def kill_and_count(found: Server, kills: int, under_load: Callable[[int], bool] 
                 found.serve_from_both()
                 assert difference(counts_of_runs(found.scrape()), samples_of(found.runs)) == beyond
             assert {value for name, value in found.scrape().items() if name.startswith("langflow_flow_active")} <= {0}
-            wait_until(lambda: sorted(map(kind_of, found.folder.iterdir())) == FILES, "dead workers' files are folded")
+            wait_until(
+                lambda: sorted(map(kind_of, found.folder.iterdir())) == FILES, "dead workers' files are not folded"
+            )
         assert_as_a_whole(found.scrape(), found.runs, beyond)
     assert watcher.scrapes > kills
     assert not watcher.errors

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,11 +93,3 @@ def parent() -> int:
     assert found is not None
     assert found.pid is not None
     return found.pid
-
-
-def until(condition: Callable[[], object]) -> None:
-    """A generous wait: the machine may be busy."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -8,9 +8,9 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import Callable
 
 import pytest
+from waiting import wait_in_loop
 
 from langflow_otel.recording import event_loop, guard
 from langflow_otel.recording.event_loop import EventLoopProbe
@@ -31,17 +31,11 @@ def scheduled() -> int:
     return len(loop._scheduled)  # type: ignore[attr-defined]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """However slow the machine is: pytest's own time limit ends it."""
-    while not condition():  # noqa: ASYNC110 - nobody sets an event here
-        await asyncio.sleep(SOON_S / 4)
-
-
 async def test_a_blocked_loop_is_seen():
     delays: list[float] = []
     EventLoopProbe(delays.append).watch_running_loop()
     time.sleep(0.2)  # noqa: ASYNC251 - that is the point
-    await until(lambda: bool(delays))
+    await wait_in_loop(lambda: bool(delays))
 
     # Due 0.02 s after the start, and run after 0.2 s at the earliest.
     assert delays[0] >= 0.2 - SOON_S
@@ -51,7 +45,7 @@ async def test_a_loop_is_watched_again_and_again_without_making_up_for_what_was_
     moments: list[float] = []
     EventLoopProbe(lambda delay_s: moments.append(time.monotonic())).watch_running_loop()
     time.sleep(10 * SOON_S)  # noqa: ASYNC251
-    await until(lambda: len(moments) >= 4)
+    await wait_in_loop(lambda: len(moments) >= 4)
 
     assert min(later - earlier for earlier, later in itertools.pairwise(moments)) >= SOON_S - 0.001
 
@@ -59,7 +53,7 @@ async def test_a_loop_is_watched_again_and_again_without_making_up_for_what_was_
 async def test_a_loop_that_is_in_time_is_not_late_by_less_than_nothing():
     delays: list[float] = []
     EventLoopProbe(delays.append).watch_running_loop()
-    await until(lambda: len(delays) >= 3)
+    await wait_in_loop(lambda: len(delays) >= 3)
 
     assert min(delays) >= 0.0
 
@@ -80,7 +74,7 @@ def test_several_loops_are_watched_each():
     def run() -> None:
         async def flow() -> None:
             probe.watch_running_loop()
-            await until(lambda: len(delays.get(threading.get_ident(), [])) >= 2)
+            await wait_in_loop(lambda: len(delays.get(threading.get_ident(), [])) >= 2)
 
         asyncio.run(flow())
 
@@ -103,7 +97,7 @@ def test_a_closed_loop_is_forgotten():
         loops.append(weakref.ref(asyncio.get_running_loop()))
         probe.watch_running_loop()
         seen = len(delays)
-        await until(lambda: len(delays) > seen)
+        await wait_in_loop(lambda: len(delays) > seen)
 
     for _ in range(3):
         asyncio.run(flow())
@@ -120,10 +114,10 @@ async def test_a_probe_that_was_stopped_says_nothing_and_schedules_nothing():
     probe = EventLoopProbe(delays.append)
     before = scheduled()
     probe.watch_running_loop()
-    await until(lambda: bool(delays))
+    await wait_in_loop(lambda: bool(delays))
     probe.stop()
     said = len(delays)
-    await until(lambda: scheduled() == before)
+    await wait_in_loop(lambda: scheduled() == before)
     await asyncio.sleep(3 * SOON_S)
 
     assert len(delays) == said
@@ -135,7 +129,7 @@ async def test_it_has_no_task_and_no_thread():
     tasks, threads = asyncio.all_tasks(), threading.active_count()
     delays: list[float] = []
     EventLoopProbe(delays.append).watch_running_loop()
-    await until(lambda: bool(delays))
+    await wait_in_loop(lambda: bool(delays))
 
     assert asyncio.all_tasks() == tasks
     assert threading.active_count() == threads
@@ -150,7 +144,7 @@ async def test_an_error_in_recording_is_contained_and_the_watch_goes_on(lenient,
 
     probe = EventLoopProbe(fail)
     probe.watch_running_loop()
-    await until(lambda: len(calls) >= 3)
+    await wait_in_loop(lambda: len(calls) >= 3)
     probe.stop()
 
     assert guard.faults["metrics.event_loop"] >= 3
@@ -178,7 +172,7 @@ async def test_the_loop_of_a_flow_is_watched(telemetry):
     for _ in range(2):
         flow = recorder().start_flow(FLOW)
         assert flow is not None
-        await until(lambda: delays() >= 2)
+        await wait_in_loop(lambda: delays() >= 2)
         flow.finish()
     measured = recorder().metrics
     assert measured is not None

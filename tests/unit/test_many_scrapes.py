@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from langflow_otel.export import prometheus
 from langflow_otel.export.prometheus import ScrapeEndpoint
@@ -25,8 +26,6 @@ from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import COMPONENT_RETRIES
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import ScrapeSettings
-
-from .processes import until
 
 CLIENTS = 1000 if os.environ.get("LONG_TESTS") else 100
 HOST = "127.0.0.1"
@@ -88,10 +87,10 @@ def test_many_at_once_are_answered_or_turned_away(endpoint):
     assert set(found) <= {"whole", "turned away"}
     assert found["whole"] > 0
     assert most <= prometheus._MAX_CONNECTIONS
-    until(lambda: not endpoint._server.places)
+    wait_until(lambda: not endpoint._server.places)
     assert kind(answer(endpoint.port, SCRAPE)) == "whole"
-    until(lambda: set(threading.enumerate()) <= threads)
-    until(lambda: open_files() <= files)
+    wait_until(lambda: set(threading.enumerate()) <= threads)
+    wait_until(lambda: open_files() <= files)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ import psutil
 import pytest
 from otlp_receiver import Receiver, Request, otlp_receiver
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninstrument
 from langflow_otel.export import pipeline, prometheus, workers
@@ -37,7 +38,7 @@ from langflow_otel.recording import guard
 from langflow_otel.recording.recorder import active_recorder, count_dropped
 from langflow_otel.settings import ScrapeSettings, Settings
 
-from .processes import Start, processes, until
+from .processes import Start, processes
 from .support import FLOW, component, recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -240,8 +241,8 @@ def test_twenty_times_on_and_off_leave_nothing(monkeypatch, tmp_path, free_port,
         once()
 
     # The receiver may not have noticed yet that the last push has ended.
-    until(lambda: set(threading.enumerate()) <= threads)
-    until(lambda: open_files() <= files)
+    wait_until(lambda: set(threading.enumerate()) <= threads)
+    wait_until(lambda: open_files() <= files)
     assert not is_open(free_port)
     assert warnings(caplog) == []
     if shared:
@@ -338,9 +339,9 @@ def test_a_fault_does_not_end_what_is_done_now_and_then(monkeypatch, caplog):
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "resident_memory", fail)
         made = make()
-        until(lambda: called > 3)
+        wait_until(lambda: called > 3)
         assert made.url is None
-    until(lambda: made.url is not None)
+    wait_until(lambda: made.url is not None)
     made.close()
 
     assert guard.faults["metrics.keep"] == called
@@ -473,7 +474,7 @@ def test_one_worker_answers_for_all_and_another_when_it_is_killed(start, free_po
     assert flows_at(free_port) == 6.0
     assert workers_at(free_port) == {str(worker.pid) for worker in crew}
     crew[0].kill()
-    until(lambda: is_open(free_port))
+    wait_until(lambda: is_open(free_port))
     assert flows_at(free_port) == 6.0
     assert workers_at(free_port) == {str(worker.pid) for worker in crew[1:]}
     assert sum(worker.tell(("url",)) is not None for worker in crew[1:]) == 1
@@ -486,7 +487,7 @@ def test_a_worker_that_is_switched_off_leaves_its_counts(start, free_port, root)
     for worker in crew:
         worker.tell(("run", 5))
     crew[0].tell(("uninstrument",))
-    until(lambda: is_open(free_port))
+    wait_until(lambda: is_open(free_port))
 
     assert flows_at(free_port) == 10.0
     assert workers_at(free_port) == {str(crew[1].pid)}
@@ -509,7 +510,7 @@ class Child:
         """It is gone when this returns; nobody here can wait for a child of somebody else's."""
         os.kill(self.pid, signal.SIGKILL)
         with suppress(psutil.NoSuchProcess):
-            until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE)
+            wait_until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.fixture
@@ -591,7 +592,7 @@ def test_a_forked_process_without_runs_holds_nothing(parent_of, free_port):
     child = parent.fork()
     parent.kill()
 
-    until(lambda: not is_open(free_port))
+    wait_until(lambda: not is_open(free_port))
     socket.create_server((HOST, free_port)).close()
     # Nobody has asked it to do anything, so it has not; with its first run it takes its parent's place.
     child.tell("run", 3)
@@ -607,14 +608,14 @@ def test_a_forked_process_takes_over_when_its_parent_is_killed(parent_of, free_p
         child.tell("run", 3)
     assert flows_at(free_port) == 6.0
     parent.kill()
-    until(lambda: is_open(free_port))
+    wait_until(lambda: is_open(free_port))
 
     assert flows_at(free_port) == 6.0
     assert workers_at(free_port) == {str(child.pid) for child in children}
     assert [child.tell("said") for child in children] == [[], []]
     leader, other = sorted(children, key=lambda child: child.tell("url") is None)
     leader.kill()
-    until(lambda: other.tell("url") is not None)
+    wait_until(lambda: other.tell("url") is not None)
     assert flows_at(free_port) == 6.0
     assert workers_at(free_port) == {str(other.pid)}
 
@@ -632,7 +633,7 @@ def test_the_child_of_a_worker_is_a_worker_of_the_same_group(parent_of, free_por
     child.tell("run", 3)
     assert flows_at(free_port) == 5.0
     parent.kill()
-    until(lambda: is_open(free_port))
+    wait_until(lambda: is_open(free_port))
 
     assert flows_at(free_port) == 5.0
     # The child has its parent's file open and mapped, and yet the parent is dead.
@@ -662,7 +663,7 @@ def test_a_port_that_was_taken_at_the_fork_is_the_parents_all_the_same(parent_of
         child = parent.fork()
         parent.tell("run", 2)
         child.tell("run", 3)
-    until(lambda: parent.tell("url") is not None)
+    wait_until(lambda: parent.tell("url") is not None)
 
     assert child.tell("url") is None
     assert flows_at(free_port) == 5.0
@@ -703,7 +704,7 @@ def test_a_child_does_not_push_its_parents_numbers(parent_of, free_port, receive
     target = OtlpTarget("http/protobuf", f"http://{receiver.address}/v1/metrics", insecure=True)
     parent = parent_of(free_port, metrics_otlp=target)
     parent.tell("run", 2)
-    until(lambda: list(pushed_runs(receiver).values()) == [2.0])
+    wait_until(lambda: list(pushed_runs(receiver).values()) == [2.0])
     (parents_id,) = instances(receiver)
     silent, running = parent.fork(), parent.fork()
     parent.kill()
@@ -711,9 +712,9 @@ def test_a_child_does_not_push_its_parents_numbers(parent_of, free_port, receive
     time.sleep(0.3)
     assert len(receiver.metric_requests) <= before + 1  # One may have been on its way.
     running.tell("run", 3)
-    until(lambda: len(pushed_runs(receiver)) == 2)
+    wait_until(lambda: len(pushed_runs(receiver)) == 2)
     before = len(receiver.metric_requests)
-    until(lambda: len(receiver.metric_requests) > before + 2)
+    wait_until(lambda: len(receiver.metric_requests) > before + 2)
 
     (childs_id,) = instances(receiver) - {parents_id}
     assert pushed_runs(receiver) == {parents_id: 2.0, childs_id: 3.0}

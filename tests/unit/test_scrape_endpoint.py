@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from waiting import wait_until
 
 from langflow_otel.export import credentials, places, prometheus, watched_file
 from langflow_otel.export.credentials import bearer_token
@@ -36,7 +37,6 @@ from langflow_otel.recording.metrics import COMPONENT_RETRIES, EVENT_LOOP_DELAY
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import ScrapeSettings, Settings
 
-from .processes import until
 from .support import at_once
 
 HOST = "127.0.0.1"
@@ -653,7 +653,7 @@ def test_plain_http_on_the_tls_port_is_refused_with_one_line(secure, certificate
     with connected(secure) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer s3cret\r\n\r\n")
         assert b"langflow" not in all_from(client)
-    until(lambda: warnings(caplog) != [])
+    wait_until(lambda: warnings(caplog) != [])
     assert status(secure, context=trusting(certificates / "a.crt")) == 200
 
     (line,) = warnings(caplog)
@@ -668,7 +668,7 @@ def test_who_only_looks_whether_the_port_is_open_is_not_worth_a_line(secure, cer
             pass
     assert status(secure, context=trusting(certificates / "a.crt")) == 200
 
-    until(lambda: not secure._server.places)
+    wait_until(lambda: not secure._server.places)
     assert warnings(caplog) == []
 
 
@@ -691,7 +691,7 @@ def test_without_a_usable_certificate_there_is_no_page(serve, certificates, capl
     with connected(endpoint) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert all_from(client) == b""
-    until(lambda: len(warnings(caplog)) == 2)
+    wait_until(lambda: len(warnings(caplog)) == 2)
 
     assert warnings(caplog)[1] == "Scrape refused: no TLS from 127.0.0.1: no usable certificate"
 
@@ -702,7 +702,7 @@ def test_who_is_silent_in_the_handshake_keeps_nobody_waiting(secure, certificate
         assert status(secure, context=trusting(certificates / "a.crt")) == 200
         assert all_from(silent) == b""
 
-    until(lambda: len(warnings(caplog)) == 1)
+    wait_until(lambda: len(warnings(caplog)) == 1)
 
 
 # Slow and hostile clients
@@ -755,7 +755,7 @@ def test_who_uses_his_connection_is_not_dropped(endpoint, monkeypatch):
     for _ in range(3):
         connection.request("GET", "/-/healthy")
         assert connection.getresponse().read() == b"OK\n"
-    until(lambda: len(seen) == 6)
+    wait_until(lambda: len(seen) == 6)
     connection.close()
 
     assert len({place for place, _ in seen}) == 1
@@ -769,12 +769,12 @@ def all_places(endpoint: ScrapeEndpoint, greeting: bytes = b"", answer: bytes = 
     for number in range(prometheus._MAX_CONNECTIONS):
         clients.append(socket.create_connection((HOST, endpoint.port), timeout=20))
         clients[-1].sendall(greeting)
-        until(lambda number=number: len(endpoint._server.places) == number + 1)
+        wait_until(lambda number=number: len(endpoint._server.places) == number + 1)
         found = b""
         while not found.endswith(answer):
             found += clients[-1].recv(65536)
     if answer:
-        until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"idle"})
+        wait_until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"idle"})
     try:
         yield clients
     finally:
@@ -798,10 +798,10 @@ def test_the_oldest_unfinished_request_makes_room(endpoint, said: bytes):
         for number in range(3):
             assert status(endpoint) == 200
             # The place that the scrape leaves goes to a client that is slow as well.
-            until(lambda: len(endpoint._server.places) == prometheus._MAX_CONNECTIONS - 1)
+            wait_until(lambda: len(endpoint._server.places) == prometheus._MAX_CONNECTIONS - 1)
             slow.append(socket.create_connection((HOST, endpoint.port), timeout=20))
-            until(lambda: len(endpoint._server.places) == prometheus._MAX_CONNECTIONS)
-            until(lambda number=number: is_closed(slow[number]))
+            wait_until(lambda: len(endpoint._server.places) == prometheus._MAX_CONNECTIONS)
+            wait_until(lambda number=number: is_closed(slow[number]))
 
         assert [is_closed(client) for client in slow] == [True] * 3 + [False] * (len(slow) - 3)
         # Who has a place is served.
@@ -815,11 +815,11 @@ def test_slow_handshakes_make_room(secure, certificates, caplog):
     with all_places(secure, b"\x16\x03\x01\x02") as slow:
         for number in range(3):
             assert status(secure, context=context) == 200
-            until(lambda: len(secure._server.places) == prometheus._MAX_CONNECTIONS - 1)
+            wait_until(lambda: len(secure._server.places) == prometheus._MAX_CONNECTIONS - 1)
             slow.append(socket.create_connection((HOST, secure.port), timeout=20))
-            until(lambda number=number: is_closed(slow[number]))
+            wait_until(lambda number=number: is_closed(slow[number]))
 
-    until(lambda: len(secure._server.places) == 0)
+    wait_until(lambda: len(secure._server.places) == 0)
     assert [line for line in warnings(caplog) if "place" in line] == []
 
 
@@ -852,7 +852,7 @@ def test_without_the_token_a_place_is_lost_first(serve, token):
 def test_an_idle_connection_makes_room(endpoint):
     with all_places(endpoint, b"GET /-/healthy HTTP/1.1\r\n\r\n", b"OK\n") as idle:
         assert status(endpoint) == 200
-        until(lambda: is_closed(idle[0]))
+        wait_until(lambda: is_closed(idle[0]))
         assert [is_closed(client) for client in idle[1:]] == [False] * (len(idle) - 1)
 
 
@@ -866,7 +866,7 @@ def test_who_is_being_answered_keeps_his_place(endpoint, scrape, monkeypatch):
 
     monkeypatch.setattr(scrape, "page", slow_page)
     with all_places(endpoint, b"GET /metrics HTTP/1.0\r\n\r\n") as waiting:
-        until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"answered"})
+        wait_until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"answered"})
         with connected(endpoint) as one_more:
             assert all_from(one_more) == b""
         answers.set()
@@ -880,8 +880,8 @@ def test_who_reads_his_answer_slowly_makes_room(endpoint, scrape, monkeypatch):
     large = Page("text/plain", bytes(20_000_000), ())
     monkeypatch.setattr(scrape, "page", lambda *_: large)
     with all_places(endpoint, b"GET /metrics HTTP/1.0\r\n\r\n"):
-        until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"answered"})
-        until(lambda: _is_answered(endpoint))
+        wait_until(lambda: {place.state for place in tuple(endpoint._server.places._taken)} == {"answered"})
+        wait_until(lambda: _is_answered(endpoint))
 
 
 def _is_answered(endpoint: ScrapeEndpoint) -> bool:
@@ -1022,8 +1022,8 @@ def test_close_frees_the_port_and_ends_all_connections(serve, endpoint, monkeypa
     other = serve()
     idle = [socket.create_connection((HOST, other.port), timeout=20) for _ in range(3)]
     idle[0].sendall(b"GET /-/healthy HTTP/1.1\r\n\r\n")
-    until(lambda: idle[0].recv(1000).endswith(b"OK\n"))
-    until(lambda: len(other._server.places) == 3)
+    wait_until(lambda: idle[0].recv(1000).endswith(b"OK\n"))
+    wait_until(lambda: len(other._server.places) == 3)
     other.close()
 
     assert [all_from(client) for client in idle] == [b""] * 3
@@ -1087,7 +1087,7 @@ def test_a_port_that_is_taken_is_one_warning_and_used_when_it_is_free(caplog, mo
                 "Everything else works."
             )
             taken.close()
-            until(lambda: opened.url is not None)
+            wait_until(lambda: opened.url is not None)
             assert opened._endpoint is not None
             assert status(opened._endpoint) == 200
     assert len(warnings(caplog)) == 1

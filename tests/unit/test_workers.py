@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from langflow_otel.export import values_file, workers
 from langflow_otel.export.scrape import Scrape
@@ -31,7 +32,7 @@ from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import FLOW_ACTIVE, FLOW_WINDOW, Metric
 from langflow_otel.recording.store import MemoryStore
 
-from .processes import Start, parent, processes, until
+from .processes import Start, parent, processes
 from .support import at_once
 
 pytestmark = [
@@ -524,7 +525,7 @@ def test_one_leads_and_when_it_is_killed_another_does(root, start):
     assert [worker.tell() for worker in crew] == [True, False, False]
     crew[0].kill()
 
-    until(lambda: crew[2].tell() is True)
+    wait_until(lambda: crew[2].tell() is True)
     assert [worker.tell() for worker in crew[1:]] == [False, True]
 
 
@@ -586,7 +587,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(group, root, start):
         assert not group.lead()
         # The child had its time to let go: what it closed was its own.
         parent.kill()
-        until(lambda: totals(group).living == [])
+        wait_until(lambda: totals(group).living == [])
         assert totals(group) == expected(10)
         assert group.lead()
         group.fold()
