@@ -146,7 +146,7 @@ class TestDemo:
     def test_it_ends_well_and_in_time(self, demo: Demo) -> None:
         assert (demo.code, demo.stderr) == (0, "")
         assert demo.lines[0] == "langflow-otel 0.1.0: 20 runs of a real flow, no network, no key"
-        assert demo.first_line_s < 3
+        assert demo.first_line_s < demo.total_s / 2
         assert demo.total_s < 60
 
     def test_a_pipe_gets_plain_text(self, demo: Demo) -> None:
