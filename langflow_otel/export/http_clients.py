@@ -2,7 +2,7 @@
 
 They are loaded when the host imports the client, and never import it themselves. Outside of our runs a gate
 before each of them sends the call straight to the client: no span, no header, no baggage that would not have
-been there without us. Whatever somebody else has instrumented stays theirs.
+been there without us. What the host itself has instrumented is left alone.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class HttpClients:
                 self._loaded.pop().undo()
 
     def restore(self) -> None:
-        """Instrument again what others have taken away meanwhile: there is one instrumentor in a process, and who
-        wanted to use it while it was ours, may believe that it was theirs."""
+        """Instrument again what others have taken away meanwhile: there is one instrumentor in a process, and
+        code that wanted to use it while it was ours may take it away as its own."""
         for loaded in [each for each in self._loaded if not each.is_there]:
             self._loaded.remove(loaded)
             with _LOAD:
@@ -249,12 +249,12 @@ class _Loaded:
         signal.append(start)
 
     def remember(self, owner: Any, method: str) -> None:
-        """All our wrappers of this method are there: what is found on top of them later is somebody else's."""
+        """All our wrappers of this method are there: what is found on top of them later is not ours."""
         self._on_top.append((owner, method, owner.__dict__[method]))
 
     def undo(self) -> None:
         self._open = False
-        # Somebody who has wrapped the method since then would lose their wrapper; the gate is shut anyway.
+        # A wrapper that was put around the method since then would be lost; the gate is shut anyway.
         alone = all(owner.__dict__[method] is wrapper for owner, method, wrapper in self._on_top)
         if alone and self.is_there:
             self._instrumentor.uninstrument()

@@ -38,7 +38,7 @@ class NestedModelSpans(SpanProcessor):
         self._within: weakref.WeakValueDictionary[int, ComponentRun] = weakref.WeakValueDictionary()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        # The SDK would hand an error on to whoever makes the span.
+        # The SDK would raise an error in the code that makes the span.
         with _NOTE:
             scope = span.instrumentation_scope
             if scope is not None and scope.name == semconv.SCOPE:

@@ -86,7 +86,7 @@ class ComponentRun(RunAboveCalls):
 
     @property
     def observed(self) -> bool:
-        """True while somebody wants to know what happens in this component."""
+        """True while its span or its measurements are recorded."""
         return not self._ended and (self.span is not None or self.measures is not None)
 
     def describe(self, info: ComponentInfo) -> None:

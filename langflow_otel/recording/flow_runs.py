@@ -39,7 +39,7 @@ class FlowRun(RunAboveCalls):
         first_error: The first component error, for a driver that swallows it.
         builds: How often each component id was started in this run.
         outer: The run in which it was started; None outside of all.
-        sampled: False if this run's spans are held, or do not come to be.
+        sampled: False if this run's spans are held, or not made.
         held: Where they are held until it shows whether this run is kept; None if they are not.
         measures: Where this flow's measurements go; None without metrics.
         withheld: Values of secret inputs of this run's components.

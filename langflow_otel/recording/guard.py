@@ -19,7 +19,7 @@ strict = False
 
 
 on_fault: Callable[[str], None] | None = None
-"""Told of each contained error, with its step. Its own errors go nowhere."""
+"""Called for each contained error, with its step. Its own errors are ignored."""
 
 
 class Guard:

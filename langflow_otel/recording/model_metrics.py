@@ -87,7 +87,7 @@ class ModelMetrics:
         return found
 
     def _known(self, metric: Metric) -> Recording:
-        """The series of what only some calls tell."""
+        """The series of what only some calls have."""
         found = self._when_known.get(metric.name)
         if found is None:
             found = self._when_known[metric.name] = self._series(metric)
