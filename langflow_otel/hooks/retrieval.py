@@ -60,7 +60,14 @@ class _Search:
         self._above = above
         # With the document itself: the number that identifies it is another's once it is gone.
         self._scores: dict[int, tuple[Any, float]] = {} if above is None else above._scores
+        self.enter()
+
+    def enter(self) -> None:
+        """Calls that are made from here on are a part of it; same task or thread as :meth:`leave` and :meth:`end`."""
         self._token: Token[_Search | None] = _going_on.set(self)
+
+    def leave(self) -> None:
+        _going_on.reset(self._token)
 
     def end(self, documents: Any = None) -> None:
         """It is over.
@@ -70,7 +77,7 @@ class _Search:
         """
         self.is_over = True
         try:
-            _going_on.reset(self._token)
+            self.leave()
         except ValueError:
             # A coroutine that was dropped half way is closed wherever the garbage collector runs.
             return
@@ -143,6 +150,24 @@ def _search(wrapped: Call, args: Any, kwargs: Any, asked: Callable[[], Asked]) -
         with _END:
             search.end()
         raise
+    if inspect.iscoroutine(documents):
+        search.leave()
+        return _awaited(search, documents)
+    with _END:
+        search.end(documents)
+    return documents
+
+
+async def _awaited(search: _Search, coroutine: Any) -> Any:
+    """Of a plain function that returns a coroutine: it searches only when that is awaited."""
+    with _START:
+        search.enter()
+    try:
+        documents = await coroutine
+    except BaseException:
+        with _END:
+            search.end()
+        raise
     with _END:
         search.end(documents)
     return documents
@@ -181,6 +206,9 @@ def _start(asked: Callable[[], Asked]) -> _Search | None:
 
 def _wrappings(cls: type) -> Iterator[tuple[str, Wrapping]]:
     for name, method in own_methods(cls).items():
+        # One that yields documents has no end of its own; what it calls to search is seen.
+        if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+            continue
         if name in _NAMES or name.startswith(_STARTS) or name[1:].startswith(_STARTS):
             yield name, _wrapping_of(method)
 

@@ -111,6 +111,39 @@ class Twice(BaseRetriever):
         return [*first, *second]
 
 
+class Delegates(InMemoryVectorStore):
+    """Hands its searches on, in functions of several kinds."""
+
+    def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> Any:
+        return super().asimilarity_search(query, k=k, **kwargs)
+
+    def similarity_search_page(self, query: str, k: int = 4) -> Any:
+        yield from self.similarity_search(query, k=k)
+
+    async def asimilarity_search_page(self, query: str, k: int = 4) -> Any:
+        for each in await self.asimilarity_search(query, k=k):
+            yield each
+
+
+def delegates() -> Any:
+    found = Delegates(searching.ByLength())
+    found.store = searching.store().store
+    return found
+
+
+async def at_once(searches: int) -> list[Any]:
+    return await asyncio.gather(*(searching.store().asimilarity_search("pears", k=2) for _ in range(searches)))
+
+
+async def in_threads(searches: int) -> list[Any]:
+    each = [asyncio.to_thread(searching.store().similarity_search, "pears", k=2) for _ in range(searches)]
+    return await asyncio.gather(*each)
+
+
+async def pages() -> list[Any]:
+    return [each async for each in delegates().asimilarity_search_page("pears", k=2)]
+
+
 def retriever(**kwargs: Any) -> BaseRetriever:
     return searching.store().as_retriever(**kwargs)
 
@@ -126,6 +159,11 @@ SEARCHES = {
     "a store's own": (lambda: searching.store().similarity_search_with_score_by_vector([1.0, 1.0], k=2), 2, 2),
     "in a thread": (lambda: VectorStore.asimilarity_search(searching.store(), "pears", k=2), 2, 2),
     "several": (lambda: [searching.store().similarity_search("pears", k=2) for _ in range(3)], 6, 6),
+    "several at once": (lambda: at_once(3), 6, 6),
+    "several in threads": (lambda: in_threads(3), 6, 6),
+    "a function that returns a coroutine": (lambda: delegates().asimilarity_search("pears", k=2), 2, 2),
+    "a generator": (lambda: list(delegates().similarity_search_page("pears", k=2)), 2, 2),
+    "an asynchronous generator": (pages, 2, 2),
     "retriever": (lambda: retriever(search_kwargs={"k": 2}).invoke("pears"), 2, 2),
     "asynchronous retriever": (lambda: retriever(search_kwargs={"k": 2}).ainvoke("pears"), 2, 2),
     "retriever, by default": (lambda: retriever().invoke("pears"), 4, 3),
