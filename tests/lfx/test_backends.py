@@ -14,6 +14,7 @@ import pytest
 from flows import chat_input, chat_output, run
 from lfx.graph import Graph
 from nodes import models
+from test_retrieval import store_flow
 from test_tools import agent_flow
 
 from langflow_otel.settings import Settings
@@ -117,6 +118,20 @@ async def test_model_call_is_one_generation_with_all_tokens(detail: str, calls: 
     assert [name for name, each in found.items() if each["usage"]] == calls
     # SigNoz takes each span with a model for a call.
     assert [span.name for span in telemetry.spans if "gen_ai.request.model" in span.attributes] == calls
+
+
+@pytest.mark.parametrize("openinference", [False, True])
+async def test_langfuse_shows_embeddings_and_searches(openinference: bool):
+    settings = Settings(content_on_spans=True, openinference=openinference)
+    with capture_telemetry(settings=settings) as telemetry:
+        await run(store_flow())
+    found = {span.name: observation(span.attributes) for span in telemetry.spans}
+
+    search = found["component Vector Store"]
+    assert found["embeddings"]["type"] == "EMBEDDING"
+    assert (search["type"], search["input"], search["model"]) == (
+        ("RETRIEVER", "pears", None) if openinference else ("SPAN", None, None)
+    )
 
 
 async def test_signoz_counts_each_tool_call():
