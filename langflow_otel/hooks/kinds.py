@@ -55,7 +55,7 @@ _OTHER_APIS: Final = (
 _MODELS: Final = (
     "agentics aiml amazon anthropic azure baidu chains cloudflare cohere cometapi deepseek groq huggingface ibm "
     "litellm llm_operations lmstudio maritalk mistral models notdiamond novita nvidia ollama openai openrouter "
-    "perplexity sambanova vertexai xai langchain_utilities models_and_agents"
+    "perplexity sambanova vertexai vllm xai langchain_utilities models_and_agents"
 )
 _STORES: Final = (
     "cassandra chroma clickhouse couchbase datastax elastic faiss milvus mongodb pgvector pinecone qdrant redis "
