@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -159,8 +160,10 @@ HOOKED = {hook.wrapper for hook in (*HOOKS, *LOG_HOOKS)}
 
 @contextmanager
 def library(settings: Settings, folder: Path) -> Iterator[Telemetry]:
-    """This library as in production, with all that it has between a span and its exporter."""
-    with capture_telemetry(settings=settings, strict=False, check_leaks=False) as telemetry:
+    """This library as in production, with all that it has between a span and its exporter, and with prices."""
+    prices = folder / "prices.json"
+    prices.write_text(json.dumps({"currency": "USD", "prices": [{"model": "*", "input": 1.0, "output": 2.0}]}))
+    with capture_telemetry(settings=replace(settings, prices=prices), strict=False, check_leaks=False) as telemetry:
         filtered = ContentFilter(TraceFileExporter(folder / "traces.jsonl"), settings)
         telemetry.provider.add_span_processor(SimpleSpanProcessor(CountingSpanExporter(filtered)))
         telemetry.provider.add_span_processor(CountingBatchSpanProcessor(InMemorySpanExporter()))
