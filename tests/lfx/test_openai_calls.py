@@ -376,7 +376,7 @@ async def test_embeddings_have_the_servers_tokens(telemetry, openai, way):
     asking.seen["ask"] = way
     await run(line(asking.Asks))
 
-    assert [each["prompt_tokens"] for each in openai.told] == [1, 2]
+    assert [each["prompt_tokens"] for each in openai.sent_usage] == [1, 2]
     assert tree(telemetry, "gen_ai.usage.input_tokens", "langflow.usage.input_tokens") == [
         "invoke_workflow demo langflow.usage.input_tokens=3",
         "  component Asks langflow.usage.input_tokens=3",
