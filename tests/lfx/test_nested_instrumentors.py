@@ -516,7 +516,7 @@ async def test_a_call_of_an_embedding_model_has_one_span(telemetry, openai, name
     with loaded(telemetry, name) if by == "us" else loaded_by_others(name, telemetry.provider):
         await run_model(nested.EmbedsWithOpenAI)
 
-    assert [each["prompt_tokens"] for each in openai.told] == [1, 2]
+    assert [each["prompt_tokens"] for each in openai.sent_usage] == [1, 2]
     call, tokens = EMBEDDINGS_SPAN.get(name, "embeddings embed-1"), TOKENS[name in EMBEDDINGS_SPAN]
     assert telemetry.tree(*TOKENS, "langflow.usage.input_tokens") == [
         "invoke_workflow demo langflow.usage.input_tokens=3",
