@@ -48,12 +48,17 @@ class Hook:
 
 
 class _Switch:
-    """What wrapt asks at each call whether a wrapper is on."""
+    """What wrapt asks at each call whether a wrapper is on.
 
-    __slots__ = ("on",)
+    Args:
+        original: What is wrapped, as its owner has it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("on", "original")
+
+    def __init__(self, original: Any) -> None:
         self.on = True
+        self.original = original
 
     def __call__(self) -> bool:
         return self.on
@@ -132,7 +137,7 @@ class Patches:
                 logger.warning("langflow-otel: the hook %s is off: %s", hook.name, reason)
             return
         function = original.__func__ if isinstance(original, staticmethod) else original
-        switch = _Switch()
+        switch = _Switch(original)
         replacement = Wrapper(function, hook.wrapper, enabled=switch)
         setattr(owner, attribute, replacement)
         self._applied[hook.name] = _Patch(owner, attribute, original, replacement, switch)
@@ -149,12 +154,26 @@ def _locate(module: ModuleType, hook: Hook) -> tuple[Any, str, Any]:
     for name in owners:
         owner = getattr(owner, name, None)
     original = vars(owner).get(attribute) if owner is not None else None
+    original = _without_switched_off(original)
     if original is None:
         raise LookupError(f"{hook.path} does not exist")
     missing = missing_parameters(getattr(original, "__func__", original), hook.parameters)
     if missing:
         raise LookupError(f"{hook.path} has no parameter {', '.join(missing)}")
     return owner, attribute, original
+
+
+def _without_switched_off(function: Any) -> Any:
+    """What is below wrappers of ours that stayed below others', and are the outermost now that these are gone.
+
+    To ask for a function's signature takes twice as long for each wrapper around it.
+    """
+    while type(function) is Wrapper:
+        switch = function._self_enabled
+        if not isinstance(switch, _Switch) or switch.on:
+            break
+        function = switch.original
+    return function
 
 
 def missing_parameters(function: Any, names: Iterable[str]) -> list[str]:

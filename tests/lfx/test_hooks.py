@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import logging
@@ -178,6 +179,23 @@ async def test_a_wrapper_of_ours_that_was_left_below_theirs_does_not_come_back_b
         "  component Echo",
         "  component Chat Output",
     ]
+
+
+def test_wrappers_of_ours_that_were_left_below_others_do_not_pile_up():
+    from lfx.graph.graph.base import Graph
+
+    original = vars(Graph)["astep"]
+    for _ in range(3):
+        with capture_telemetry():
+            ours = vars(Graph)["astep"]
+            assert ours.__wrapped__ is original
+            Graph.astep = functools.partial(ours)
+        # Another instrumentor puts back what it had found.
+        Graph.astep = ours
+    with capture_telemetry():
+        pass
+
+    assert vars(Graph)["astep"] is original
 
 
 def test_a_hook_that_does_not_fit_is_named_once_and_the_rest_works(caplog):
