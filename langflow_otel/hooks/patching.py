@@ -136,7 +136,7 @@ class Patches:
                 self.off[hook.name] = str(reason)
                 logger.warning("langflow-otel: the hook %s is off: %s", hook.name, reason)
             return
-        function = original.__func__ if isinstance(original, staticmethod) else original
+        function = original.__func__ if type(original) is staticmethod else original
         switch = _Switch(original)
         replacement = Wrapper(function, hook.wrapper, enabled=switch)
         setattr(owner, attribute, replacement)
@@ -157,17 +157,16 @@ def _locate(module: ModuleType, hook: Hook) -> tuple[Any, str, Any]:
     original = _without_switched_off(original)
     if original is None:
         raise LookupError(f"{hook.path} does not exist")
-    missing = missing_parameters(getattr(original, "__func__", original), hook.parameters)
+    # By type(): what a wrapper does not have is looked for several times in each one below it.
+    is_method = type(original) in (staticmethod, classmethod)
+    missing = missing_parameters(original.__func__ if is_method else original, hook.parameters)
     if missing:
         raise LookupError(f"{hook.path} has no parameter {', '.join(missing)}")
     return owner, attribute, original
 
 
 def _without_switched_off(function: Any) -> Any:
-    """What is below wrappers of ours that stayed below others', and are the outermost now that these are gone.
-
-    To ask for a function's signature takes twice as long for each wrapper around it.
-    """
+    """What is below wrappers of ours that stayed below others', and are the outermost now that these are gone."""
     while type(function) is Wrapper:
         switch = function._self_enabled
         if not isinstance(switch, _Switch) or switch.on:
@@ -177,7 +176,8 @@ def _without_switched_off(function: Any) -> Any:
 
 
 def missing_parameters(function: Any, names: Iterable[str]) -> list[str]:
-    parameters = inspect.signature(function).parameters
+    # Of the function itself: with each wrapper around it, signature() takes several times as long.
+    parameters = inspect.signature(inspect.unwrap(function)).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return []
     return [name for name in names if name not in parameters]
