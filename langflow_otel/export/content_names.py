@@ -80,7 +80,12 @@ _CODE_AND_ERRORS: Final = (
     "exception.type otel.status_code service.name thread.name"
 )
 
-SAFE: Final = _names(_OTEL_GEN_AI, _OPENINFERENCE, _OPENLLMETRY, _HTTP_AND_NETWORK, _OTHER_CALLS, _CODE_AND_ERRORS)
+_OURS: Final = "langflow.flow.id langflow.flow.name"
+"""What this library puts on each span of a run."""
+
+SAFE: Final = _names(
+    _OURS, _OTEL_GEN_AI, _OPENINFERENCE, _OPENLLMETRY, _HTTP_AND_NETWORK, _OTHER_CALLS, _CODE_AND_ERRORS
+)
 """Texts, and lists of texts, that pass on a library's spans. Single numbers pass under any name."""
 
 SAFE_EVENTS: Final = frozenset({"exception", "message", "First Token Stream Event", "gen_ai.first_token"})

@@ -7,10 +7,13 @@ from flows import chat_input, chat_output, line, run
 from lfx.graph import Graph
 from nodes import basic, http, models, streams
 from openai_server import fake_openai
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from test_loops import loop_flow
 from test_streams import pair
 from test_tools import agent_flow
 
+from langflow_otel.export.content import ContentFilter
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -76,7 +79,7 @@ async def test_every_span_of_a_run_has_its_flow(telemetry, make, names):
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(sampling=(("*", 0.0),), keep_slow_s=0.0)])
 async def test_requests_and_spans_of_others_in_a_run_have_its_flow(settings):
-    """Of a run that is held until it is kept, too."""
+    """As they are sent; of a run that is held until it is kept, too."""
     with fake_openai() as server, capture_telemetry(settings=settings) as telemetry:
         http.seen.update(url=server.url + "/models", tracer=telemetry.provider.get_tracer("others"))
         graph = line(http.CallsWithOthers)
@@ -84,6 +87,11 @@ async def test_requests_and_spans_of_others_in_a_run_have_its_flow(settings):
         await run(graph)
 
     check(telemetry, "invoke_workflow", "component")
+    sent = InMemorySpanExporter()
+    ContentFilter(sent, settings).export(telemetry.sdk_spans)
+    of_requests = [span for span in sent.get_finished_spans() if span.kind is SpanKind.CLIENT]
+    assert [span.attributes["langflow.flow.name"] for span in of_requests] == ["demo"]
+    assert [span.attributes["langflow.flow.id"] for span in of_requests] == [FLOW_ID]
     (request,) = [span for span in telemetry.spans if span.scope.startswith("opentelemetry.instrumentation.")]
     assert request.name.endswith("GET")
     assert settings.sampling or telemetry.only_span("by others")
