@@ -17,6 +17,7 @@ from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from lfx.graph import Graph
 from nodes import asking, models, nested
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -199,6 +200,14 @@ async def test_a_stream_that_its_reader_leaves_is_cancelled(telemetry, way):
     assert "    chat fake-1 [cancelled]" in telemetry.tree()
 
 
+async def cancel_once_asked(graph: Graph) -> None:
+    task = asyncio.create_task(run(graph))
+    await asking.seen["started"].wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_cancelled_call_ends_with_its_component(telemetry):
     """LangChain reports nothing."""
     asking.seen["started"] = asyncio.Event()
@@ -207,11 +216,7 @@ async def test_a_cancelled_call_ends_with_its_component(telemetry):
         return await model(Stuck).ainvoke("hi")
 
     asks(ask)
-    task = asyncio.create_task(run(line(asking.Asks)))
-    await asking.seen["started"].wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel_once_asked(line(asking.Asks))
 
     assert telemetry.tree() == [
         "invoke_workflow demo [cancelled]",
@@ -223,11 +228,7 @@ async def test_a_cancelled_call_ends_with_its_component(telemetry):
 
 async def test_an_agents_streamed_call_is_cancelled_with_the_agent(telemetry):
     asking.seen.update(started=asyncio.Event(), model=lambda: model(StuckInStream))
-    task = asyncio.create_task(run(await agent_flow(asking.OpenAIAgent)))
-    await asking.seen["started"].wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel_once_asked(await agent_flow(asking.OpenAIAgent))
 
     assert telemetry.tree() == [
         "invoke_workflow demo [cancelled]",

@@ -10,7 +10,7 @@ if importlib.util.find_spec("langflow") is None:
     pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
 
 import paths
-from langflow_server import langflow_server
+from langflow_server import Server, langflow_server
 from received import received_spans, render, runs_below
 from ways import API, BUILD, NATIVE, OK
 
@@ -26,15 +26,20 @@ PAGES = ("/api/v1/flows/", "/api/v1/version", "/api/v1/users/whoami", "/api/v1/c
 """With all of its spans, each has some six."""
 
 
+def run_three_among_pages(server: Server) -> None:
+    """What has arrived afterwards is of these alone."""
+    server.forget()
+    for path in PAGES * 4:
+        assert server.browser.get(path).status_code == 200
+    for _ in range(2):
+        paths.api_run(server, "ok")
+    paths.playground(server, "ok")
+    server.traces(runs=3)
+
+
 def test_two_workers_send_only_spans_of_traces_with_a_flow():
     with langflow_server(workers=2, environment={"LANGFLOW_OTEL_NATIVE_SPANS": "flows"}) as server:
-        server.forget()
-        for path in PAGES * 4:
-            assert server.browser.get(path).status_code == 200
-        for _ in range(2):
-            paths.api_run(server, "ok")
-        paths.playground(server, "ok")
-        server.traces(runs=3)
+        run_three_among_pages(server)
         roots = build_trees(received_spans(server.receiver))
 
     assert sorted(root.name for root in roots) == [BUILD, API, API]
@@ -45,13 +50,7 @@ def test_two_workers_send_only_spans_of_traces_with_a_flow():
 
 def test_two_workers_send_none_of_them_and_each_run_is_a_trace():
     with langflow_server(workers=2, environment={"LANGFLOW_OTEL_NATIVE_SPANS": "none"}) as server:
-        server.forget()
-        for path in PAGES * 4:
-            assert server.browser.get(path).status_code == 200
-        for _ in range(2):
-            paths.api_run(server, "ok")
-        paths.playground(server, "ok")
-        server.traces(runs=3)
+        run_three_among_pages(server)
         found = received_spans(server.receiver)
 
     assert {span.scope for span in found} == {"langflow_otel"}
