@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from opentelemetry.metrics import MeterProvider
 
+from langflow_otel.export.conditions import RunConditions
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.price_file import PriceFile
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
@@ -22,13 +23,13 @@ from langflow_otel.export.providers import choose_meter_provider, unless_refused
 from langflow_otel.export.registry import DefaultRegistry
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.system import SystemReader, heap_fragmentation, resident_memory, usable_cores
+from langflow_otel.export.system import SystemReader, heap_fragmentation, usable_cores
 from langflow_otel.export.workers import WorkerGroup, common_process
 from langflow_otel.recording import metrics, semconv
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.metrics import Reading
+from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.recorder import Recorder, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
@@ -72,11 +73,10 @@ class MetricsPipeline:
         self.settings = settings
         self._already_pushed = already_pushed
         self._given = given
-        self.memory = MemoryWatch()
+        self.watch = ProcessWatch()
         self._read_host = read_host
         self._cores = usable_cores()
         self._info = _target_info(settings)
-        self._gpu = GpuReader()
         self._registry = DefaultRegistry() if settings.scrape is not None and settings.scrape.registry else None
         self._prices = None if settings.prices is None else PriceFile(settings.prices)
         self._endpoint: ScrapeEndpoint | None = None
@@ -98,6 +98,9 @@ class MetricsPipeline:
         return self.choice is not None or self.settings.scrape is not None
 
     def _open(self) -> None:
+        # Of this process: a library that was started before a fork does not work after it.
+        self._gpu = GpuReader()
+        self._conditions = RunConditions(self._gpu)
         store = self._make_store()
         self.choice = unless_refused("METRICS", lambda: choose_meter_provider(self.settings, self._given, store))
         instruments = Instruments(store, None)
@@ -175,7 +178,7 @@ class MetricsPipeline:
 
     def _keep(self, *, slowly: bool) -> None:
         """What is done now and then, in a thread of its own."""
-        self.memory.sample(resident_memory())
+        self.watch.sample(self._conditions.read())
         if slowly and self._prices is not None:
             with _PRICES:
                 self._prices.check()
@@ -262,6 +265,7 @@ class MetricsPipeline:
     def let_go(self) -> None:
         """In the child: leave the parent's to the parent. What the child needs it gets with its first flow run, which
         many never have. Little may be called in here: other modules have not got over the fork yet."""
+        self.watch.forget()
         if self._endpoint is not None:
             self._endpoint.abandon()
             self._endpoint = None

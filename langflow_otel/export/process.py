@@ -111,7 +111,7 @@ class ProcessTelemetry:
     def serve(self, recorder: Recorder) -> None:
         """Let the recorder's spans and measurements leave from here; the log lines do so since they can."""
         self._serve_traces(recorder)
-        recorder.use_metrics(self.metrics.run_metrics if self.metrics.wanted else None, self.metrics.memory)
+        recorder.use_metrics(self.metrics.run_metrics if self.metrics.wanted else None, self.metrics.watch)
 
     def _serve_traces(self, recorder: Recorder) -> None:
         provider = None if self._traces is None else self._traces.provider

@@ -96,6 +96,22 @@ class _Sample:
     cpu_seconds: float | None
 
 
+class MachineCpu:
+    """The CPU cores of the machine, whoever uses them."""
+
+    def __init__(self) -> None:
+        self._times: Any = None
+
+    def utilization(self) -> float | None:
+        """Their busy share since the last reading; None at the first, and where the system does not tell."""
+        before, now = self._times, _ask(psutil, "cpu_times")
+        self._times = now
+        if before is None or now is None:
+            return None
+        (busy_before, total_before), (busy, total) = _busy_and_total(before), _busy_and_total(now)
+        return _share(busy - busy_before, total - total_before)
+
+
 class SystemReader:
     """Reads ``process.*`` and ``system.*`` of the catalogue.
 
@@ -108,12 +124,13 @@ class SystemReader:
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
         self._samples: dict[int, _Sample] = {}
-        self._cpu_times: Any = None
+        self._cpu = MachineCpu()
 
     def read(self, workers: Sequence[int]) -> list[Reading]:
         """All readings of the machine, and of those processes with these ids that are alive."""
         cores = usable_cores(self._root)
-        readings = [Reading(metrics.SYSTEM_CPU_CORES, cores), *self._machine_cpu(), *_memory(self._root)]
+        readings = [Reading(metrics.SYSTEM_CPU_CORES, cores)]
+        readings += _reading(metrics.SYSTEM_CPU_UTILIZATION, self._cpu.utilization()) + _memory(self._root)
         disks, networks = _ask(psutil, "disk_io_counters"), _ask(psutil, "net_io_counters")
         readings += _io(metrics.SYSTEM_DISK_IO, disks, read="read_bytes", write="write_bytes")
         readings += _io(metrics.SYSTEM_NETWORK_IO, networks, transmit="bytes_sent", receive="bytes_recv")
@@ -139,14 +156,6 @@ class SystemReader:
                 return None
             sample = _Sample(process, time.monotonic(), _cpu_seconds(process))
             return sample, _cpu_utilization(before, sample, cores) + _process_readings(process)
-
-    def _machine_cpu(self) -> list[Reading]:
-        before, now = self._cpu_times, _ask(psutil, "cpu_times")
-        self._cpu_times = now
-        if before is None or now is None:
-            return []
-        (busy_before, total_before), (busy, total) = _busy_and_total(before), _busy_and_total(now)
-        return _reading(metrics.SYSTEM_CPU_UTILIZATION, _share(busy - busy_before, total - total_before))
 
 
 def _busy_and_total(times: Any) -> tuple[float, float]:

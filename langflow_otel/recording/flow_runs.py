@@ -13,7 +13,7 @@ from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.calls_below import CallsBelow, RunAboveCalls
 from langflow_otel.recording.facts import OK, UNNAMED, ComponentInfo, FlowInfo, Outcome
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.spans import Attributes
@@ -43,7 +43,6 @@ class FlowRun(RunAboveCalls):
         held: Where they are held until it shows whether this run is kept; None if they are not.
         measures: Where this flow's measurements go; None without metrics.
         withheld: Values of secret inputs of this run's components.
-        memory_peak: The highest resident memory of the process that was seen during the run, bytes.
         stopped: True if the run was ended though its code goes on.
     """
 
@@ -51,18 +50,17 @@ class FlowRun(RunAboveCalls):
         "_active",
         "_graph",
         "_identity",
-        "_memory",
         "_metrics",
         "_open_streams",
         "_session_id",
         "_skipped",
         "_started_s",
+        "_watch",
         "builds",
         "first_error",
         "held",
         "info",
         "measures",
-        "memory_peak",
         "named",
         "outer",
         "sampled",
@@ -81,7 +79,7 @@ class FlowRun(RunAboveCalls):
         sampled: bool,
         held: HeldTrace | None = None,
         metrics: RunMetrics | None = None,
-        memory: MemoryWatch | None = None,
+        watch: ProcessWatch | None = None,
     ) -> None:
         super().__init__(span, context, None, settings)
         self.flow = self
@@ -103,11 +101,11 @@ class FlowRun(RunAboveCalls):
         self.measures: FlowMetrics | None = None
         self._active: Recording | None = None
         self._count_as(info)
-        self.memory_peak = 0
-        self._memory = memory if sampled or held is not None else None
-        if self._memory is not None:
+        self._watch = watch
+        if watch is not None:
+            is_nested = self._outer is not None and self._outer.flow is not None
             with _MEASURE:
-                self._memory.enter(self)
+                watch.enter(self, counts=not is_nested, observed=sampled or held is not None)
         self._started_s = time.perf_counter()
 
     @property
@@ -193,11 +191,9 @@ class FlowRun(RunAboveCalls):
                 self.add(spans.sum_attributes(self.calls.input_tokens, self.calls.output_tokens))
                 self.add(spans.cost_attributes(self.calls.costs))
                 self._count_in_outer_run(self.calls)
-        if self._memory is not None:
+        if self._watch is not None:
             with _MEASURE:
-                self._memory.leave(self)
-            if self.memory_peak:
-                self._attributes[semconv.FLOW_MEMORY_PEAK] = self.memory_peak
+                self.add(self._watch.leave(self))
         if self.held is not None:
             with _KEEP:
                 reason = self.held.reason_to_keep(self.span, outcome.status, duration_s)

@@ -28,10 +28,10 @@ from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
 from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.memory import MemoryWatch
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.parents import Reaches, parent_and_links, same_provider, span_above, with_span
 from langflow_otel.recording.preparations import Preparations
+from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
 from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import Run, current_run
@@ -55,7 +55,7 @@ class Recorder:
         provider: Makes the spans; None if only metrics have somewhere to go.
         settings: See :class:`~langflow_otel.settings.Settings`.
         metrics: Measures the runs; None without metrics.
-        memory: Watches the process's memory during runs.
+        watch: Watches the process during runs.
 
     Attributes:
         content: Decides what content may leave; None if none may.
@@ -72,11 +72,11 @@ class Recorder:
         provider: TracerProvider | None,
         settings: Settings,
         metrics: RunMetrics | None = None,
-        memory: MemoryWatch | None = None,
+        watch: ProcessWatch | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
-        self._memory = memory
+        self._watch = watch
         self.on_stop: Callable[[float], None] | None = None
         self.on_give_up: Callable[[], None] | None = None
         self.flush: Callable[[], threading.Thread | None] | None = None
@@ -106,10 +106,10 @@ class Recorder:
             semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL
         )
 
-    def use_metrics(self, metrics: RunMetrics | None, memory: MemoryWatch | None) -> None:
+    def use_metrics(self, metrics: RunMetrics | None, watch: ProcessWatch | None) -> None:
         """Measure with these from now on; None for no metrics."""
         self.metrics = metrics
-        self._memory = memory
+        self._watch = watch
 
     @property
     def traces(self) -> bool:
@@ -185,7 +185,7 @@ class Recorder:
             sampled=sampled,
             held=held,
             metrics=self.metrics,
-            memory=self._memory,
+            watch=self._watch,
         )
         run.enter()
         return run

@@ -29,7 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninstrument
-from langflow_otel.export import pipeline, prometheus, workers
+from langflow_otel.export import conditions, pipeline, prometheus, workers
 from langflow_otel.export.pipeline import MetricsPipeline
 from langflow_otel.export.values_file import FileStore
 from langflow_otel.hooks.patching import Patches
@@ -337,7 +337,7 @@ def test_a_fault_does_not_end_what_is_done_now_and_then(monkeypatch, caplog):
         raise RuntimeError("broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "resident_memory", fail)
+        patch.setattr(conditions, "resident_memory", fail)
         made = make()
         wait_until(lambda: called > 3)
         assert made.url is None

@@ -34,7 +34,7 @@ from langflow_otel.recording.facts import (
 )
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.instruments import Instruments, Recording
-from langflow_otel.recording.memory import MemoryWatch
+from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
 from langflow_otel.recording.runs import current_run
@@ -992,10 +992,10 @@ def test_an_error_in_measuring_is_contained_and_every_span_ends(lenient, monkeyp
         "add": (Recording, "add"),
         "flow": (RunMetrics, "flow_labels"),
         "watch": (asyncio, "_get_running_loop"),
-        "memory": (MemoryWatch, "leave"),
+        "memory": (ProcessWatch, "leave"),
     }[broken]
     with recording(strict=False) as telemetry:
-        set_active_recorder(Recorder(telemetry.provider, Settings(), recorder().metrics, MemoryWatch()))
+        set_active_recorder(Recorder(telemetry.provider, Settings(), recorder().metrics, ProcessWatch()))
         monkeypatch.setattr(*target, fail)
         if broken == "flow":
             # Components without a flow have their measures looked up as well.
@@ -1020,13 +1020,14 @@ def test_an_error_in_measuring_is_contained_and_every_span_ends(lenient, monkeyp
 
 
 def test_the_watch_of_memory_is_left_also_by_a_run_that_fails(telemetry):
-    watch = MemoryWatch()
+    watch = ProcessWatch()
     set_active_recorder(Recorder(telemetry.provider, Settings(), recorder().metrics, watch))
     flow = start_flow()
-    watch.sample(123_456)
+    watch.sample({"langflow.flow.process.memory.peak": 123_456})
     flow.finish(FAILED)
 
-    assert watch._high_water_at_start == {}
+    assert watch._seen == {}
+    assert watch._active == set()
     assert telemetry.only_span("invoke_workflow shop").attributes["langflow.flow.process.memory.peak"] >= 123_456
 
 

@@ -229,7 +229,7 @@ class TestKeeping:
 
         for kept, sampled in zip(*found, strict=True):
             assert kept.name == sampled.name
-            its_own = {"langflow.kept": "", "langflow.flow.process.memory.peak": 0}
+            its_own = {"langflow.kept": "", "langflow.flow.process.memory.peak": 0, "langflow.flow.process.cpu.time": 0}
             assert {**kept.attributes, **its_own} == {**sampled.attributes, **its_own}
             assert [(event.name, event.attributes) for event in kept.events] == [
                 (event.name, event.attributes) for event in sampled.events
