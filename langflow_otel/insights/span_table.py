@@ -1,0 +1,436 @@
+"""OTLP's nested spans as one flat Arrow table, a row a span, by pyarrow's functions over whole columns.
+
+The table's columns are those of the view ``spans`` of :mod:`langflow_otel.insights.traces`, and three that keep the
+types of the attributes' values, whose texts are in the maps.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import reduce
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from langflow_otel.recording import semconv
+
+_TEXTS = pa.map_(pa.string(), pa.string())
+_EVENTS = pa.list_(pa.struct([("name", pa.string()), ("time_ns", pa.int64()), ("attributes", _TEXTS)]))
+_LINKS = pa.list_(pa.struct([("trace_id", pa.string()), ("span_id", pa.string())]))
+
+# Of each column the attributes that have it, the first one that is there counts.
+_TEXT_COLUMNS: dict[str, tuple[str, ...]] = {
+    "error_type": (semconv.ERROR_TYPE,),
+    "error_category": (semconv.ERROR_CATEGORY,),
+    "flow_name": (semconv.FLOW_NAME,),
+    "flow_id": (semconv.FLOW_ID,),
+    "flow_version": (semconv.FLOW_VERSION,),
+    "run_id": (semconv.RUN_ID,),
+    "entry_point": (semconv.ENTRY_POINT,),
+    "session_id": (semconv.SESSION_ID,),
+    "user_id": (semconv.USER_ID,),
+    "component_id": (semconv.COMPONENT_ID,),
+    "component_type": (semconv.COMPONENT_TYPE,),
+    "component_name": (semconv.COMPONENT_DISPLAY_NAME,),
+    "component_kind": (semconv.COMPONENT_KIND,),
+    "code_hash": (semconv.COMPONENT_CODE_HASH,),
+    "model": (semconv.GEN_AI_REQUEST_MODEL, semconv.GEN_AI_RESPONSE_MODEL, "llm.model_name"),
+    "provider": (semconv.GEN_AI_PROVIDER_NAME, "gen_ai.system", "llm.provider"),
+    "currency": (semconv.COST_CURRENCY,),
+}
+_INTEGER_COLUMNS: dict[str, tuple[str, ...]] = {
+    "loop_index": (semconv.LOOP_INDEX,),
+    "input_tokens": (semconv.USAGE_INPUT_TOKENS, *semconv.TOKENS_OF_OTHERS),
+    "output_tokens": (
+        semconv.USAGE_OUTPUT_TOKENS,
+        semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
+        "gen_ai.usage.completion_tokens",
+        "llm.token_count.completion",
+    ),
+    "cached_tokens": (semconv.GEN_AI_USAGE_CACHE_READ, "llm.token_count.prompt_details.cache_read"),
+    "reasoning_tokens": (semconv.GEN_AI_USAGE_REASONING, semconv.LLM_REASONING_TOKENS),
+    "retries": (semconv.MODEL_RETRIES,),
+}
+_FLOAT_COLUMNS: dict[str, tuple[str, ...]] = {
+    "cost": (semconv.COST_AMOUNT,),
+    "time_to_first_chunk": (semconv.GEN_AI_RESPONSE_FIRST_CHUNK, semconv.STREAM_TIME_TO_FIRST_CHUNK),
+}
+_OTHER_NAMES = (
+    "service.name",
+    "service.instance.id",
+    semconv.STATUS,
+    semconv.GEN_AI_OPERATION_NAME,
+    semconv.OPENINFERENCE_SPAN_KIND,
+    semconv.STREAM_OUTCOME,
+    semconv.OUTPUT_NAME,
+    semconv.HTTP_REQUEST_METHOD,
+    "http.method",
+)
+_NAMES = tuple(
+    dict.fromkeys(
+        name
+        for names in (*_TEXT_COLUMNS.values(), *_INTEGER_COLUMNS.values(), *_FLOAT_COLUMNS.values(), _OTHER_NAMES)
+        for name in names
+    )
+)
+_NUMBERS = {name: number for number, name in enumerate(_NAMES)}
+
+SCHEMA = pa.schema(
+    [
+        ("trace_id", pa.string()),
+        ("span_id", pa.string()),
+        ("parent_id", pa.string()),
+        ("service", pa.string()),
+        ("instance", pa.string()),
+        ("scope", pa.string()),
+        ("name", pa.string()),
+        ("span_kind", pa.string()),
+        ("start_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("duration_ns", pa.int64()),
+        ("what", pa.string()),
+        ("status", pa.string()),
+        *((name, pa.string()) for name in _TEXT_COLUMNS),
+        *((name, pa.int64()) for name in _INTEGER_COLUMNS),
+        *((name, pa.float64()) for name in _FLOAT_COLUMNS),
+        ("status_message", pa.string()),
+        ("attributes", _TEXTS),
+        ("resource", _TEXTS),
+        ("events", _EVENTS),
+        ("links", _LINKS),
+        # A letter for each attribute, in their order: string, integer, boolean, double, bYtes, array, key-values, null.
+        ("attribute_types", pa.string()),
+        ("event_attribute_types", pa.list_(pa.string())),
+    ]
+)
+"""Of the flat table. Times are nanoseconds since the epoch."""
+
+INTERNAL_COLUMNS = ("attribute_types", "event_attribute_types")
+"""Those that are in no view."""
+
+_ERROR_CODE = 2
+_SERVER_KIND = 2
+_KINDS = pa.array(["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"])
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Attributes:
+    table: As :data:`SCHEMA`.
+    doubtful_lines: Numbers of the lines, from 0, that are to be read in another way.
+    end_before_start: Number of spans whose end lay before their start; it is their start now.
+    """
+
+    table: pa.Table
+    doubtful_lines: list[int]
+    end_before_start: int
+
+
+def flat_spans(lines: pa.ListArray, *, trusted: bool = False) -> Spans:
+    """Flatten lists of OTLP's ResourceSpans.
+
+    Args:
+        lines: One list a line.
+        trusted: Each line was looked at before; none is doubtful.
+
+    Raises:
+        ArrowInvalid: A number is none.
+    """
+    nested = _Nested(lines)
+    attributes = _Attributes(_field(nested.spans, "attributes"))
+    resources = _Attributes(_field(_field(nested.resources, "resource"), "attributes"))
+    events = _Attributes(_field(pc.list_flatten(_field(nested.spans, "events")), "attributes"))
+    doubtful = [] if trusted else _doubtful_lines(nested, attributes, resources, events)
+    columns, end_before_start = _columns(nested, attributes, resources, events)
+    return Spans(pa.table(columns, SCHEMA), doubtful, end_before_start)
+
+
+class _Nested:
+    """The three levels of a line, each flattened, with where each entry comes from."""
+
+    def __init__(self, lines: pa.ListArray) -> None:
+        self.resources = pc.list_flatten(lines)
+        scope_lists = _field(self.resources, "scopeSpans")
+        scopes = pc.list_flatten(scope_lists)
+        span_lists = _field(scopes, "spans")
+        self.spans = pc.list_flatten(span_lists)
+        self.scope_of_span = pc.list_parent_indices(span_lists)
+        self.resource_of_span = pc.list_parent_indices(scope_lists).take(self.scope_of_span)
+        self.line_of_resource = pc.list_parent_indices(lines)
+        self.line_of_span = self.line_of_resource.take(self.resource_of_span)
+        self.scope_names = _field(_field(scopes, "scope"), "name")
+        self.resources_without_scopes = pc.is_null(scope_lists)
+
+
+class _Attributes:
+    """Lists of OTLP's KeyValue, one list an owner: a span, a resource or an event."""
+
+    def __init__(self, lists: pa.ListArray) -> None:
+        self.owners = len(lists)
+        entries = pc.list_flatten(lists)
+        self.owner = pc.list_parent_indices(lists)
+        self._offsets = _offsets(lists)
+        self.keys = _field(entries, "key")
+        values = _field(entries, "value")
+        self._integers = _field(values, "intValue").cast(pa.int64())
+        self._doubles = _field(values, "doubleValue")
+        self.texts, self.types = _texts_and_types(values, self._doubles)
+        self._number = pc.index_in(self.keys, value_set=pa.array(_NAMES))
+
+    def maps(self) -> pa.MapArray:
+        """Texts by key, one map an owner."""
+        return pa.MapArray.from_arrays(self._offsets, pc.fill_null(self.keys, ""), self.texts)
+
+    def type_letters(self) -> pa.StringArray:
+        """The letters of an owner's values as one text."""
+        return pc.binary_join(pa.ListArray.from_arrays(self._offsets, self.types), "")
+
+    def text(self, *names: str) -> pa.StringArray:
+        """Of each owner the value of the first of these that it has; null if it has none."""
+        return self._first(names, self.texts)
+
+    def integer(self, *names: str) -> pa.Int64Array:
+        """The same of whole numbers; a text is none."""
+        whole = pc.if_else(pc.is_finite(self._doubles), self._doubles, None)
+        return self._first(names, pc.coalesce(self._integers, pc.cast(whole, pa.int64(), safe=False)))
+
+    def number(self, *names: str) -> pa.DoubleArray:
+        """The same of numbers."""
+        numbers = pc.coalesce(self._doubles, pc.cast(self._integers, pa.float64(), safe=False))
+        return self._first(names, numbers)
+
+    def _first(self, names: tuple[str, ...], values: pa.Array) -> pa.Array:
+        found = [each for each in (self._column(name, values) for name in names) if each is not None]
+        if not found:
+            return pa.nulls(self.owners, values.type)
+        return found[0] if len(found) == 1 else pc.coalesce(*found)
+
+    def _column(self, name: str, values: pa.Array) -> pa.Array | None:
+        chosen = pc.equal(self._number, _NUMBERS[name])
+        owner = pc.filter(self.owner, chosen)
+        if not len(owner):
+            return None
+        place = pc.index_in(_range(self.owners), value_set=owner)
+        return pc.filter(values, chosen).take(place)
+
+
+def _field(values: pa.Array, name: str) -> pa.Array:
+    return pc.struct_field(values, name)
+
+
+def _range(length: int) -> pa.Array:
+    return pa.array(range(length), pa.int64())
+
+
+def _offsets(lists: pa.ListArray) -> pa.Array:
+    """Where each list begins in the flattened values; a null list is empty."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).cast(pa.int32())
+    return pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+
+
+def _texts_and_types(values: pa.Array, doubles: pa.Array) -> tuple[pa.Array, pa.Array]:
+    strings, integers, booleans = (_field(values, name) for name in ("stringValue", "intValue", "boolValue"))
+    texts: list[tuple[str, pa.Array]] = [
+        ("s", strings),
+        ("i", integers),
+        ("b", booleans.cast(pa.string())),
+        ("d", _double_texts(doubles)),
+        ("y", _field(values, "bytesValue")),
+    ]
+    if values.type.get_field_index("json") >= 0:
+        json_values, types = _field(values, "json"), _field(values, "type")
+        text = pc.coalesce(*(each for _, each in texts), json_values)
+        letters = pc.coalesce(*(_letters(letter, each) for letter, each in texts), types, pa.scalar("n"))
+        return text, letters
+    texts.append(("a", _array_texts(_field(values, "arrayValue"))))
+    text = pc.coalesce(*(each for _, each in texts))
+    return text, pc.coalesce(*(_letters(letter, each) for letter, each in texts), pa.scalar("n"))
+
+
+def _letters(letter: str, texts: pa.Array) -> pa.Array:
+    return pc.if_else(pc.is_valid(texts), letter, None)
+
+
+def _double_texts(doubles: pa.Array) -> pa.Array:
+    """As Python writes them: the type is seen."""
+    texts = doubles.cast(pa.string())
+    if doubles.null_count == len(doubles):
+        return texts
+    return pc.if_else(pc.match_substring_regex(texts, "[.en]"), texts, pc.binary_join_element_wise(texts, ".0", ""))
+
+
+def _array_texts(arrays: pa.Array) -> pa.Array:
+    """As JSON; null for one that holds anything but texts, numbers and booleans."""
+    if arrays.null_count == len(arrays):
+        return pa.nulls(len(arrays), pa.string())
+    lists = _field(arrays, "values")
+    items = pc.list_flatten(lists)
+    doubles = _field(items, "doubleValue")
+    finite = pc.if_else(pc.is_finite(doubles), doubles, None)
+    item_texts = pc.coalesce(
+        _quoted(_field(items, "stringValue")),
+        _field(items, "intValue"),
+        _field(items, "boolValue").cast(pa.string()),
+        _double_texts(finite),
+    )
+    joined = pc.binary_join(pa.ListArray.from_arrays(_offsets(lists), item_texts), ",")
+    texts = pc.binary_join_element_wise("[", joined, "]", "")
+    return pc.if_else(pc.is_valid(arrays), texts, None)
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    """As JSON has a string."""
+    if texts.null_count == len(texts):
+        return texts
+    special = pc.match_substring_regex(texts, r'["\\\x00-\x1f]')
+    if pc.any(special).as_py():
+        escaped = [json.dumps(each, ensure_ascii=False)[1:-1] for each in pc.filter(texts, special).to_pylist()]
+        texts = pc.replace_with_mask(texts, pc.fill_null(special, False), pa.array(escaped, pa.string()))
+    return pc.binary_join_element_wise('"', texts, '"', "")
+
+
+def _doubtful_lines(nested: _Nested, attributes: _Attributes, resources: _Attributes, events: _Attributes) -> list[int]:
+    """Lines with a span that lacks something, or with a value of a form that was not looked for."""
+    spans = nested.spans
+    bad_span = _any(
+        _is_no_id(_field(spans, "traceId"), 32),
+        _is_no_id(_field(spans, "spanId"), 16),
+        pc.and_(
+            pc.fill_null(pc.not_equal(_field(spans, "parentSpanId"), ""), False),
+            _is_no_id(_field(spans, "parentSpanId"), 16),
+        ),
+        pc.is_null(_field(spans, "startTimeUnixNano")),
+        pc.is_null(_field(spans, "endTimeUnixNano")),
+    )
+    event_lists = _field(spans, "events")
+    span_of_event = pc.list_parent_indices(event_lists)
+    lines = [
+        nested.line_of_span.filter(bad_span),
+        nested.line_of_resource.filter(nested.resources_without_scopes),
+        nested.line_of_span.take(attributes.owner.filter(_unread(attributes))),
+        nested.line_of_resource.take(resources.owner.filter(_unread(resources))),
+        nested.line_of_span.take(span_of_event.take(events.owner.filter(_unread(events)))),
+    ]
+    return sorted({line for found in lines for line in pc.unique(found).to_pylist()})
+
+
+def _unread(attributes: _Attributes) -> pa.Array:
+    return pc.or_(pc.is_null(attributes.texts), pc.is_null(attributes.keys))
+
+
+def _is_no_id(ids: pa.Array, digits: int) -> pa.Array:
+    return pc.invert(pc.fill_null(pc.match_substring_regex(ids, f"^[0-9a-f]{{{digits}}}$"), False))
+
+
+def _any(*masks: pa.Array) -> pa.Array:
+    return reduce(pc.or_, masks)
+
+
+def _columns(
+    nested: _Nested, attributes: _Attributes, resources: _Attributes, events: _Attributes
+) -> tuple[dict[str, pa.Array], int]:
+    spans = nested.spans
+    start = _field(spans, "startTimeUnixNano").cast(pa.int64())
+    told_end = _field(spans, "endTimeUnixNano").cast(pa.int64())
+    end = pc.max_element_wise(start, told_end)
+    scope = pc.fill_null(nested.scope_names.take(nested.scope_of_span), "")
+    status = _field(spans, "status")
+    kind = _field(spans, "kind")
+    failed = pc.fill_null(pc.equal(_field(status, "code"), _ERROR_CODE), False)
+    parent = _field(spans, "parentSpanId")
+    event_lists = _field(spans, "events")
+    columns = {
+        "trace_id": _field(spans, "traceId"),
+        "span_id": _field(spans, "spanId"),
+        "parent_id": pc.if_else(pc.is_in(parent, pa.array(["", "0" * 16])), None, parent),
+        "service": resources.text("service.name").take(nested.resource_of_span),
+        "instance": resources.text("service.instance.id").take(nested.resource_of_span),
+        "scope": scope,
+        "name": pc.fill_null(_field(spans, "name"), ""),
+        "span_kind": _KINDS.take(pc.if_else(pc.is_in(kind, pa.array(range(1, len(_KINDS)))), kind, 0)),
+        "start_ns": start,
+        "end_ns": end,
+        "duration_ns": pc.subtract(end, start),
+        "what": _what(attributes, scope, kind),
+        "status": pc.coalesce(attributes.text(semconv.STATUS), pc.if_else(failed, "error", "ok")),
+        "status_message": _field(status, "message"),
+        "attributes": attributes.maps(),
+        "resource": resources.maps().take(nested.resource_of_span),
+        "events": _events(event_lists, events),
+        "links": _links(_field(spans, "links")),
+        "attribute_types": attributes.type_letters(),
+        "event_attribute_types": pa.ListArray.from_arrays(_offsets(event_lists), events.type_letters()),
+    }
+    for name, sources in _TEXT_COLUMNS.items():
+        columns[name] = attributes.text(*sources)
+    for name, sources in _INTEGER_COLUMNS.items():
+        columns[name] = attributes.integer(*sources)
+    for name, sources in _FLOAT_COLUMNS.items():
+        columns[name] = attributes.number(*sources)
+    columns["retries"] = pc.coalesce(columns["retries"], _component_retries(event_lists, len(spans)))
+    end_before_start = pc.sum(pc.less(told_end, start)).as_py() or 0
+    return {name: columns[name] for name in SCHEMA.names}, end_before_start
+
+
+def _component_retries(event_lists: pa.Array, spans: int) -> pa.Array:
+    """Of each span the number of its events that tell about a retry; null for none."""
+    is_retry = pc.equal(_field(pc.list_flatten(event_lists), "name"), semconv.COMPONENT_RETRY)
+    counted = pc.value_counts(pc.list_parent_indices(event_lists).filter(is_retry))
+    place = pc.index_in(_range(spans), value_set=counted.field("values").cast(pa.int64()))
+    return counted.field("counts").take(place)
+
+
+def _events(lists: pa.Array, attributes: _Attributes) -> pa.Array:
+    entries = pc.list_flatten(lists)
+    times = pc.fill_null(_field(entries, "timeUnixNano"), "0").cast(pa.int64())
+    names = pc.fill_null(_field(entries, "name"), "")
+    structs = pa.StructArray.from_arrays([names, times, attributes.maps()], fields=list(_EVENTS.value_type))
+    return pa.ListArray.from_arrays(_offsets(lists), structs)
+
+
+def _links(lists: pa.Array) -> pa.Array:
+    entries = pc.list_flatten(lists)
+    ids = [_field(entries, "traceId"), _field(entries, "spanId")]
+    return pa.ListArray.from_arrays(_offsets(lists), pa.StructArray.from_arrays(ids, fields=list(_LINKS.value_type)))
+
+
+def _what(attributes: _Attributes, scope: pa.Array, kind: pa.Array) -> pa.Array:
+    """Which kind of thing a span is about."""
+    operation = attributes.text(semconv.GEN_AI_OPERATION_NAME)
+    has_kind = pc.is_valid(attributes.text(semconv.COMPONENT_KIND))
+    method = attributes.text(semconv.HTTP_REQUEST_METHOD, "http.method")
+    is_request = pc.and_(pc.is_valid(method), pc.fill_null(pc.equal(kind, _SERVER_KIND), False))
+    ours = pc.coalesce(
+        _named(
+            operation, {semconv.INVOKE_WORKFLOW: "flow", semconv.INVOKE_AGENT: "agent", semconv.EXECUTE_TOOL: "tool"}
+        ),
+        _if(has_kind, "component"),
+        _named(operation, _MODEL_CALLS),
+        _if(pc.is_valid(attributes.text(semconv.STREAM_OUTCOME)), "stream"),
+        _if(pc.is_valid(attributes.text(semconv.OUTPUT_NAME)), "output"),
+        _if(is_request, "request"),
+        pa.scalar("other"),
+    )
+    others = pc.coalesce(
+        _named(operation, _MODEL_CALLS),
+        _named(attributes.text(semconv.OPENINFERENCE_SPAN_KIND), {"LLM": "model", "EMBEDDING": "embeddings"}),
+        pa.scalar("other"),
+    )
+    return pc.if_else(pc.equal(scope, semconv.SCOPE), ours, others)
+
+
+_MODEL_CALLS = {
+    semconv.CHAT: "model",
+    semconv.TEXT_COMPLETION: "model",
+    "generate_content": "model",
+    semconv.EMBEDDINGS: "embeddings",
+}
+
+
+def _named(values: pa.Array, names: dict[str, str]) -> pa.Array:
+    return pa.array(list(names.values())).take(pc.index_in(values, value_set=pa.array(list(names))))
+
+
+def _if(condition: pa.Array, value: str) -> pa.Array:
+    return pc.if_else(condition, value, None)

@@ -1,0 +1,166 @@
+"""Trace files read into the views that SQL asks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+
+from langflow_otel import span
+from langflow_otel.export.trace_file import otlp_json
+from langflow_otel.insights.trace import build_trees, from_sdk
+from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
+from langflow_otel.recording.facts import Outcome
+
+from .support import FLOW, component, recorder, recording
+
+VALUES: dict[str, Any] = {
+    "text": 'ü\u2028\n"\\',
+    "empty": "",
+    "flag": False,
+    "count": 0,
+    "big": 2**62,
+    "ratio": 0.1,
+    "whole": 2.0,
+    "names": ('a"', "b\n"),
+    "ints": (1, -2),
+    "floats": (1.0, 0.5),
+    "flags": (True, False),
+    "nothing": (),
+}
+
+
+@pytest.fixture(scope="module")
+def spans() -> list[Any]:
+    """A request, a flow that is linked to it, a component that fails, a span of an author's."""
+    with recording() as telemetry:
+        with telemetry.provider.get_tracer("app").start_as_current_span("request") as request:
+            context = trace.set_span_in_context(request)
+        flow = recorder().start_flow(FLOW, parent=context)
+        assert flow is not None
+        run = recorder().start_component(component("日本 \u2028 \n"), flow)
+        with span("custom", **VALUES):
+            pass
+        run.finish(Outcome("error", KeyError("canary")))
+        flow.finish()
+    return telemetry.sdk_spans
+
+
+def written(path: Path, *batches: list[Any]) -> Path:
+    path.write_text("".join(otlp_json(batch) + "\n" for batch in batches))
+    return path
+
+
+def rows(traces: Traces, query: str) -> list[tuple[Any, ...]]:
+    return traces.connection.execute(query).fetchall()
+
+
+def test_a_trace_is_read_as_it_was_recorded(spans, tmp_path):
+    with open_traces([written(tmp_path / "spans.jsonl", spans[:2], spans[2:])]) as traces:
+        trace_ids = dict.fromkeys(each.trace_id for each in build_trees(from_sdk(spans)))
+        read = [root for trace_id in trace_ids for root in traces.trace(trace_id)]
+        reading = traces.reading
+
+    assert read == build_trees(from_sdk(spans))
+    (custom,) = (each for root in read for each in root.walk() if each.name == "custom")
+    types = {name: type(value) for name, value in custom.attributes.items() if name in VALUES}
+    assert types == {name: type(value) for name, value in VALUES.items()}
+    assert (reading.lines, reading.spans, reading.duplicates, reading.bad_lines) == (2, 4, 0, {})
+
+
+def test_each_span_has_its_columns(spans, tmp_path):
+    with open_traces([written(tmp_path / "spans.jsonl", spans)]) as traces:
+        found = rows(
+            traces, "SELECT what, name, status, flow_name, component_id, error_type FROM spans ORDER BY start_ns"
+        )
+        (run,) = rows(traces, "SELECT flow_name, is_sub_run, concurrent FROM runs")
+
+    flow_name = FLOW.name
+    assert found == [
+        ("other", "request", "ok", None, None, None),
+        ("flow", f"invoke_workflow {flow_name}", "ok", flow_name, None, None),
+        (
+            "component",
+            "component 日本 \u2028 \n",
+            "error",
+            flow_name,
+            component("日本 \u2028 \n").component_id,
+            "KeyError",
+        ),
+        ("other", "custom", "ok", flow_name, None, None),
+    ]
+    assert run == (flow_name, False, 1)
+
+
+def test_spans_that_were_sent_twice_are_once(spans, tmp_path):
+    path = written(tmp_path / "spans.jsonl", spans, spans[1:3])
+    with open_traces([path, written(tmp_path / "copy.jsonl", spans)]) as traces:
+        count = rows(traces, "SELECT count(*), count(DISTINCT span_id) FROM spans")
+
+    assert count == [(4, 4)]
+    assert (traces.reading.spans, traces.reading.duplicates) == (4, 6)
+
+
+def test_compressed_and_rotated_files_are_read_with_theirs(spans, tmp_path):
+    path = written(tmp_path / "spans.jsonl", spans[:1])
+    written(tmp_path / "spans.jsonl.1", spans[1:2])
+    (tmp_path / "spans.jsonl.2.gz").write_bytes(gzip.compress(otlp_json(spans[2:3]).encode()))
+    written(tmp_path / "spans-2026-01-31T09-30-00.000.jsonl", spans[3:])
+    written(tmp_path / "others.jsonl", spans)
+    with open_traces([path]) as traces:
+        assert (traces.reading.files, traces.reading.spans) == (4, 4)
+
+
+BAD = {
+    "{": "not JSON",
+    "null": "not OTLP JSON",
+    "[]": "not OTLP JSON",
+    "{}": "not OTLP JSON",
+    '{"resourceSpans": [3]}': "not OTLP JSON",
+    '{"resourceLogs": []}': "metrics or log records",
+    "\xff": "not JSON",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_bad_line_is_counted_with_its_reason(spans, tmp_path, line: str):
+    path = written(tmp_path / "spans.jsonl", spans)
+    path.write_bytes(path.read_bytes() + line.encode("latin-1") + b"\n" + path.read_bytes())
+    with open_traces([path]) as traces:
+        assert traces.reading.bad_lines == {path: {BAD[line]: 1}}
+        assert (traces.reading.lines, traces.reading.spans) == (3, 4)
+
+
+def test_numbers_and_ids_may_have_their_other_forms(tmp_path):
+    span_data = {
+        "traceId": "ABCDEF0123456789ABCDEF0123456789",
+        "spanId": "q83vASNFZ4k=",
+        "kind": "SPAN_KIND_CLIENT",
+        "startTimeUnixNano": 5,
+        "endTimeUnixNano": 3,
+        "attributes": [
+            {"key": "n", "value": {"intValue": 7}},
+            {"key": "deep", "value": {"kvlistValue": {"values": [{"key": "a", "value": {"doubleValue": "NaN"}}]}}},
+            {"key": "null", "value": {}},
+        ],
+    }
+    path = tmp_path / "spans.jsonl"
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span_data]}]}]}))
+    with open_traces([path]) as traces:
+        (root,) = traces.trace("abcdef0123456789abcdef0123456789")
+        assert traces.reading.end_before_start == 1
+
+    assert (root.span_id, root.start_ns, root.end_ns) == ("abcdef0123456789", 5, 5)
+    assert root.attributes == {"n": 7, "deep": {"a": "nan"}, "null": None}
+
+
+@pytest.mark.parametrize("content", ["", "\n", "hello\n", "{}\n"])
+def test_without_any_span_it_is_an_error(tmp_path, content: str):
+    path = tmp_path / "spans.jsonl"
+    path.write_text(content)
+    with pytest.raises(NoSpansError, match="no spans: "):
+        open_traces([path])
