@@ -1,0 +1,90 @@
+"""Which runs an analysis is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Runs that meet every condition given; without any, all runs.
+
+    Attributes:
+        flow: Name or id of a flow. Its runs within runs of other flows count as well; without a flow these
+            are parts of the runs around them.
+        version: ``langflow.flow.version``.
+        since_ns, until_ns: Runs that started in this span of time, the end excluded; nanoseconds since the epoch.
+        trace_ids: Traces; None for any, an empty sequence for none.
+        newest: Only so many of these runs, those that started last.
+    """
+
+    flow: str | None = None
+    version: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    trace_ids: Sequence[str] | None = None
+    newest: int | None = None
+
+    def chosen(self) -> tuple[str, dict[str, Any]]:
+        """A query for the rows of the view ``runs`` that are selected, and its parameters."""
+        parts = {
+            "flow": (self.flow, "(flow_name = $flow OR flow_id = $flow)"),
+            "version": (self.version, "flow_version = $version"),
+            "since_ns": (self.since_ns, "start_ns >= $since_ns"),
+            "until_ns": (self.until_ns, "start_ns < $until_ns"),
+            "trace_ids": (
+                None if self.trace_ids is None else list(self.trace_ids),
+                "trace_id IN (SELECT unnest($trace_ids::VARCHAR[]))",
+            ),
+        }
+        given = {name: value for name, (value, _) in parts.items() if value is not None}
+        conditions = [parts[name][1] for name in given] + ([] if self.flow is not None else ["NOT is_sub_run"])
+        newest = "" if self.newest is None else f" ORDER BY start_ns DESC LIMIT {int(self.newest)}"
+        return f"SELECT * FROM runs WHERE {' AND '.join(conditions)}{newest}", given
+
+
+EVERY_RUN = Selection()
+
+_CHOSEN_SPANS = """
+    chosen AS MATERIALIZED ({chosen}),
+    -- Where a trace holds one run and nothing else of LangFlow, all its spans are the run's.
+    alone AS (
+        SELECT trace_id, any_value(span_id) AS run_span_id FROM runs
+        WHERE NOT is_sub_run AND trace_id IN (SELECT trace_id FROM chosen WHERE NOT is_sub_run)
+        GROUP BY trace_id HAVING count(*) = 1
+    ),
+    below AS (
+        SELECT trace_id, span_id AS run_span_id, span_id FROM chosen
+        WHERE span_id NOT IN (SELECT run_span_id FROM alone)
+        UNION
+        SELECT spans.trace_id, below.run_span_id, spans.span_id
+        FROM below JOIN spans ON spans.trace_id = below.trace_id AND spans.parent_id = below.span_id
+    ),
+    chosen_spans AS (
+        SELECT alone.run_span_id, spans.* FROM alone JOIN spans USING (trace_id)
+        UNION ALL
+        SELECT below.run_span_id, spans.* FROM below JOIN spans USING (trace_id, span_id)
+    )
+"""
+
+
+def ask(connection: DuckDBPyConnection, selection: Selection, query: str, **parameters: Any) -> list[dict[str, Any]]:
+    """The rows of a query on ``chosen`` (the selected runs) and ``chosen_spans`` (their spans).
+
+    Each of ``chosen_spans`` has the columns of the view ``spans`` and ``run_span_id``, the span of its run.
+    """
+    chosen, given = selection.chosen()
+    whole = f"WITH RECURSIVE {_CHOSEN_SPANS.format(chosen=chosen)} {query}"
+    return rows(connection, whole, {**given, **parameters})
+
+
+def rows(connection: DuckDBPyConnection, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """A query's rows by the names of their columns."""
+    result = connection.execute(query, parameters)
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,95 @@
+"""Spans made by hand, in the views that the analysis asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from langflow_otel.insights.span_table import INTERNAL_COLUMNS, SCHEMA
+from langflow_otel.insights.traces import _RUNS
+
+START_NS = 1_800_000_000_000_000_000
+
+
+@dataclass
+class MadeSpan:
+    """A span of ``Traces``, to hang others below."""
+
+    traces: MadeTraces
+    row: dict[str, Any]
+
+    def add(self, name: str, start_s: float, duration_s: float, *, what: str = "component", **columns: Any) -> MadeSpan:
+        """A child; its start is seconds after the run's."""
+        inherited = {key: self.row[key] for key in ("flow_name", "flow_id", "instance", "service")}
+        if what in ("component", "agent"):
+            label = name.partition(" ")[2] or name
+            columns = {"component_id": f"{label}-1", "component_name": label, "component_kind": "other", **columns}
+        if what == "flow":
+            inherited = {"flow_name": name.partition(" ")[2], "instance": self.row["instance"]}
+            columns = {"entry_point": "sdk" if self.row["what"] == "request" else "flow", **columns}
+        return self.traces.make(
+            name,
+            self.traces.run_start_ns + round(start_s * 1e9),
+            duration_s,
+            what=what,
+            parent_id=self.row["span_id"],
+            trace_id=self.row["trace_id"],
+            **{**inherited, **columns},
+        )
+
+    @property
+    def trace_id(self) -> str:
+        return self.row["trace_id"]
+
+
+@dataclass
+class MadeTraces:
+    """Runs of flows, one after the other."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    run_start_ns: int = START_NS
+
+    def run(self, duration_s: float, *, flow: str = "shop", at_s: float | None = None, **columns: Any) -> MadeSpan:
+        """A run; without ``at_s`` (seconds after the first) it begins a minute after the one before."""
+        started = any(row["what"] == "flow" for row in self.rows)
+        if at_s is not None:
+            self.run_start_ns = START_NS + round(at_s * 1e9)
+        elif started:
+            self.run_start_ns += 60_000_000_000
+        columns = {"flow_name": flow, "flow_id": f"{flow}-id", "instance": "one", "service": "langflow", **columns}
+        return self.make(f"invoke_workflow {flow}", self.run_start_ns, duration_s, what="flow", **columns)
+
+    def make(self, name: str, start_ns: int, duration_s: float, **columns: Any) -> MadeSpan:
+        """A span with these columns; the rest is what a span in good order has."""
+        number = len(self.rows) + 1
+        duration_ns = round(duration_s * 1e9)
+        row: dict[str, Any] = {field.name: None for field in SCHEMA}
+        row.update(
+            trace_id=f"{number:032x}",
+            span_id=f"{number:016x}",
+            scope="langflow_otel",
+            name=name,
+            span_kind="INTERNAL",
+            start_ns=start_ns,
+            end_ns=start_ns + duration_ns,
+            duration_ns=duration_ns,
+            status="ok",
+            attributes={},
+            resource={},
+            events=[],
+            links=[],
+        )
+        row.update(columns)
+        self.rows.append(row)
+        return MadeSpan(self, row)
+
+    def connect(self) -> Any:
+        """A connection with the views ``spans`` and ``runs``."""
+        connection = duckdb.connect()
+        connection.register("made", pa.Table.from_pylist(self.rows, schema=SCHEMA))
+        connection.execute(f"CREATE TABLE spans AS SELECT * EXCLUDE ({', '.join(INTERNAL_COLUMNS)}) FROM made")
+        connection.execute(_RUNS)
+        return connection
