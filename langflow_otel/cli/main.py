@@ -116,6 +116,28 @@ def doctor(
     command.doctor(as_json=as_json)
 
 
+@app.command()
+def tree(
+    which: Annotated[
+        str, typer.Argument(metavar="TRACE", help="A trace id or its first digits, last, slowest or failed.")
+    ] = "last",
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array of root spans on stdout.")] = False,
+) -> None:
+    """Show one trace of a trace file as a tree.
+
+    Example: langflow-otel tree slowest spans.jsonl
+
+    Of runs that a flow started, the run of that flow is shown.
+    """
+    from langflow_otel.cli import tree as command
+
+    command.tree(which, traces or [], as_json=as_json)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

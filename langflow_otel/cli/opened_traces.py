@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printable, say
 
 if TYPE_CHECKING:
+    from langflow_otel.insights.otlp_lines import Problems
     from langflow_otel.insights.traces import Reading, Traces
 
 TRACE_FILE = "LANGFLOW_OTEL_TRACE_FILE"
@@ -76,6 +77,14 @@ def reading_lines(reading: Reading) -> list[str]:
             "their duration is 0"
         )
     return lines
+
+
+def problem_lines(problems: Problems) -> list[str]:
+    """The same of lines that were read without their files being told apart."""
+    return [
+        *(f"{_counted(count, 'line', 'lines')} not read: {reason}" for reason, count in problems.lines.most_common()),
+        *(f"{_counted(count, 'span', 'spans')} left out: {reason}" for reason, count in problems.spans.most_common()),
+    ]
 
 
 def _by_file(found: Mapping[Path, Counter[str]], one: str, many: str, outcome: str) -> Iterator[str]:

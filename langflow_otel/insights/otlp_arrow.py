@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.json
 
-from langflow_otel.insights.otlp_lines import ANY_VALUE, Problems, parsed_line
+from langflow_otel.insights.otlp_lines import Problems, parsed_line
 from langflow_otel.insights.span_table import Spans, flat_spans
 
 _PREFIX = b'{"resourceSpans"'
@@ -28,6 +28,15 @@ _FAST_VALUE = pa.struct(
         *_SCALARS,
         ("bytesValue", pa.string()),
         ("arrayValue", pa.struct([("values", pa.list_(pa.struct(_SCALARS)))])),
+    ]
+)
+_SLOW_VALUE = pa.struct(
+    [
+        *_SCALARS,
+        ("bytesValue", pa.string()),
+        # Values within values are JSON already.
+        ("json", pa.string()),
+        ("type", pa.string()),
     ]
 )
 
@@ -59,7 +68,7 @@ def _resource_spans(value: pa.DataType) -> pa.DataType:
 
 
 _FAST = pa.schema([("resourceSpans", _resource_spans(_FAST_VALUE))])
-_SLOW = _resource_spans(ANY_VALUE)
+_SLOW = _resource_spans(_SLOW_VALUE)
 
 
 @dataclass

@@ -16,22 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import pyarrow as pa
-
-ANY_VALUE = pa.struct(
-    [
-        ("stringValue", pa.string()),
-        ("intValue", pa.string()),
-        ("boolValue", pa.bool_()),
-        ("doubleValue", pa.float64()),
-        ("bytesValue", pa.string()),
-        # Values within values are made JSON here.
-        ("json", pa.string()),
-        ("type", pa.string()),
-    ]
-)
-"""OTLP's ``AnyValue``."""
-
 NOT_JSON: Final = "not JSON"
 NOT_OTLP: Final = "not OTLP JSON"
 CUT_OFF: Final = "cut off at the end of the file"
@@ -226,7 +210,7 @@ def _attributes(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _canonical(value: dict[str, Any]) -> dict[str, Any]:
-    """An ``AnyValue`` in the form of :data:`ANY_VALUE`."""
+    """An ``AnyValue`` with ``json`` and ``type`` in place of arrays and key-values."""
     name, plain = _plain(value)
     if name in ("arrayValue", "kvlistValue"):
         return {"json": json.dumps(plain, ensure_ascii=False, separators=(",", ":")), "type": name[0]}
