@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,14 +45,9 @@ def opened_traces(paths: Sequence[Path]) -> Iterator[Traces]:
         from langflow_otel.insights.traces import NoSpansError, open_traces
     except ImportError as exc:
         give_up(f"{exc.name} is not installed; this needs: pip install 'langflow-otel[insights]'")
-    console = make_console(stderr=True)
-    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("reading")
-            traces = open_traces(
-                chosen, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
-            )
+        with _progress() as report:
+            traces = open_traces(chosen, on_progress=report)
     except OSError as exc:
         give_up(f"{printable(exc.filename or 'a trace file')} cannot be read: {exc.strerror or exc}")
     except NoSpansError as exc:
@@ -61,6 +56,19 @@ def opened_traces(paths: Sequence[Path]) -> Iterator[Traces]:
         for line in reading_lines(traces.reading):
             say(f"warning: {line}")
         yield traces
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], object] | None]:
+    """A bar on a terminal; in a pipe it would be an empty line."""
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def reading_lines(reading: Reading) -> list[str]:

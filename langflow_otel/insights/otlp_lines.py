@@ -18,7 +18,7 @@ from typing import Any, Final
 
 NOT_JSON: Final = "not JSON"
 NOT_OTLP: Final = "not OTLP JSON"
-CUT_OFF: Final = "cut off at the end of the file"
+CUT_OFF: Final = "cut off at the end of the file, or still being written"
 TOO_LONG: Final = "longer than 256 MiB"
 OTHER_SIGNALS: Final = "metrics or log records"
 NO_IDS: Final = "without a valid trace and span id"

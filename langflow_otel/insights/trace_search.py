@@ -16,10 +16,12 @@ from langflow_otel.insights.trace_sources import BLOCK_BYTES, Blocks, content, i
 from langflow_otel.recording import semconv
 
 _ERROR_CODE = 2
+_RUN = 2
 
 
 def last_trace_id(files: Sequence[Path], problems: Problems) -> str | None:
-    """The trace of the run that ended last, without runs that a flow started; in files without runs, of the last root.
+    """The trace of the run that ended last, without runs that a flow started; in files without runs, of the last root,
+    and without roots of the last span.
 
     Args:
         problems: Lines that cannot be read are counted there.
@@ -27,23 +29,23 @@ def last_trace_id(files: Sequence[Path], problems: Problems) -> str | None:
     Raises:
         OSError: A file cannot be read.
     """
-    best: tuple[bool, int, str] | None = None
+    best: tuple[int, int, str] | None = None
     for path in sorted(files, key=lambda each: each.stat().st_mtime_ns, reverse=True):
         # What was last written before that run's end cannot hold a later one.
-        if best is not None and best[0] and path.stat().st_mtime_ns < best[1]:
+        if best is not None and best[0] == _RUN and path.stat().st_mtime_ns < best[1]:
             break
         with path.open("rb") as file:
             for block in _blocks_from_the_end(file):
                 found = max(_candidates(block, problems), default=None)
                 if found is not None and (best is None or found > best):
                     best = found
-                if found is not None and found[0]:
+                if found is not None and found[0] == _RUN:
                     break
     return None if best is None else best[2]
 
 
-def _candidates(block: bytes, problems: Problems) -> Iterator[tuple[bool, int, str]]:
-    """Of each run and each root: whether it is a run, its end and its trace id."""
+def _candidates(block: bytes, problems: Problems) -> Iterator[tuple[int, int, str]]:
+    """Of each span what it is, its end and its trace id."""
     for line in _lines(block):
         for span in _spans_of(line, problems):
             is_run = (
@@ -51,8 +53,7 @@ def _candidates(block: bytes, problems: Problems) -> Iterator[tuple[bool, int, s
                 and span.attributes.get(semconv.GEN_AI_OPERATION_NAME) == semconv.INVOKE_WORKFLOW
                 and span.attributes.get(semconv.ENTRY_POINT) != "flow"
             )
-            if is_run or span.parent_id is None:
-                yield is_run, span.end_ns, span.trace_id
+            yield _RUN if is_run else int(span.parent_id is None), span.end_ns, span.trace_id
 
 
 def find_trace(files: Sequence[Path], trace_id: str, problems: Problems) -> list[TraceSpan]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from langflow_otel.export.rotating_file import why_not_regular
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
@@ -18,7 +22,6 @@ _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 # Of a folder. A trace file that was rotated has a number, or a time within its name, and .gz or .zst may follow.
 _IN_FOLDER = re.compile(r".*\.(jsonl?|ndjson)(\.\d+)?(\.gz|\.zst)?")
-_MAX_ROTATED = 1000
 
 
 def trace_files(paths: Sequence[Path]) -> list[Path]:
@@ -30,34 +33,33 @@ def trace_files(paths: Sequence[Path]) -> list[Path]:
     Raises:
         OSError: A path is not there, or a folder cannot be read.
     """
-    found: dict[tuple[int, int], Path] = {}
+    found: dict[tuple[int, int], tuple[int, Path]] = {}
     for path in paths:
         for each in _files_of(path):
-            stat = each.stat()
-            found.setdefault((stat.st_dev, stat.st_ino), each)
-    return sorted(found.values(), key=lambda each: (each.stat().st_mtime_ns, str(each)))
+            # A rotation may remove an old one meanwhile.
+            with suppress(FileNotFoundError):
+                stat = each.stat()
+                found.setdefault((stat.st_dev, stat.st_ino), (stat.st_mtime_ns, each))
+    return [path for _, path in sorted(found.values())]
 
 
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return [each for each in sorted(path.iterdir()) if _IN_FOLDER.fullmatch(each.name) and each.is_file()]
     path.stat()
+    problem = why_not_regular(path)
+    if problem:
+        raise OSError(errno.EINVAL, problem, str(path))
     return [path, *_rotated(path)]
 
 
 def _rotated(path: Path) -> Iterator[Path]:
     """What was renamed when the file was full."""
-    backup = re.compile(
-        re.escape(path.name)
-        + r"\.\d{1,3}(\.gz|\.zst)?|"
-        + re.escape(path.stem)
-        + r"-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}"
-        + re.escape(path.suffix)
-        + r"(\.gz)?"
-    )
-    for each in sorted(path.parent.iterdir()):
-        if backup.fullmatch(each.name) and each.is_file():
-            yield each
+    name, stem, suffix = map(re.escape, (path.name, path.stem, path.suffix))
+    numbered = rf"{name}\.\d{{1,3}}(\.gz|\.zst)?"
+    timed = rf"{stem}-\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{3}}{suffix}(\.gz)?"
+    backup = re.compile(f"{numbered}|{timed}")
+    return (each for each in sorted(path.parent.iterdir()) if backup.fullmatch(each.name) and each.is_file())
 
 
 @dataclass

@@ -11,29 +11,21 @@ The view ``spans`` has a row a span, in which one that was sent twice is once; `
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import duckdb
-import pyarrow.parquet as pq
 
-from langflow_otel.insights.otlp_arrow import Block, read_block
-from langflow_otel.insights.otlp_lines import CUT_OFF, NOT_JSON, TOO_LONG
-from langflow_otel.insights.span_table import INTERNAL_COLUMNS, SCHEMA
+from langflow_otel.insights.span_views import span_views
 from langflow_otel.insights.trace import SpanEvent, TraceSpan, build_trees
-from langflow_otel.insights.trace_sources import Blocks, content, trace_files
-
-_ROW_GROUP = 100_000
-_MAX_WORKERS = 4
-_MEMORY_LIMIT = "1GB"
+from langflow_otel.insights.trace_cache import Read, default_cache_dir, remove_old
+from langflow_otel.insights.trace_reader import read_files
 
 
 class NoSpansError(ValueError):
@@ -63,6 +55,17 @@ class Reading:
     bad_spans: dict[Path, Counter[str]] = field(default_factory=dict)
     end_before_start: int = 0
 
+    def add(self, path: Path, read: Read) -> None:
+        """Count a file."""
+        self.files += 1
+        self.lines += read.lines + bool(read.bad_rest)
+        self.spans += sum(part.spans for part in read.parts)
+        self.end_before_start += read.end_before_start
+        bad_lines = Counter(read.bad_lines) + Counter([read.bad_rest] if read.bad_rest else [])
+        for reasons, all_reasons in ((bad_lines, self.bad_lines), (Counter(read.bad_spans), self.bad_spans)):
+            if reasons:
+                all_reasons.setdefault(path, Counter()).update(reasons)
+
     @property
     def bad_line_count(self) -> int:
         return sum(sum(reasons.values()) for reasons in self.bad_lines.values())
@@ -76,10 +79,10 @@ class Traces:
         reading: What was read.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, reading: Reading, folder: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, reading: Reading, resources: ExitStack) -> None:
         self.connection = connection
         self.reading = reading
-        self._folder = folder
+        self._resources = resources
 
     def trace(self, trace_id: str) -> list[TraceSpan]:
         """The roots of a trace's trees: spans without a parent, and those whose parent is not in the files.
@@ -91,7 +94,7 @@ class Traces:
 
     def close(self) -> None:
         self.connection.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._resources.close()
 
     def __enter__(self) -> Traces:
         return self
@@ -112,27 +115,54 @@ def open_traces(
 
     Args:
         paths: Files and folders; a file comes with those that were rotated away from it.
-        cache_dir: Where Parquet files are kept.
-        on_progress: Called with the bytes that were read and those that there are.
+        cache_dir: Where what was read is kept, so that only what is new is read again; by default a folder in the
+            user's cache folder, and where that cannot be written a temporary one.
+        on_progress: Called with the bytes that were read and those that there are to read.
 
     Raises:
         OSError: A path cannot be read.
         NoSpansError: There is no span in them.
     """
-    files = trace_files(paths)
-    folder = Path(tempfile.mkdtemp(prefix="langflow-otel-"))
+    with ExitStack() as stack:
+        folder = _cache_folder(cache_dir or default_cache_dir(), stack)
+        try:
+            connection, reading = _opened(paths, folder, on_progress)
+        except duckdb.Error:
+            # A Parquet file is damaged. All of them are made anew.
+            for each in folder.glob("*/read.json"):
+                each.unlink(missing_ok=True)
+            connection, reading = _opened(paths, folder, on_progress)
+        return Traces(connection, reading, stack.pop_all())
+
+
+def _cache_folder(wanted: Path, stack: ExitStack) -> Path:
     try:
-        reading = Reading(files=len(files))
-        _read_all(files, folder / "spans.parquet", reading, on_progress)
-        if not reading.spans:
-            raise NoSpansError(_why_no_spans(reading))
-        connection = _connection(folder)
-        reading.duplicates = reading.spans - _count(connection)
-        reading.spans -= reading.duplicates
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return Traces(connection, reading, folder)
+        wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=wanted):
+            pass
+    except OSError:
+        return Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="langflow-otel-", ignore_cleanup_errors=True))
+        )
+    remove_old(wanted)
+    return wanted
+
+
+def _opened(
+    paths: Sequence[Path], folder: Path, on_progress: Callable[[int, int], object] | None
+) -> tuple[duckdb.DuckDBPyConnection, Reading]:
+    reading = Reading()
+    parts: list[Path] = []
+    for path, read, read_folder in read_files(paths, folder, on_progress):
+        reading.add(path, read)
+        parts += [read_folder / part.name for part in read.parts]
+    if not reading.spans:
+        raise NoSpansError(_why_no_spans(reading))
+    connection = span_views(parts, folder)
+    repeated = connection.execute("SELECT coalesce(sum(times - 1), 0) FROM repeated").fetchall()
+    reading.duplicates = int(repeated[0][0])
+    reading.spans -= reading.duplicates
+    return connection, reading
 
 
 def _why_no_spans(reading: Reading) -> str:
@@ -142,115 +172,6 @@ def _why_no_spans(reading: Reading) -> str:
     if not total:
         return "no spans: " + ("the files are empty" if not reading.lines else "their lines hold none")
     return "no spans: " + ", ".join(f"{count:,} x {reason}" for reason, count in total.most_common())
-
-
-def _read_all(
-    files: Sequence[Path], target: Path, reading: Reading, on_progress: Callable[[int, int], object] | None
-) -> None:
-    total = sum(path.stat().st_size for path in files)
-    done = 0
-    with pq.ParquetWriter(target, SCHEMA, compression="zstd", compression_level=1) as writer, _pool() as pool:
-        for path in files:
-            with path.open("rb") as file:
-                for block in _in_parallel(pool, Blocks(content(file)), path, reading):
-                    for table in block.tables:
-                        writer.write_table(table)
-                        reading.spans += table.num_rows
-                    if on_progress is not None:
-                        on_progress(done + file.tell(), total)
-            done += path.stat().st_size
-
-
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_WORKERS))
-
-
-def _in_parallel(pool: ThreadPoolExecutor, blocks: Blocks, path: Path, reading: Reading) -> Iterator[Block]:
-    """Each block read, in their order, so many at once as there are threads."""
-    waiting: deque[Future[Block]] = deque()
-    for data in blocks:
-        waiting.append(pool.submit(read_block, data))
-        if len(waiting) > _MAX_WORKERS:
-            yield _noted(waiting.popleft().result(), path, reading)
-    while waiting:
-        yield _noted(waiting.popleft().result(), path, reading)
-    if blocks.rest:
-        block = read_block(blocks.rest)
-        if block.problems.lines.pop(NOT_JSON, 0):
-            block.problems.lines[CUT_OFF] += 1
-        yield _noted(block, path, reading)
-    if blocks.too_long or blocks.is_broken:
-        reasons = reading.bad_lines.setdefault(path, Counter())
-        reasons.update({TOO_LONG: blocks.too_long, CUT_OFF: blocks.is_broken})
-
-
-def _noted(block: Block, path: Path, reading: Reading) -> Block:
-    reading.lines += block.lines
-    reading.end_before_start += block.end_before_start
-    for reasons, all_reasons in (
-        (block.problems.lines, reading.bad_lines),
-        (block.problems.spans, reading.bad_spans),
-    ):
-        if reasons:
-            all_reasons.setdefault(path, Counter()).update(reasons)
-    return block
-
-
-def _connection(folder: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
-        config={
-            "memory_limit": _MEMORY_LIMIT,
-            "temp_directory": str(folder / "spilled"),
-            "preserve_insertion_order": "false",
-            "autoinstall_known_extensions": "false",
-            "TimeZone": "UTC",
-        }
-    )
-    parquet = str(folder / "spans.parquet").replace("'", "''")
-    connection.execute(f"""
-        CREATE TEMP TABLE repeated AS
-        SELECT trace_id, span_id, min(file_row_number) AS first FROM read_parquet('{parquet}', file_row_number = true)
-        GROUP BY ALL HAVING count(*) > 1
-    """)
-    connection.execute(f"""
-        CREATE VIEW all_columns AS
-        SELECT * EXCLUDE (file_row_number) FROM read_parquet('{parquet}', file_row_number = true) AS every
-        WHERE NOT EXISTS (
-            SELECT 1 FROM repeated
-            WHERE trace_id = every.trace_id AND span_id = every.span_id AND first <> every.file_row_number
-        )
-    """)
-    connection.execute(f"CREATE VIEW spans AS SELECT * EXCLUDE ({', '.join(INTERNAL_COLUMNS)}) FROM all_columns")
-    connection.execute(_RUNS)
-    return connection
-
-
-# A flow that a flow runs has the entry point 'flow'. Running at a run's start are those of its instance that have
-# started by then, less those that have ended.
-_RUNS = """
-    CREATE VIEW runs AS
-    WITH flows AS (SELECT * FROM spans WHERE what = 'flow'),
-    changes AS (
-        SELECT instance, start_ns AS at_ns, 1 AS change FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
-        UNION ALL
-        SELECT instance, end_ns, -1 FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
-    ),
-    running AS (
-        SELECT instance, at_ns, sum(sum(change)) OVER (PARTITION BY instance ORDER BY at_ns) AS running
-        FROM changes GROUP BY instance, at_ns
-    )
-    SELECT
-        flows.*,
-        entry_point IS NOT DISTINCT FROM 'flow' AS is_sub_run,
-        CAST(coalesce(running.running, 0) AS BIGINT) AS concurrent
-    FROM flows ASOF LEFT JOIN running
-    ON running.instance IS NOT DISTINCT FROM flows.instance AND flows.start_ns >= running.at_ns
-"""
-
-
-def _count(connection: duckdb.DuckDBPyConnection) -> int:
-    # All of them: a result that is not fetched to its end blocks the connection.
-    return int(connection.execute("SELECT count(*) FROM all_columns").fetchall()[0][0])
 
 
 _OF_A_SPAN = (

@@ -4,8 +4,8 @@
     python tests/benchmarks/insights.py --spans 5000000 --arms ours,again --memory-gb 2
 
 Each arm answers the same question, the P95 of the duration of each component, and the answers are compared. ``again``
-is the second opening, from the cache; ``tree`` is ``langflow-otel tree last``. CPU time is that of all threads, user and
-system.
+is the second opening, from the cache; ``tree`` is ``langflow-otel tree last``. CPU time is that of all threads, user
+and system.
 """
 
 from __future__ import annotations

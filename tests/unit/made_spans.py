@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from langflow_otel.insights.span_table import INTERNAL_COLUMNS, SCHEMA
-from langflow_otel.insights.traces import _RUNS
+from langflow_otel.insights.span_views import RUNS
 
 START_NS = 1_800_000_000_000_000_000
 
@@ -91,5 +91,5 @@ class MadeTraces:
         connection = duckdb.connect()
         connection.register("made", pa.Table.from_pylist(self.rows, schema=SCHEMA))
         connection.execute(f"CREATE TABLE spans AS SELECT * EXCLUDE ({', '.join(INTERNAL_COLUMNS)}) FROM made")
-        connection.execute(_RUNS)
+        connection.execute(RUNS)
         return connection
