@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import shlex
+import shutil
 import statistics
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +96,8 @@ class Report:
         if not self.is_live:
             heading(console, "Next")
             console.print(_pairs(NEXT_STEPS, console.width), soft_wrap=True)
+            heading(console, "Find out", "one component is slow in some of these runs, on purpose: which, and why?")
+            console.print(_pairs(_questions(self.settings.trace_file), console.width), soft_wrap=True)
 
     def _about_metrics(self) -> list[str]:
         if self.is_live:
@@ -114,6 +120,29 @@ class Report:
         except OSError as exc:
             give_up(f"{path} cannot be written: {exc.strerror}")
         make_console().print(f"picture saved: {path}", markup=False, soft_wrap=True)
+
+
+def _questions(trace_file: Path | None) -> tuple[tuple[str, str], ...]:
+    """The commands that find it, as they can be typed here."""
+    program, pip = _programs()
+    path = shlex.quote(str(trace_file))
+    commands = (
+        ("all runs, in the browser", f"{program} report {path} --open"),
+        ("why the slowest was slow", f"{program} why slowest {path}"),
+    )
+    if all(importlib.util.find_spec(name) for name in ("duckdb", "jinja2", "pyarrow")):
+        return commands
+    return (("first, what these need", f"{pip} install 'langflow-otel[insights]'"), *commands)
+
+
+def _programs() -> tuple[str, str]:
+    """This command and the pip beside it: with their folder, if they are not on the path."""
+    called = Path(sys.argv[0])
+    on_path = shutil.which("langflow-otel")
+    if called.name != "langflow-otel" or (on_path and Path(on_path).absolute() == called.absolute()):
+        return "langflow-otel", "pip"
+    pip = called.with_name("pip")
+    return shlex.quote(str(called)), shlex.quote(str(pip)) if pip.exists() else "pip"
 
 
 def _list(console: Console, lines: list[str]) -> None:

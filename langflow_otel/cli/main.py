@@ -138,6 +138,36 @@ def tree(
     command.tree(which, traces or [], as_json=as_json)
 
 
+@app.command()
+def top(
+    url: Annotated[Optional[str], typer.Option("--url", help="A scrape endpoint; default: by the settings.")] = None,  # noqa: UP045
+    prometheus: Annotated[Optional[str], typer.Option(help="Ask this Prometheus-compatible API instead.")] = None,  # noqa: UP045
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-token-file", help="Its bearer token."),
+    ] = None,
+    ca_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between refreshes.")] = 2.0,
+    window: Annotated[float, typer.Option(min=5, max=86400, help="Seconds that figures are over.")] = 60.0,
+    once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object on a line for each refresh.")] = False,
+) -> None:
+    """Watch a running LangFlow: throughput, errors, P95, slowest components, resources. q ends it.
+
+    It reads LangFlow's scrape endpoint, at OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, with the token and certificate of
+    LANGFLOW_OTEL_SCRAPE_TOKEN_FILE and _CERT_FILE. With --once these are figures since LangFlow's start. With
+    --prometheus, PROMETHEUS_TOKEN, or PROMETHEUS_USER and PROMETHEUS_PASSWORD, are the credentials. The exit code is 2
+    if nothing can be read.
+    """
+    from langflow_otel.cli import top as command
+
+    wanted = command.Wanted(url, prometheus, token_file, ca_file, every, window)
+    command.top(wanted, once=once, as_json=as_json)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

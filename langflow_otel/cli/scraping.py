@@ -87,6 +87,8 @@ class Scraper:
     def _connection(self) -> http.client.HTTPConnection:
         # Not urllib: a proxy from the environment has no business between a process and itself.
         certificate = self._settings.cert_file
+        if certificate is None and self.url.startswith("https:"):
+            return http.client.HTTPSConnection(self.netloc, timeout=_PATIENCE_S)
         if certificate is None:
             return http.client.HTTPConnection(self.netloc, timeout=_PATIENCE_S)
         # This very certificate is trusted, whoever signed it and whatever name it is for.

@@ -24,7 +24,7 @@ def build_flow() -> Any:
     """A fresh graph.
 
     question > order lookup > refund? - yes > escalate (never taken in the demo)
-                                      - no  > policy search (slow)     \\
+                                      - no  > policy search            \\
                                       - no  > agent with tool "track"  / > prompt > model > answer
     """
     question = ChatInput(_id="ChatInput-demo").set(should_store_message=False)

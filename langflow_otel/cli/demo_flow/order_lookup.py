@@ -9,6 +9,13 @@ from lfx.schema.message import Message
 
 from langflow_otel import set_attributes, span, traced
 
+ROW_S = 0.003
+
+
+def rows_of(order_id: str) -> int:
+    """One order in five is a business customer's, with many items."""
+    return 300 if order_id.isdigit() and int(order_id) % 5 == 0 else 1
+
 
 class OrderLookup(Component):  # type: ignore[misc]  # LangFlow is not type-checked here
     """A custom node whose author wants to see more than its total: two spans of its own."""
@@ -21,8 +28,9 @@ class OrderLookup(Component):  # type: ignore[misc]  # LangFlow is not type-chec
     async def find_order(self) -> Message:
         order_id = self.parse_question()
         with span("query orders", table="orders") as query:
-            await asyncio.sleep(0.03)
-            query.set_attributes(rows=1)
+            rows = rows_of(order_id)
+            await asyncio.sleep(0.03 + rows * ROW_S)
+            query.set_attributes(rows=rows)
         return Message(text=f"{self.question} (order {order_id}: two lamps, paid, shipped)")
 
     @traced("parse question")

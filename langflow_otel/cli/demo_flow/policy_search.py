@@ -1,4 +1,4 @@
-"""The slow component."""
+"""The component that fails once."""
 
 import asyncio
 
@@ -8,12 +8,12 @@ from lfx.schema.message import Message
 
 from langflow_otel import span
 
-SLOW_S = 0.3
+SEARCH_S = 0.1
 UNREACHABLE_ORDER = "order 1013"
 
 
 class PolicySearch(Component):  # type: ignore[misc]  # LangFlow is not type-checked here
-    """The slow one, on purpose; for one order its index is not to be reached."""
+    """For one order its index is not to be reached, on purpose."""
 
     display_name = "Policy Search"
     name = "PolicySearch"
@@ -22,7 +22,7 @@ class PolicySearch(Component):  # type: ignore[misc]  # LangFlow is not type-che
 
     async def search(self) -> Message:
         with span("search index", index="policies", top_k=3):
-            await asyncio.sleep(SLOW_S)
+            await asyncio.sleep(SEARCH_S)
             if UNREACHABLE_ORDER in self.order:
                 raise ConnectionError("the policy index does not answer")
         return Message(text="Parcels arrive within three working days.")

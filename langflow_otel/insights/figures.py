@@ -1,0 +1,328 @@
+"""Figures of flows, components, models and processes, from counters and histograms over some time.
+
+The same for what is scraped from LangFlow itself and for what a Prometheus has kept. Percentiles are interpolated
+within the buckets of histograms, as ``histogram_quantile`` does it: they are off by a bucket's width at most, and one
+in the last bucket is given as its lower bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from langflow_otel.recording import metrics
+
+FLOW: Final = metrics.FLOW_DURATION.prometheus_name
+COMPONENT: Final = metrics.COMPONENT_DURATION.prometheus_name
+MODEL: Final = metrics.MODEL_DURATION.prometheus_name
+LOOP: Final = metrics.EVENT_LOOP_DELAY.prometheus_name
+_MODEL_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model")
+
+GROWN: Final[Mapping[str, tuple[str, ...]]] = {
+    f"{FLOW}_count": ("flow", "status"),
+    f"{FLOW}_bucket": ("flow", "le"),
+    f"{COMPONENT}_count": ("flow", "component_type", "status"),
+    f"{COMPONENT}_sum": ("flow", "component_type"),
+    f"{COMPONENT}_bucket": ("flow", "component_type", "le"),
+    f"{MODEL}_count": (*_MODEL_LABELS, "error_type"),
+    f"{MODEL}_bucket": (*_MODEL_LABELS, "le"),
+    metrics.MODEL_INPUT_TOKENS.prometheus_name: _MODEL_LABELS,
+    metrics.MODEL_OUTPUT_TOKENS.prometheus_name: _MODEL_LABELS,
+    metrics.COST.prometheus_name: ("flow", "model", "provider", "currency"),
+    f"{LOOP}_bucket": ("le",),
+}
+"""Counters that figures are made of, and the labels of them that count."""
+
+NOW: Final[Mapping[str, tuple[str, ...]]] = {
+    metrics.FLOW_ACTIVE.prometheus_name: ("flow",),
+    metrics.QUEUE_DEPTH.prometheus_name: ("queue",),
+    metrics.QUEUE_RUNNING.prometheus_name: ("queue",),
+    metrics.PROCESS_CPU_UTILIZATION.prometheus_name: ("instance", "worker"),
+    metrics.PROCESS_MEMORY_USAGE.prometheus_name: ("instance", "worker"),
+    metrics.SYSTEM_CPU_UTILIZATION.prometheus_name: ("instance",),
+    metrics.SYSTEM_MEMORY_UTILIZATION.prometheus_name: ("instance",),
+    metrics.GPU_UTILIZATION.prometheus_name: ("instance", "hw_id"),
+    metrics.GPU_MEMORY_UTILIZATION.prometheus_name: ("instance", "hw_id"),
+}
+"""Gauges, the same."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One series: its labels, and its value or by how much it has grown."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured in some time.
+
+    Attributes:
+        seconds: The time.
+        grown: By how much counters have grown in it, by name: those of :data:`GROWN`.
+        now: Gauges at its end: those of :data:`NOW`.
+    """
+
+    seconds: float
+    grown: Mapping[str, Sequence[Value]]
+    now: Mapping[str, Sequence[Value]]
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """In seconds; None without any observation."""
+
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True)
+class FlowFigures:
+    """One flow.
+
+    Attributes:
+        runs: Runs that ended.
+        failed: Of these, those that failed.
+        error_percent: Those that failed, of those that ended ok or failed; 0 without any.
+        active: Runs that go on at the end of the time.
+    """
+
+    flow: str
+    runs: float
+    failed: float
+    error_percent: float
+    durations: Percentiles
+    active: float
+
+
+@dataclass(frozen=True)
+class ComponentFigures:
+    """One type of component in one flow; ``share`` is its part of all components' time, 0 to 1."""
+
+    flow: str
+    component_type: str
+    executions: float
+    failed: float
+    total_s: float
+    share: float
+    durations: Percentiles
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """One model."""
+
+    provider: str
+    model: str
+    calls: float
+    failed: float
+    input_tokens: float
+    output_tokens: float
+    durations: Percentiles
+
+
+@dataclass(frozen=True)
+class CostFigures:
+    """What the calls of one model in one flow cost, in units of the currency."""
+
+    flow: str
+    provider: str
+    model: str
+    currency: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class WorkerFigures:
+    """One process; None for what is not known."""
+
+    instance: str
+    worker: str
+    cpu_utilization: float | None
+    memory_bytes: float | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All of it.
+
+    Attributes:
+        seconds: The time that it is over.
+        runs: Runs that ended, of all flows.
+        throughput: Runs a second.
+        waiting: Background jobs that wait; None where there is no queue.
+        running: Background jobs that run.
+        loop_delay: Of the event loops.
+        system_cpu_utilization: Busy share of the machine's CPU cores; of several machines the highest.
+        gpu_utilization: Of the busiest GPU; None without any.
+    """
+
+    seconds: float
+    runs: float
+    failed: float
+    error_percent: float
+    throughput: float
+    durations: Percentiles
+    active: float
+    waiting: float | None
+    running: float | None
+    loop_delay: Percentiles
+    system_cpu_utilization: float | None
+    system_memory_utilization: float | None
+    gpu_utilization: float | None
+    gpu_memory_utilization: float | None
+    flows: list[FlowFigures]
+    components: list[ComponentFigures]
+    models: list[ModelFigures]
+    costs: list[CostFigures]
+    workers: list[WorkerFigures]
+
+
+def figures_of(measured: Measured) -> Figures:
+    """Flows by their number of runs, components by their share of the time, each the largest first."""
+    counts = measured.grown.get(f"{FLOW}_count", ())
+    runs, failed, percent = _outcomes(counts)
+    return Figures(
+        seconds=measured.seconds,
+        runs=runs,
+        failed=failed,
+        error_percent=percent,
+        throughput=runs / measured.seconds if measured.seconds > 0 else 0.0,
+        durations=percentiles(measured.grown.get(f"{FLOW}_bucket", ())),
+        active=_total(measured.now.get(metrics.FLOW_ACTIVE.prometheus_name, ())) or 0.0,
+        waiting=_total(measured.now.get(metrics.QUEUE_DEPTH.prometheus_name, ())),
+        running=_total(measured.now.get(metrics.QUEUE_RUNNING.prometheus_name, ())),
+        loop_delay=percentiles(measured.grown.get(f"{LOOP}_bucket", ())),
+        system_cpu_utilization=_highest(measured, metrics.SYSTEM_CPU_UTILIZATION),
+        system_memory_utilization=_highest(measured, metrics.SYSTEM_MEMORY_UTILIZATION),
+        gpu_utilization=_highest(measured, metrics.GPU_UTILIZATION),
+        gpu_memory_utilization=_highest(measured, metrics.GPU_MEMORY_UTILIZATION),
+        flows=_flows(measured),
+        components=_components(measured),
+        models=_models(measured),
+        costs=_costs(measured),
+        workers=_workers(measured),
+    )
+
+
+def percentiles(buckets: Iterable[Value]) -> Percentiles:
+    """P50, P95 and P99 of a histogram; its buckets may be those of several series, which are added up."""
+    counts: dict[float, float] = {}
+    for bucket in buckets:
+        bound = float(bucket.labels.get("le") or "inf")
+        counts[bound] = counts.get(bound, 0.0) + bucket.value
+    bounds = sorted(counts.items())
+    return Percentiles(*(_quantile(bounds, share) for share in (0.5, 0.95, 0.99)))
+
+
+def _quantile(buckets: Sequence[tuple[float, float]], share: float) -> float | None:
+    """By linear interpolation, from cumulative counts."""
+    if not buckets or buckets[-1][1] <= 0:
+        return None
+    wanted = share * buckets[-1][1]
+    lower, below = 0.0, 0.0
+    for upper, count in buckets:
+        if count >= wanted:
+            if math.isinf(upper):
+                return lower
+            return lower + (upper - lower) * (wanted - below) / (count - below) if count > below else upper
+        lower, below = upper, count
+    return lower
+
+
+def _flows(measured: Measured) -> list[FlowFigures]:
+    counts, buckets, active = (
+        _by(("flow",), values)
+        for values in (
+            measured.grown.get(f"{FLOW}_count", ()),
+            measured.grown.get(f"{FLOW}_bucket", ()),
+            measured.now.get(metrics.FLOW_ACTIVE.prometheus_name, ()),
+        )
+    )
+    flows = []
+    for key in {*counts, *active}:
+        durations = percentiles(buckets.get(key, ()))
+        flows.append(FlowFigures(key[0], *_outcomes(counts.get(key, ())), durations, _total(active.get(key)) or 0.0))
+    return sorted(flows, key=lambda flow: (-flow.runs, -flow.active, flow.flow))
+
+
+def _components(measured: Measured) -> list[ComponentFigures]:
+    labels = ("flow", "component_type")
+    counts = _by(labels, measured.grown.get(f"{COMPONENT}_count", ()))
+    sums = _by(labels, measured.grown.get(f"{COMPONENT}_sum", ()))
+    buckets = _by(labels, measured.grown.get(f"{COMPONENT}_bucket", ()))
+    total_s = sum(_total(values) or 0.0 for values in sums.values())
+    components = []
+    for key, values in counts.items():
+        executions, failed, _ = _outcomes(values)
+        took_s = _total(sums.get(key)) or 0.0
+        if executions:
+            share = took_s / total_s if total_s else 0.0
+            durations = percentiles(buckets.get(key, ()))
+            components.append(ComponentFigures(key[0], key[1], executions, failed, took_s, share, durations))
+    return sorted(components, key=lambda component: (-component.total_s, component.component_type))
+
+
+def _models(measured: Measured) -> list[ModelFigures]:
+    counts, buckets, tokens_in, tokens_out = (
+        _by(_MODEL_LABELS, measured.grown.get(name, ()))
+        for name in (
+            f"{MODEL}_count",
+            f"{MODEL}_bucket",
+            metrics.MODEL_INPUT_TOKENS.prometheus_name,
+            metrics.MODEL_OUTPUT_TOKENS.prometheus_name,
+        )
+    )
+    models = []
+    for key in {*counts, *tokens_in, *tokens_out}:
+        calls = counts.get(key, ())
+        failed = sum(call.value for call in calls if call.labels.get("error_type"))
+        used = [_total(found.get(key)) or 0.0 for found in (tokens_in, tokens_out)]
+        durations = percentiles(buckets.get(key, ()))
+        models.append(ModelFigures(key[0], key[1], _total(calls) or 0.0, failed, used[0], used[1], durations))
+    return sorted(models, key=lambda model: (-model.calls, model.model))
+
+
+def _costs(measured: Measured) -> list[CostFigures]:
+    costs = _by(("flow", "provider", "model", "currency"), measured.grown.get(metrics.COST.prometheus_name, ()))
+    figures = [CostFigures(key[0], key[1], key[2], key[3], _total(values) or 0.0) for key, values in costs.items()]
+    return sorted(figures, key=lambda cost: -cost.amount)
+
+
+def _workers(measured: Measured) -> list[WorkerFigures]:
+    cpu, memory = (
+        _by(("instance", "worker"), measured.now.get(metric.prometheus_name, ()))
+        for metric in (metrics.PROCESS_CPU_UTILIZATION, metrics.PROCESS_MEMORY_USAGE)
+    )
+    return [
+        WorkerFigures(key[0], key[1], _total(cpu.get(key)), _total(memory.get(key))) for key in sorted({*cpu, *memory})
+    ]
+
+
+def _outcomes(counts: Iterable[Value]) -> tuple[float, float, float]:
+    """All, those that failed, and the percentage of these among those that ended ok or failed."""
+    by_status = {key[0]: _total(values) or 0.0 for key, values in _by(("status",), counts).items()}
+    failed, ok = by_status.get("error", 0.0), by_status.get("ok", 0.0)
+    return sum(by_status.values()), failed, 100 * failed / (ok + failed) if ok + failed else 0.0
+
+
+def _by(labels: Sequence[str], values: Iterable[Value]) -> dict[tuple[str, ...], list[Value]]:
+    found: dict[tuple[str, ...], list[Value]] = {}
+    for value in values:
+        found.setdefault(tuple(value.labels.get(label, "") for label in labels), []).append(value)
+    return found
+
+
+def _total(values: Iterable[Value] | None) -> float | None:
+    """None for none at all."""
+    found = [value.value for value in values or ()]
+    return sum(found) if found else None
+
+
+def _highest(measured: Measured, metric: metrics.Metric) -> float | None:
+    return max((value.value for value in measured.now.get(metric.prometheus_name, ())), default=None)
