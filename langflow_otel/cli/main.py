@@ -168,6 +168,34 @@ def top(
     command.top(wanted, once=once, as_json=as_json)
 
 
+@app.command()
+def export(
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
+    output_format: Annotated[
+        str, typer.Option("--format", help="speedscope, collapsed, perfetto, csv or parquet.")
+    ] = "speedscope",
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="A file; default: stdout.")] = None,  # noqa: UP045
+    flow: Annotated[Optional[str], typer.Option(help="Only runs of the flow with this name or id.")] = None,  # noqa: UP045
+    trace: Annotated[Optional[str], typer.Option(help="Only the trace with this id.")] = None,  # noqa: UP045
+    newest: Annotated[Optional[int], typer.Option(min=1, help="Only so many runs, the newest.")] = None,  # noqa: UP045
+) -> None:
+    """Write trace files in the formats of other programs.
+
+    Example: langflow-otel export --format perfetto --newest 100 -o runs.json spans.jsonl
+
+    speedscope and collapsed are flame graphs of all runs merged, perfetto is a timeline; csv and parquet have a row
+    a span.
+    """
+    from langflow_otel.cli import export as command
+    from langflow_otel.insights.selection import Selection
+
+    chosen = Selection(flow=flow, trace_ids=None if trace is None else [trace.lower()], newest=newest)
+    command.export(traces or [], output_format, output, chosen)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

@@ -302,8 +302,8 @@ def _doubtful_lines(nested: _Nested, attributes: _Attributes, resources: _Attrib
             pc.fill_null(pc.not_equal(_field(spans, "parentSpanId"), ""), False),
             _is_no_id(_field(spans, "parentSpanId"), 16),
         ),
-        pc.is_null(_field(spans, "startTimeUnixNano")),
-        pc.is_null(_field(spans, "endTimeUnixNano")),
+        _is_no_time(_field(spans, "startTimeUnixNano")),
+        _is_no_time(_field(spans, "endTimeUnixNano")),
     )
     event_lists = _field(spans, "events")
     span_of_event = pc.list_parent_indices(event_lists)
@@ -322,7 +322,12 @@ def _unread(attributes: _Attributes) -> pa.Array:
 
 
 def _is_no_id(ids: pa.Array, digits: int) -> pa.Array:
-    return pc.invert(pc.fill_null(pc.match_substring_regex(ids, f"^[0-9a-f]{{{digits}}}$"), False))
+    is_id = pc.and_not(pc.match_substring_regex(ids, f"^[0-9a-f]{{{digits}}}$"), pc.equal(ids, "0" * digits))
+    return pc.invert(pc.fill_null(is_id, False))
+
+
+def _is_no_time(times: pa.Array) -> pa.Array:
+    return pc.fill_null(pc.starts_with(times, "-"), True)
 
 
 def _any(*masks: pa.Array) -> pa.Array:

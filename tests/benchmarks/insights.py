@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -115,34 +116,56 @@ def run(chance: random.Random, start_ns: int) -> list[dict[str, Any]]:
     return spans
 
 
+class Template:
+    """A line, of which copies have other ids and later times."""
+
+    def __init__(self, line: str, spans: int) -> None:
+        self.spans = spans
+        self._parts = _CHANGING.split(line)
+        self._ids = {each: number for number, each in enumerate(dict.fromkeys(self._parts[1::3])) if each}
+
+    def copy(self, chance: random.Random, later_ns: int) -> str:
+        fresh = {each: f"{chance.getrandbits(4 * len(each)):0{len(each)}x}" for each in self._ids}
+        parts = iter(self._parts)
+        text = [next(parts)]
+        for an_id, time_ns, following in zip(parts, parts, parts, strict=True):
+            text += (fresh[an_id] if an_id else str(int(time_ns) + later_ns), following)
+        return "".join(text)
+
+
+_CHANGING = re.compile(r'(?<=Id":")([0-9a-f]+)(?=")|(?<=TimeUnixNano":")(\d+)(?=")')
+TEMPLATES = 40
+
+
 def write(path: Path, spans: int) -> None:
-    """A file of this many spans. Only its first lines are made span by span: the others have other ids and times."""
+    """A file of this many spans. Only its first lines are made span by span."""
     chance = random.Random(1)
+    templates = [_template(chance) for _ in range(min(TEMPLATES, 1 + spans // 300))]
+    written = 0
+    with path.open("w") as file:
+        while written < spans:
+            template = chance.choice(templates)
+            file.write(template.copy(chance, written * 20_000_000))
+            written += template.spans
+
+
+def _template(chance: random.Random) -> Template:
     resource_attributes = {
         "service.name": "langflow",
         "service.instance.id": "0b4c1f7e-8a57-4c1e-9d1c-0f6a2f3b7c11",
         "host.name": "shop-1",
         "telemetry.sdk.version": "1.45.2",
     }
-    written = 0
-    with path.open("w") as file:
-        while written < spans:
-            made = [each for run_spans in _runs(chance, written) for each in run_spans]
-            line = {
-                "resourceSpans": [
-                    {
-                        "resource": {"attributes": [attribute(*each) for each in resource_attributes.items()]},
-                        "scopeSpans": [{"scope": {"name": "langflow_otel", "version": "1.0"}, "spans": made}],
-                    }
-                ]
-            }
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            written += len(made)
+    made = [each for run_spans in _runs(chance) for each in run_spans]
+    scopes = [{"scope": {"name": "langflow_otel", "version": "1.0"}, "spans": made}]
+    attributes = [attribute(*each) for each in resource_attributes.items()]
+    line = {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": scopes}]}
+    return Template(json.dumps(line, separators=(",", ":")) + "\n", len(made))
 
 
-def _runs(chance: random.Random, written: int) -> Iterator[list[dict[str, Any]]]:
+def _runs(chance: random.Random) -> Iterator[list[dict[str, Any]]]:
     for number in range(RUNS_A_LINE):
-        yield run(chance, START_NS + (written + number) * 20_000_000)
+        yield run(chance, START_NS + number * 20_000_000)
 
 
 QUERY = """
