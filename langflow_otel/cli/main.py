@@ -170,6 +170,10 @@ def top(
 
 @app.command()
 def export(
+
+
+@app.command()
+def report(
     traces: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
@@ -194,6 +198,27 @@ def export(
 
     chosen = Selection(flow=flow, trace_ids=None if trace is None else [trace.lower()], newest=newest)
     command.export(traces or [], output_format, output, chosen)
+
+
+@app.command()
+    flow: Annotated[Optional[str], typer.Option(help="Only runs of this flow; its name or id.")] = None,  # noqa: UP045
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only runs that started so long ago at most: 30m, 24h, 7d."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON on stdout; no page.")] = False,
+) -> None:
+    """Make one HTML page of traces: what is slow, what fails, what it costs.
+
+    Example: langflow-otel report traces.jsonl --since 24h --open
+
+    The page needs no network and no server. It holds all that the traces do, prompts too where they were recorded.
+    """
+    from langflow_otel.cli import report as command
+
+    command.report(traces or [], flow=flow, since=since, output=output, open_it=open_it, as_json=as_json)
 
 
 def main() -> None:

@@ -1,0 +1,6 @@
+"""A report on runs: one HTML file that needs no network and no server."""
+
+from langflow_otel.insights.report.build import Report, build_report
+from langflow_otel.insights.report.page import render
+
+__all__ = ["Report", "build_report", "render"]

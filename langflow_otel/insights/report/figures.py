@@ -1,0 +1,189 @@
+"""What the report counts: runs over time, flows, the list of runs, models. All of it is asked of DuckDB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langflow_otel.insights.report.tables import Strings, columns, significant
+from langflow_otel.insights.selection import Selection, rows
+from langflow_otel.recording import semconv
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MAX_LISTED = 50_000
+"""Runs in the list of the page; with more, the newest, and the failed and slowest of the others."""
+_MAX_FLOWS = 40
+"""Flows with curves of their own."""
+_MAX_BINS = 120
+_S = 1_000_000_000
+_WIDTHS_S = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 28 * 86400)
+
+RESOURCES = (
+    (semconv.FLOW_MEMORY_PEAK, "Memory of the process", "bytes"),
+    (semconv.FLOW_CPU_TIME, "CPU time of the process", "seconds"),
+    (semconv.FLOW_EVENT_LOOP_DELAY_PEAK, "Event loop delay", "seconds"),
+    (semconv.FLOW_ACTIVE_PEAK, "Runs at once in the process", "count"),
+    (semconv.FLOW_SYSTEM_CPU_PEAK, "CPU of the machine", "share"),
+    (semconv.FLOW_GPU_PEAK, "GPU", "share"),
+    (semconv.FLOW_GPU_MEMORY_PEAK, "GPU memory", "share"),
+)
+"""What a flow's span tells of its process: attribute, title, unit."""
+
+_RUNS = """
+    CREATE OR REPLACE TEMP TABLE report_runs AS
+    WITH chosen AS ({chosen}),
+    parts AS (
+        -- The longest component that holds no other one: a loop's or sub-flow's time is that of what is in it.
+        SELECT trace_id, arg_max(component_name, duration_ns) AS slowest FROM spans part
+        WHERE what IN ('component', 'agent') AND trace_id IN (SELECT trace_id FROM chosen)
+        AND NOT EXISTS (
+            SELECT 1 FROM spans child WHERE child.trace_id = part.trace_id AND child.parent_id = part.span_id
+            AND child.what IN ('component', 'agent', 'flow')
+        )
+        GROUP BY trace_id
+    )
+    SELECT chosen.*, coalesce(flow_name, flow_id, '') AS flow, parts.slowest,
+        row_number() OVER (ORDER BY start_ns DESC, span_id) - 1 AS place
+    FROM chosen LEFT JOIN parts USING (trace_id)
+"""
+
+
+def choose_runs(connection: DuckDBPyConnection, selection: Selection) -> int:
+    """Make the table ``report_runs``, one row a run that is selected; returns how many there are."""
+    chosen, given = selection.chosen()
+    connection.execute(_RUNS.format(chosen=chosen), given)
+    return int(connection.execute("SELECT count(*) FROM report_runs").fetchall()[0][0])
+
+
+def overview(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]:
+    """Runs, errors, percentiles, tokens and costs: of all, of each flow, and over time."""
+    first_ns, last_ns = connection.execute("SELECT min(start_ns), max(start_ns) FROM report_runs").fetchall()[0]
+    width_s = next((width for width in _WIDTHS_S if (last_ns - first_ns) / _S / width < _MAX_BINS), _WIDTHS_S[-1])
+    start_s = first_ns // _S // width_s * width_s
+    grouped = _grouped(connection, "NULL", start_s, width_s)
+    over_time = _grouped(connection, f"((start_ns // {_S} - {start_s}) // {width_s})::BIGINT", start_s, width_s)
+    flows = sorted({row["flow"] for row in grouped} - {None}, key=lambda flow: -_of(grouped, flow)[0]["runs"])
+    count = (last_ns // _S - start_s) // width_s + 1
+    return {
+        "start_s": start_s,
+        "width_s": width_s,
+        "bins": count,
+        "first_ms": first_ns // 1_000_000,
+        "last_ms": last_ns // 1_000_000,
+        "all": {**_figures(_of(grouped, None), strings), "over": _over(_of(over_time, None), count, strings)},
+        "flows": [
+            {
+                "flow": strings.place(flow),
+                **_figures(_of(grouped, flow), strings),
+                "over": _over(_of(over_time, flow), count, strings) if place < _MAX_FLOWS else None,
+            }
+            for place, flow in enumerate(flows)
+        ],
+    }
+
+
+def _grouped(connection: DuckDBPyConnection, bin_: str, start_s: int, width_s: int) -> list[dict[str, Any]]:
+    """A row for all runs (flow is None) and each flow, in each bin; the costs of each currency with it."""
+    found = rows(
+        connection,
+        f"""
+        SELECT {bin_} AS bin, flow, count(*) AS runs, count(*) FILTER (status = 'error') AS errors,
+            count(*) FILTER (status = 'cancelled') AS cancelled,
+            quantile_cont(duration_ns / 1e6, [0.5, 0.95, 0.99]) AS percentiles,
+            coalesce(sum(input_tokens), 0)::BIGINT AS input, coalesce(sum(output_tokens), 0)::BIGINT AS output
+        FROM report_runs GROUP BY GROUPING SETS ((1), (1, 2))
+        """,
+        {},
+    )
+    costs = rows(
+        connection,
+        f"""
+        SELECT {bin_} AS bin, flow, currency, sum(cost) AS cost FROM report_runs
+        WHERE cost IS NOT NULL AND currency IS NOT NULL GROUP BY GROUPING SETS ((1, 3), (1, 2, 3))
+        """,
+        {},
+    )
+    by_place: dict[tuple[Any, Any], dict[str, float]] = {}
+    for row in costs:
+        by_place.setdefault((row["bin"], row["flow"]), {})[row["currency"]] = row["cost"]
+    for row in found:
+        row["costs"] = by_place.get((row["bin"], row["flow"]), {})
+    return found
+
+
+def _of(grouped: list[dict[str, Any]], flow: str | None) -> list[dict[str, Any]]:
+    return [row for row in grouped if row["flow"] == flow]
+
+
+def _figures(found: list[dict[str, Any]], strings: Strings) -> dict[str, Any]:
+    (row,) = found
+    return {
+        **{name: row[name] for name in ("runs", "errors", "cancelled", "input", "output")},
+        "percentiles": [significant(each) for each in row["percentiles"]],
+        "costs": [[strings.place(currency), significant(cost)] for currency, cost in sorted(row["costs"].items())],
+    }
+
+
+def _over(found: list[dict[str, Any]], count: int, strings: Strings) -> dict[str, Any]:
+    """The same for each bin: sums are 0 where nothing ran, percentiles None."""
+    by_bin = {row["bin"]: row for row in found}
+    bins = [by_bin.get(place) for place in range(count)]
+    currencies = sorted({currency for row in found for currency in row["costs"]})
+    return {
+        **{
+            name: [row[name] if row else 0 for row in bins]
+            for name in ("runs", "errors", "cancelled", "input", "output")
+        },
+        **{
+            name: [significant(row["percentiles"][place]) if row else None for row in bins]
+            for place, name in enumerate(("p50", "p95", "p99"))
+        },
+        "costs": [
+            [strings.place(currency), [significant(row["costs"].get(currency, 0.0)) if row else 0 for row in bins]]
+            for currency in currencies
+        ],
+    }
+
+
+_LISTED = (
+    "start", "duration", "flow", "version", "status", "error", "category", "session", "user", "entry", "instance",
+    "slowest", "input", "output", "cost", "currency", "concurrent",
+)  # fmt: skip
+
+
+def listed_runs(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]:
+    """The list of runs, the newest first: start in milliseconds, duration in microseconds."""
+    found = rows(
+        connection,
+        """
+        SELECT place, trace_id, span_id, start_ns // 1000000 AS start, duration_ns // 1000 AS duration, flow,
+            flow_version AS version, status, error_type AS error, error_category AS category, session_id AS session,
+            user_id AS user, entry_point AS entry, instance, slowest, input_tokens AS input, output_tokens AS output,
+            cost, currency, concurrent
+        FROM report_runs QUALIFY row_number() OVER (
+            ORDER BY place >= $max / 2 AND status <> 'error', place >= $max / 2 AND status = 'error', place
+        ) <= $max ORDER BY place
+        """,
+        {"max": MAX_LISTED},
+    )
+    listed = columns(found, _LISTED, strings)
+    return {
+        "place": [row["place"] for row in found],
+        "trace": [row["trace_id"] for row in found],
+        "span": [row["span_id"] for row in found],
+        **listed,
+    }
+
+
+def resources(connection: DuckDBPyConnection, listed: list[int]) -> list[dict[str, Any]]:
+    """What the runs' spans tell of their processes, in the order of the list."""
+    names = [name for name, _, _ in RESOURCES]
+    read = ", ".join(f"try_cast(attributes['{name}'] AS DOUBLE)" for name in names)
+    found = {row[0]: row[1:] for row in connection.execute(f"SELECT place, {read} FROM report_runs").fetchall()}
+    curves = []
+    for index, (name, title, unit) in enumerate(RESOURCES):
+        values = [significant(found[place][index]) for place in listed]
+        if any(value is not None for value in values):
+            curves.append({"name": name, "title": title, "unit": unit, "values": values})
+    return curves

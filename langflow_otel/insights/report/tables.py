@@ -1,0 +1,50 @@
+"""Rows as columns, and texts as numbers: what keeps the page small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+class Strings:
+    """Texts that are written once; elsewhere their place in the list stands for them."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def place(self, text: str | None) -> int:
+        """Where this text is in the list; -1 for None and for an empty one."""
+        if not text:
+            return -1
+        place = self._places.get(text)
+        if place is None:
+            place = self._places[text] = len(self.all)
+            self.all.append(text)
+        return place
+
+
+def columns(rows: Sequence[Mapping[str, Any]], names: Iterable[str], strings: Strings) -> dict[str, list[Any]]:
+    """Each named column of the rows as a list; texts are places in ``strings``, lacking numbers None."""
+    return {name: [_cell(row[name], strings) for row in rows] for name in names}
+
+
+def _cell(value: Any, strings: Strings) -> Any:
+    if isinstance(value, str):
+        return strings.place(value)
+    if isinstance(value, float):
+        return significant(value)
+    if isinstance(value, (list, tuple)):
+        return [_cell(each, strings) for each in value]
+    return value
+
+
+def significant(value: float | None, digits: int = 5) -> float | None:
+    """So many digits of it; None where it is no number that JSON knows."""
+    if value is None or not math.isfinite(value):
+        return None
+    if value == 0:
+        return 0
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
