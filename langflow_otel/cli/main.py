@@ -170,10 +170,6 @@ def top(
 
 @app.command()
 def export(
-
-
-@app.command()
-def report(
     traces: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
@@ -201,6 +197,11 @@ def report(
 
 
 @app.command()
+def report(
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
     flow: Annotated[Optional[str], typer.Option(help="Only runs of this flow; its name or id.")] = None,  # noqa: UP045
     since: Annotated[
         Optional[str],  # noqa: UP045
@@ -212,7 +213,7 @@ def report(
 ) -> None:
     """Make one HTML page of traces: what is slow, what fails, what it costs.
 
-    Example: langflow-otel report traces.jsonl --since 24h --open
+    Example: langflow-otel report spans.jsonl --since 24h --open
 
     The page needs no network and no server. It holds all that the traces do, prompts too where they were recorded.
     """

@@ -34,14 +34,19 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
+        self._inside = False
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         self.texts.append("")
+        self._inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
 
     def handle_data(self, data: str) -> None:
-        if self.texts:
+        if self._inside:
             self.texts[-1] += data
 
     def all(self, tag: str) -> Iterator[tuple[dict[str, str | None], str]]:
