@@ -222,6 +222,30 @@ def report(
     command.report(traces or [], flow=flow, since=since, output=output, open_it=open_it, as_json=as_json)
 
 
+@app.command()
+def why(
+    which: Annotated[
+        str, typer.Argument(metavar="TRACE", help="A trace id or its first digits, last, slowest or failed.")
+    ] = "last",
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say why a run was slow or failed.
+
+    Example: langflow-otel why slowest spans.jsonl
+
+    Against the other runs of the same flow: which component took longer than usual, and what else was different
+    about the run (version, model, tokens, retries, worker, load, any attribute), as far as that goes with slowness,
+    or with the error, more often than chance allows. Needs langflow-otel[insights], and no LangFlow.
+    """
+    from langflow_otel.cli import why as command
+
+    command.why(which, traces or [], as_json=as_json)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

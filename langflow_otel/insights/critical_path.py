@@ -177,7 +177,7 @@ def critical_paths(
         connection,
         replace(selection, newest=newest),
         """
-        SELECT run_span_id, trace_id, span_id, parent_id, name, start_ns, end_ns, component_name
+        SELECT run_span_id, trace_id, span_id, parent_id, name, start_ns, end_ns, component_name, entry_point
         FROM chosen_spans ORDER BY run_span_id
         """,
     )
@@ -199,24 +199,28 @@ def critical_paths(
 
 def path_by_place(root: TraceSpan) -> dict[tuple[str, str], float]:
     """Seconds of the critical path by component (display name, empty outside of components) and name of the span."""
-    inside = _components(root)
+    around = components_around(root)
     sums: dict[tuple[str, str], float] = defaultdict(float)
     for segment in critical_path(root):
-        sums[inside[segment.span.span_id], segment.span.name] += segment.duration_s
+        component = around[segment.span.span_id]
+        name = "" if component is None else str(component.attributes.get(semconv.COMPONENT_DISPLAY_NAME, ""))
+        sums[name, segment.span.name] += segment.duration_s
     return dict(sums)
 
 
-def _components(root: TraceSpan) -> dict[str, str]:
-    """By the id of each span the component around it; a flow that a component runs is outside again."""
-    inside: dict[str, str] = {}
-    spans = [(root, "")]
+def components_around(root: TraceSpan) -> dict[str, TraceSpan | None]:
+    """By the id of each span the component that it is or is in; a flow that a component runs is outside again."""
+    around: dict[str, TraceSpan | None] = {}
+    spans: list[tuple[TraceSpan, TraceSpan | None]] = [(root, None)]
     while spans:
         span, component = spans.pop()
         if semconv.ENTRY_POINT in span.attributes:
-            component = ""
-        inside[span.span_id] = component = str(span.attributes.get(semconv.COMPONENT_DISPLAY_NAME, component))
+            component = None
+        elif semconv.COMPONENT_DISPLAY_NAME in span.attributes:
+            component = span
+        around[span.span_id] = component
         spans += [(child, component) for child in span.children]
-    return inside
+    return around
 
 
 def _tree(rows: Iterable[dict[str, Any]], root_id: str) -> TraceSpan:
@@ -228,9 +232,15 @@ def _tree(rows: Iterable[dict[str, Any]], root_id: str) -> TraceSpan:
             parent_id=row["parent_id"],
             start_ns=row["start_ns"],
             end_ns=row["end_ns"],
-            attributes={} if row["component_name"] is None else {semconv.COMPONENT_DISPLAY_NAME: row["component_name"]},
+            attributes=_told(row),
         )
         for row in rows
     ]
     build_trees(spans)
     return next(span for span in spans if span.span_id == root_id)
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that say which component it is."""
+    columns = {semconv.COMPONENT_DISPLAY_NAME: "component_name", semconv.ENTRY_POINT: "entry_point"}
+    return {name: row[column] for name, column in columns.items() if row[column] is not None}

@@ -57,9 +57,11 @@ class TraceSpan:
 
     def walk(self) -> Iterator[TraceSpan]:
         """This span and all below it, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        spans = [self]
+        while spans:
+            span = spans.pop()
+            yield span
+            spans += reversed(span.children)
 
 
 def from_sdk(spans: Iterable[ReadableSpan]) -> list[TraceSpan]:

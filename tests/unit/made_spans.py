@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from langflow_otel.insights.span_table import INTERNAL_COLUMNS, SCHEMA
+from langflow_otel.insights.span_table import _FLOAT_COLUMNS, _INTEGER_COLUMNS, _TEXT_COLUMNS, INTERNAL_COLUMNS, SCHEMA
 from langflow_otel.insights.span_views import RUNS
 
 START_NS = 1_800_000_000_000_000_000
@@ -59,7 +61,14 @@ class MadeTraces:
             self.run_start_ns = START_NS + round(at_s * 1e9)
         elif started:
             self.run_start_ns += 60_000_000_000
-        columns = {"flow_name": flow, "flow_id": f"{flow}-id", "instance": "one", "service": "langflow", **columns}
+        columns = {
+            "entry_point": "api",
+            "flow_name": flow,
+            "flow_id": f"{flow}-id",
+            "instance": "one",
+            "service": "langflow",
+            **columns,
+        }
         return self.make(f"invoke_workflow {flow}", self.run_start_ns, duration_s, what="flow", **columns)
 
     def make(self, name: str, start_ns: int, duration_s: float, **columns: Any) -> MadeSpan:
@@ -86,10 +95,56 @@ class MadeTraces:
         self.rows.append(row)
         return MadeSpan(self, row)
 
+    def write(self, path: Path) -> Path:
+        """The same as a file of OTLP JSON lines, one span a line."""
+        path.write_text("".join(f"{json.dumps(_otlp(row))}\n" for row in self.rows), "utf-8")
+        return path
+
     def connect(self) -> Any:
         """A connection with the views ``spans`` and ``runs``."""
         connection = duckdb.connect()
-        connection.register("made", pa.Table.from_pylist(self.rows, schema=SCHEMA))
+        rows = [{**row, "attributes": {key: str(each) for key, each in _attributes(row).items()}} for row in self.rows]
+        connection.register("made", pa.Table.from_pylist(rows, schema=SCHEMA))
         connection.execute(f"CREATE TABLE spans AS SELECT * EXCLUDE ({', '.join(INTERNAL_COLUMNS)}) FROM made")
         connection.execute(RUNS)
         return connection
+
+
+def _attributes(row: dict[str, Any]) -> dict[str, Any]:
+    """What the columns are made of, and the others."""
+    columns = {**_TEXT_COLUMNS, **_INTEGER_COLUMNS, **_FLOAT_COLUMNS}
+    attributes = {names[0]: row[column] for column, names in columns.items() if row[column] is not None}
+    operations = {"flow": "invoke_workflow", "agent": "invoke_agent", "tool": "execute_tool", "model": "chat"}
+    if row["what"] in operations:
+        attributes["gen_ai.operation.name"] = operations[row["what"]]
+    return {**attributes, "langflow.status": row["status"], **row["attributes"]}
+
+
+def _otlp(row: dict[str, Any]) -> dict[str, Any]:
+    resource = {"service.name": row["service"], "service.instance.id": row["instance"], **row["resource"]}
+    span = {
+        "traceId": row["trace_id"],
+        "spanId": row["span_id"],
+        "parentSpanId": row["parent_id"] or "",
+        "name": row["name"],
+        "kind": 1,
+        "startTimeUnixNano": str(row["start_ns"]),
+        "endTimeUnixNano": str(row["end_ns"]),
+        "attributes": _key_values(_attributes(row)),
+        "events": [
+            {"name": each["name"], "timeUnixNano": str(each["time_ns"]), "attributes": _key_values(each["attributes"])}
+            for each in row["events"]
+        ],
+        "status": {"code": 2} if row["status"] == "error" else {},
+    }
+    scope_spans = {"scope": {"name": row["scope"]}, "spans": [span]}
+    return {"resourceSpans": [{"resource": {"attributes": _key_values(resource)}, "scopeSpans": [scope_spans]}]}
+
+
+def _key_values(attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    kinds = {str: "stringValue", int: "intValue", float: "doubleValue"}
+    return [
+        {"key": key, "value": {kinds[type(value)]: str(value) if isinstance(value, int) else value}}
+        for key, value in attributes.items()
+        if value is not None
+    ]

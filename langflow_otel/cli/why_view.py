@@ -1,0 +1,297 @@
+"""Why a run was slow or failed: one paragraph, and tables with what it rests on."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from langflow_otel.cli.console import glyphs_of, heading, in_percent, in_words, printable, shortened
+from langflow_otel.insights.differences import Difference, Differences
+from langflow_otel.insights.why import FAILED, MIN_RUNS, OUTLIER_Z, SLOW, TOO_FEW, ComponentTime, Explanation
+
+_MAX_TEXT_WIDTH = 100
+_MAX_COMPONENTS = 8
+_MAX_DIFFERENCES = 8
+_MAX_UNPROVEN = 4
+_MAX_NAMED = 3
+_MOSTLY = 0.5
+_NOT_UNUSUAL_Z = 2.0
+_MAX_VALUE = 60
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|ms)(?!\w))")
+
+
+def show(explanation: Explanation, console: Console) -> None:
+    """Print it."""
+    width = min(console.width, _MAX_TEXT_WIDTH)
+    heading(console, printable(explanation.flow) or "a flow without a name", f"trace {explanation.trace_id}")
+    console.print()
+    _say(console, " ".join(sentences(explanation)), width)
+    _show_components(explanation, console)
+    _show_differences(explanation, console)
+    if explanation.missing:
+        console.print()
+        _say(console, f"Not in the data: {', '.join(explanation.missing)}.", width, "dim")
+
+
+def _say(console: Console, text: str, width: int, style: str = "") -> None:
+    """In lines of this width, that do not begin with the unit of a number."""
+    joined = _UNIT.sub("\0", text)
+    for line in textwrap.wrap(joined, width, break_on_hyphens=False):
+        console.print(Text(line.replace("\0", " "), style))
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """One object; shares are 0 to 1, a value that is infinite is null."""
+    data: dict[str, Any] = asdict(explanation)
+    data["summary"] = " ".join(sentences(explanation))
+    for component, given in zip(data["components"], explanation.components, strict=True):
+        component["extra_s"] = given.extra_s
+    for name in ("differences", "peaks"):
+        found: Differences | None = getattr(explanation, name)
+        for part in ("found", "unproven") if found is not None else ():
+            for difference, given in zip(data[name][part], getattr(found, part), strict=True):
+                difference.update(like_share=given.like_share, rest_share=given.rest_share, difference=given.difference)
+    return _finite(data)  # type: ignore[no-any-return]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def sentences(explanation: Explanation) -> Iterator[str]:
+    """The answer in words, without control codes."""
+    yield _outcome(explanation)
+    if explanation.runs_in_trace > 1:
+        yield f"It is one of {explanation.runs_in_trace} runs in the trace."
+    yield from _place(explanation)
+    yield from _companions(explanation)
+
+
+def _outcome(explanation: Explanation) -> str:
+    history, took = explanation.history, in_words(explanation.duration_s)
+    if explanation.verdict == FAILED:
+        return _failed(explanation)
+    ended = "" if explanation.status == "ok" else f" and ended as {printable(explanation.status)}"
+    if explanation.verdict == TOO_FEW or history.median_s is None or history.faster_share is None:
+        others = {0: "is no other successful run", 1: "is only 1 other successful run"}.get(
+            history.succeeded, f"are only {history.succeeded} other successful runs"
+        )
+        return (
+            f"This run took {took}{ended}. There {others} of this flow in the files: too few runs to say whether "
+            f"that is slow ({MIN_RUNS} are needed)."
+        )
+    faster = in_percent(100 * history.faster_share)
+    if explanation.verdict != SLOW:
+        return (
+            f"This run took {took}{ended}, which is not slow: the median of {history.succeeded} other successful runs "
+            f"is {in_words(history.median_s)}, and {faster} of them took less."
+        )
+    ratio = explanation.duration_s / max(history.median_s, 1e-9)
+    unusual = history.robust_z is not None and history.robust_z > OUTLIER_Z
+    return (
+        f"This run took {took}{ended}: {ratio:.1f} times the median of {history.succeeded} other successful runs "
+        f"({in_words(history.median_s)}), and longer than {faster} of them"
+        + (", which is far outside of what is usual." if unusual else ", as it now and then happens in this flow.")
+    )
+
+
+def _failed(explanation: Explanation) -> str:
+    failure, history = explanation.failure, explanation.history
+    took = in_words(explanation.duration_s)
+    if failure is None:
+        return f"This run failed after {took}."
+    kind = printable(failure.error_type or "an error")
+    if failure.category and failure.category != "code":
+        kind += f" ({printable(failure.category)})"
+    place = printable(failure.component or failure.name)
+    inside = (
+        f', in its span "{printable(failure.name)}"'
+        if failure.component and failure.component not in failure.name
+        else ""
+    )
+    message = f': "{shortened(printable(failure.message))}"' if failure.message else ""
+    if not history.runs:
+        others = "No other run of this flow is in the files."
+    elif history.same_error:
+        others = f"{history.same_error} of {history.runs} other runs of this flow failed with the same error."
+    else:
+        others = f"None of {history.runs} other runs of this flow failed with this error."
+    return f"This run failed after {took}: {kind} in {place}{inside}{message}. {others}"
+
+
+def _place(explanation: Explanation) -> Iterator[str]:
+    components = explanation.components
+    if explanation.verdict == TOO_FEW and components:
+        first = max(components, key=lambda each: each.here_s)
+        share = in_percent(100 * first.here_s / max(explanation.duration_s, 1e-9))
+        yield f"Most of its time went to {_name(first)}: {in_words(first.here_s)}, {share}."
+    if explanation.verdict != SLOW:
+        return
+    slower = [each for each in components if each.extra_s > 0]
+    if slower and slower[0].share >= _MOSTLY:
+        first = slower[0]
+        yield (
+            f"It was slow in {_name(first)}, which took {in_words(first.here_s)} instead of {in_words(first.usual_s)}: "
+            f"{in_percent(100 * first.share)} of the extra time{_inside(first)}."
+        )
+        if first.robust_z is not None and first.robust_z < _NOT_UNUSUAL_Z:
+            yield "Its times differ that much without any cause that is seen here."
+    elif slower:
+        parts = [f"{_name(each)} ({in_percent(100 * each.share)})" for each in slower[:_MAX_NAMED]]
+        yield f"No single component made it slow: the extra time is spread over {_listed(parts)}."
+
+
+def _inside(component: ComponentTime) -> str:
+    if not component.longest_span or component.name in component.longest_span:
+        return ""
+    return f', most of it in "{printable(component.longest_span)}"'
+
+
+def _companions(explanation: Explanation) -> Iterator[str]:
+    differences = explanation.differences
+    if differences is None:
+        return
+    outcome = "this error" if explanation.verdict == FAILED else "slowness"
+    if differences.found:
+        first = differences.found[0]
+        yield (
+            f"What goes with {outcome}: {_fact(first)}, which {in_percent(100 * first.like_share)} of the "
+            f"{_like(explanation)} have, and {in_percent(100 * first.rest_share)} of the other {first.rest}."
+        )
+        others = [_fact(each) for each in differences.found[1 : 1 + _MAX_NAMED]]
+        if others:
+            yield f"Also: {'; '.join(others)}."
+    elif not explanation.like:
+        yield f"No other run {_was_like(explanation)}, so it cannot be told what goes with it."
+    elif not differences.compared:
+        yield f"With only {_like(explanation)} it cannot be told what goes with it."
+    else:
+        yield (
+            f"Nothing goes with {outcome} more often than chance allows: {differences.compared} "
+            f"{'difference was' if differences.compared == 1 else 'differences were'} compared, "
+            f"over {_like(explanation)} and {_rest(explanation)} others."
+        )
+    if explanation.peaks is not None and explanation.peaks.found:
+        names = [_fact(each) for each in explanation.peaks.found[:_MAX_NAMED]]
+        yield f"It also saw higher peaks, as a longer run does for any cause: {'; '.join(names)}."
+
+
+def _like(explanation: Explanation) -> str:
+    runs = "other run" if explanation.like == 1 else "other runs"
+    if explanation.slow_from_s is None:
+        return f"{explanation.like} {runs} with the same error"
+    return f"{explanation.like} {runs} about as slow (from {in_words(explanation.slow_from_s)})"
+
+
+def _was_like(explanation: Explanation) -> str:
+    return "failed like this" if explanation.verdict == FAILED else "was about as slow"
+
+
+def _rest(explanation: Explanation) -> int:
+    return explanation.history.succeeded - (explanation.like if explanation.verdict == SLOW else 0)
+
+
+def _fact(difference: Difference) -> str:
+    value = printable(difference.value)
+    value = value if len(value) <= _MAX_VALUE else value[: _MAX_VALUE - 3] + "..."
+    name = printable(difference.name)
+    return f"{name} {value}" if value.startswith(("at least ", "at most ")) else f"{name} = {value}"
+
+
+def _name(component: ComponentTime) -> str:
+    return printable(component.name) or "LangFlow itself, between components"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _show_components(explanation: Explanation, console: Console) -> None:
+    if not explanation.components:
+        return
+    compared = explanation.components[0].usual_s is not None
+    heading(
+        console,
+        "Where the time went",
+        "on the critical path" + (", against the median of other runs" if compared else ""),
+    )
+    is_slow = explanation.verdict == SLOW
+    columns = ["usually", "longer by", *(["of the extra"] if is_slow else [])] if compared else ["share"]
+    table = _table(console, "component", "this run", *columns)
+    shown = explanation.components if compared else sorted(explanation.components, key=lambda each: -each.here_s)
+    for each in shown[:_MAX_COMPONENTS]:
+        if compared:
+            extra = ("-" if each.extra_s < 0 else "+") + in_words(abs(each.extra_s))
+            share = in_percent(100 * each.share) if each.share else ""
+            style = "bold" if is_slow and each.share >= _MOSTLY else ""
+            cells = [in_words(each.here_s), in_words(each.usual_s), extra, *([share] if is_slow else [])]
+        else:
+            cells = [in_words(each.here_s), in_percent(100 * each.here_s / max(explanation.duration_s, 1e-9))]
+            style = ""
+        table.add_row(Text(_name(each), style), *(Text(cell, style) for cell in cells))
+    console.print(table)
+    _say_more(console, len(shown) - _MAX_COMPONENTS)
+
+
+def _show_differences(explanation: Explanation, console: Console) -> None:
+    differences = explanation.differences
+    if differences is None:
+        return
+    peaks = explanation.peaks.found if explanation.peaks is not None else ()
+    like = "same error" if explanation.verdict == FAILED else "slow runs"
+    if differences.found or peaks:
+        heading(console, "What goes with it", "how many of them have it; this run is not counted")
+        table = _table(console, "what", "usually", like, "others")
+        for each in differences.found[:_MAX_DIFFERENCES]:
+            _add(table, each, "bold")
+        for each in peaks:
+            _add(table, each, "", " (a longer run sees more)")
+        console.print(table)
+        _say_more(console, len(differences.found) - _MAX_DIFFERENCES)
+    if differences.unproven:
+        heading(console, "Rare, but not proven to matter")
+        table = _table(console, "what", "usually", like, "others")
+        for each in differences.unproven[:_MAX_UNPROVEN]:
+            _add(table, each, "dim")
+        console.print(table)
+        _say_more(console, len(differences.unproven) - _MAX_UNPROVEN)
+
+
+def _add(table: Table, difference: Difference, style: str, remark: str = "") -> None:
+    what = Text(_fact(difference) + remark, style)
+    if difference.also:
+        what.append(f"\nthe same runs: {', '.join(printable(name) for name in difference.also[:_MAX_NAMED])}", "dim")
+        if len(difference.also) > _MAX_NAMED:
+            what.append(f" and {len(difference.also) - _MAX_NAMED} more", "dim")
+    usual = printable(difference.usual) or "-"
+    table.add_row(
+        what,
+        Text(usual if len(usual) <= _MAX_VALUE else usual[: _MAX_VALUE - 3] + "..."),
+        Text(f"{difference.like_with} of {difference.like}"),
+        Text(f"{difference.rest_with} of {difference.rest}"),
+    )
+
+
+def _table(console: Console, first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", width=None)
+    table.add_column(first, overflow="fold", max_width=max(20, min(console.width, 2 * _MAX_TEXT_WIDTH) - 42))
+    for name in others:
+        table.add_column(name, justify="left" if name == "usually" and first == "what" else "right", overflow="fold")
+    return table
+
+
+def _say_more(console: Console, count: int) -> None:
+    if count > 0:
+        console.print(Text(f"{glyphs_of(console).ellipsis} and {count} more (--json has all)", "dim"))
