@@ -111,6 +111,7 @@ NO_STEPS = {
     ),
     **dict.fromkeys(["hooks.models.watched", "hooks.models._follow_all", "hooks.models._Followed._chunk"], GUARDED),
     "hooks.models._Followed._function": TRIVIAL,
+    "recording.event_loop._Timer._note": GUARDED,
     **dict.fromkeys(["hooks.embeddings.embed", "hooks.retrieval._search"], HOST),
     **dict.fromkeys([f"recording.spans_of_others.ReportedSpans.{name}" for name in ("__init__", "__enter__")], TRIVIAL),
     **dict.fromkeys(["recording.spans_of_others.ReportedSpans.__exit__", "hooks.embeddings._finish"], GUARDED),
