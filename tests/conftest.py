@@ -33,15 +33,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
-    """What is read of trace files is kept in the user's cache folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-            patch.setenv(name, str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(autouse=True)
 def _warnings_are_logged() -> None:
     """LangFlow's ``configure()`` sets the root logger's level, for the tests that come after it, too."""

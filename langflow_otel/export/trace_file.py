@@ -63,7 +63,12 @@ class TraceFileExporter(SpanExporter):
 
 def otlp_json(spans: Sequence[ReadableSpan]) -> str:
     """The spans as one line of OTLP JSON."""
-    data = MessageToDict(encode_spans(spans), use_integers_for_enums=True)
+    return message_json(encode_spans(spans))
+
+
+def message_json(message: Any) -> str:
+    """OTLP's message of spans as one line of OTLP JSON."""
+    data = MessageToDict(message, use_integers_for_enums=True)
     for resource_spans in data.get("resourceSpans", []):
         for scope_spans in resource_spans.get("scopeSpans", []):
             for span in scope_spans.get("spans", []):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from langflow_otel.export.rotating_file import why_not_regular
 
@@ -19,6 +19,9 @@ BLOCK_BYTES: Final = 8 * 1024 * 1024
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_LENGTH_BYTES: Final = 4
+_FIRST_FIELD: Final = b"\n"
+"""Of OTLP's message in protobuf: ``resource_spans``."""
 
 # Of a folder. A trace file that was rotated has a number, or a time within its name, and .gz or .zst may follow.
 _IN_FOLDER = re.compile(r".*\.(jsonl?|ndjson)(\.\d+)?(\.gz|\.zst)?")
@@ -104,29 +107,89 @@ class Blocks:
         self.too_long += skipping
 
     def _read(self) -> bytes:
+        """About a block; of compressed data that are cut off all that can be had."""
+        parts: list[bytes] = []
+        missing = BLOCK_BYTES
+        read_some = getattr(self.stream, "read1", self.stream.read)
         try:
-            return self.stream.read(BLOCK_BYTES)
+            while missing > 0 and (data := read_some(missing)):
+                parts.append(data)
+                missing -= len(data)
         except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as exc:
             if isinstance(exc, OSError) and exc.errno is not None:
                 raise
             self.is_broken = True
-            return b""
+        return b"".join(parts)
 
 
 def content(file: BinaryIO) -> BinaryIO:
-    """A file's content, decompressed where it is gzip or Zstandard."""
-    start = file.read(4)
-    file.seek(0)
+    """A file's content as lines, decompressed where it is gzip or Zstandard, decoded where it is the collector's
+    ``format: proto``."""
+    start = _start(file)
     if start.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=file))
-    if start == _ZSTD:
-        import pyarrow as pa
-
-        return pa.CompressedInputStream(file, "zstd")  # type: ignore[no-any-return]
+        return cast("BinaryIO", gzip.GzipFile(fileobj=file))
+    if start.startswith(_ZSTD):
+        return _decompressed(file)
+    if _is_messages(start):
+        return cast("BinaryIO", _Messages(file))
     return file
 
 
 def is_compressed(file: BinaryIO) -> bool:
-    start = file.read(4)
+    """True for a file of which nothing can be read from the middle on."""
+    start = _start(file)
+    return start.startswith((_GZIP, _ZSTD)) or _is_messages(start)
+
+
+def _start(file: BinaryIO) -> bytes:
+    start = file.read(8)
     file.seek(0)
-    return start.startswith(_GZIP) or start == _ZSTD
+    return start
+
+
+def _is_messages(start: bytes) -> bool:
+    """With ``format: proto`` or ``compression: zstd`` the collector writes the length of each message before it, in
+    four bytes. A text has no zeros."""
+    return start[:1] == b"\0" and start[1:4] != b"\0\0\0" and (start[4:] == _ZSTD or start[4:5] == _FIRST_FIELD)
+
+
+def _decompressed(file: BinaryIO) -> BinaryIO:
+    import pyarrow as pa
+
+    return cast("BinaryIO", pa.CompressedInputStream(file, "zstd"))
+
+
+class _Messages:
+    """Such a file, as lines of JSON."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """The next line, whatever its size.
+
+        Raises:
+            EOFError: The file ends within a message.
+        """
+        head = self._file.read(_LENGTH_BYTES)
+        if not head:
+            return b""
+        length = int.from_bytes(head, "big")
+        message = self._file.read(min(length, MAX_LINE_BYTES))
+        if len(head) < _LENGTH_BYTES or len(message) < length:
+            raise EOFError
+        if message.startswith(_ZSTD):
+            message = _decompressed(io.BytesIO(message)).read()
+        return (message if message.startswith(b"{") else _as_json(message)) + b"\n"
+
+
+def _as_json(message: bytes) -> bytes:
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+    from langflow_otel.export.trace_file import message_json
+
+    try:
+        return message_json(TracesData.FromString(message)).encode()
+    except DecodeError:
+        return b"not protobuf"

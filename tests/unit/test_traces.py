@@ -7,12 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from langflow_otel import span
 from langflow_otel.export.trace_file import otlp_json
+from langflow_otel.insights import trace_sources
+from langflow_otel.insights.otlp_lines import CUT_OFF, TOO_LONG, Problems
 from langflow_otel.insights.trace import build_trees, from_sdk
+from langflow_otel.insights.trace_search import find_trace, last_trace_id
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
 from langflow_otel.recording.facts import Outcome
 
@@ -113,6 +118,83 @@ def test_compressed_and_rotated_files_are_read_with_theirs(spans, tmp_path):
     written(tmp_path / "others.jsonl", spans)
     with open_traces([path]) as traces:
         assert (traces.reading.files, traces.reading.spans) == (4, 4)
+
+
+def message(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+@pytest.mark.parametrize("form", ["proto", "proto compressed", "json compressed"])
+def test_the_collectors_other_forms_are_read(spans, tmp_path, form: str):
+    """As its file exporter 0.158 writes ``format`` and ``compression``: the length before each message."""
+    messages = []
+    for batch in (spans[:3], spans[3:]):
+        data = otlp_json(batch).encode() if "json" in form else encode_spans(batch).SerializeToString()
+        messages.append(message(pa.compress(data, "zstd", asbytes=True) if "compressed" in form else data))
+    path = tmp_path / "spans"
+    path.write_bytes(b"".join(messages))
+    with open_traces([path]) as traces:
+        read = {
+            each.span_id: each
+            for row in rows(traces, "SELECT DISTINCT trace_id FROM spans")
+            for root in traces.trace(*row)
+            for each in root.walk()
+        }
+
+    assert {span_id: each.attributes for span_id, each in read.items()} == {
+        each.span_id: each.attributes for each in from_sdk(spans)
+    }
+    wanted = from_sdk(spans)[1].trace_id
+    found = find_trace([path], wanted, Problems())
+    assert {each.span_id for each in found} == {each.span_id for each in read.values() if each.trace_id == wanted}
+    assert last_trace_id([path], Problems()) in {each.trace_id for each in read.values()}
+    path.write_bytes(b"".join(messages)[:-5])
+    with open_traces([path]) as traces:
+        assert (traces.reading.spans, traces.reading.bad_lines) == (3, {path: {CUT_OFF: 1}})
+
+
+def test_a_compressed_file_that_is_cut_off_is_read_so_far(spans, tmp_path):
+    path = tmp_path / "spans.jsonl.gz"
+    lines = (otlp_json([each]).encode() + b"\n" for each in spans for _ in range(50))
+    path.write_bytes(gzip.compress(b"".join(lines))[:-200])
+    with open_traces([path]) as traces:
+        assert traces.reading.bad_lines == {path: {CUT_OFF: 1}}
+        assert traces.reading.spans > 0
+
+
+def test_a_line_that_is_too_long_is_left_out(spans, tmp_path, monkeypatch):
+    monkeypatch.setattr(trace_sources, "MAX_LINE_BYTES", 20_000)
+    monkeypatch.setattr(trace_sources, "BLOCK_BYTES", 5_000)
+    path = written(tmp_path / "spans.jsonl", spans)
+    path.write_bytes(path.read_bytes() + b'{"resourceSpans":"' + b"x" * 50_000 + b'"}\n' + otlp_json(spans).encode())
+    with open_traces([path]) as traces:
+        assert traces.reading.bad_lines == {path: {TOO_LONG: 1}}
+        assert (traces.reading.lines, traces.reading.duplicates) == (3, 4)
+
+
+def test_spans_of_other_services_are_kept_apart(spans, tmp_path):
+    path = written(tmp_path / "spans.jsonl", spans)
+    other = {
+        "traceId": "a" * 32,
+        "spanId": "b" * 16,
+        "name": "invoke_workflow theirs",
+        "startTimeUnixNano": "1",
+        "endTimeUnixNano": "2",
+        "attributes": [{"key": "gen_ai.operation.name", "value": {"stringValue": "invoke_workflow"}}],
+    }
+    service = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
+    lines = {"resourceSpans": [{"resource": service, "scopeSpans": [{"scope": {"name": "theirs"}, "spans": [other]}]}]}
+    path.write_text(path.read_text() + json.dumps(lines))
+    with open_traces([path]) as traces:
+        assert rows(traces, "SELECT what, scope FROM spans WHERE service = 'shop'") == [("other", "theirs")]
+        assert len(rows(traces, "SELECT * FROM runs")) == 1
+
+
+def test_a_quote_in_a_path_is_a_quote(spans, tmp_path):
+    folder = tmp_path / "it's ; DROP"
+    folder.mkdir()
+    with open_traces([written(folder / "spans.jsonl", spans)], cache_dir=folder / "cache") as traces:
+        assert traces.reading.spans == 4
 
 
 BAD = {
