@@ -92,7 +92,7 @@ def _outcome(explanation: Explanation) -> str:
             f"This run took {took}{ended}. There {others} of this flow in the files: too few runs to say whether "
             f"that is slow ({MIN_RUNS} are needed)."
         )
-    faster = in_percent(100 * history.faster_share)
+    faster = "all" if history.faster_share == 1 else in_percent(100 * history.faster_share)
     if explanation.verdict != SLOW:
         return (
             f"This run took {took}{ended}, which is not slow: the median of {history.succeeded} other successful runs "

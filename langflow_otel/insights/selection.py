@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langflow_otel.recording import semconv
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -65,10 +67,19 @@ _CHOSEN_SPANS = """
         SELECT spans.trace_id, below.run_span_id, spans.span_id
         FROM below JOIN spans ON spans.trace_id = below.trace_id AND spans.parent_id = below.span_id
     ),
-    chosen_spans AS (
+    every_span AS (
         SELECT alone.run_span_id, spans.* FROM alone JOIN spans USING (trace_id)
         UNION ALL
         SELECT below.run_span_id, spans.* FROM below JOIN spans USING (trace_id, span_id)
+    ),
+    -- LangFlow's own span of a run lies beside or around our components and takes as long as the run: what is below it
+    -- is moved to its parent.
+    native AS (SELECT run_span_id, span_id, parent_id FROM every_span WHERE scope = '{langflow_scope}'),
+    chosen_spans AS (
+        SELECT every_span.* REPLACE (coalesce(native.parent_id, every_span.parent_id) AS parent_id)
+        FROM every_span LEFT JOIN native
+            ON native.run_span_id = every_span.run_span_id AND native.span_id = every_span.parent_id
+        WHERE every_span.scope IS DISTINCT FROM '{langflow_scope}'
     )
 """
 
@@ -76,10 +87,12 @@ _CHOSEN_SPANS = """
 def ask(connection: DuckDBPyConnection, selection: Selection, query: str, **parameters: Any) -> list[dict[str, Any]]:
     """The rows of a query on ``chosen`` (the selected runs) and ``chosen_spans`` (their spans).
 
-    Each of ``chosen_spans`` has the columns of the view ``spans`` and ``run_span_id``, the span of its run.
+    sql = _CHOSEN_SPANS.format(chosen=chosen, langflow_scope=semconv.LANGFLOW_SCOPE)
+    whole = f"WITH RECURSIVE {sql} {query}"
+    span of a run is not among them.
     """
     chosen, given = selection.chosen()
-    whole = f"WITH RECURSIVE {_CHOSEN_SPANS.format(chosen=chosen)} {query}"
+    whole = f"WITH RECURSIVE {_CHOSEN_SPANS.format(chosen=chosen, langflow_scope=semconv.LANGFLOW_SCOPE)} {query}"
     return rows(connection, whole, {**given, **parameters})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from langflow_otel.insights.component_shares import component_shares
+from langflow_otel.insights.critical_path import critical_paths
 from langflow_otel.insights.errors import error_groups
 from langflow_otel.insights.flames import Frame, flame_difference, flame_graph
 from langflow_otel.insights.models import model_use
@@ -248,3 +249,20 @@ def test_selection_meets_every_condition(selection, count):
         made.run(1, flow=flow, flow_version=version)
 
     assert flame_graph(made.connect(), selection).count == count
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_langflows_own_span_of_a_run_takes_no_time(around):
+    made = MadeTraces()
+    run = made.run(4)
+    native = run.add("flow.execute", 0, 4, what="other", scope="langflow.observability", status="error")
+    (native if around else run).add("component A", 1, 2, status="error", error_type="KeyError")
+    connection = made.connect()
+
+    assert lines(flame_graph(connection)) == [
+        "all x1 4 0",
+        "  invoke_workflow shop x1 4 2",
+        "    component A x1 2 2",
+    ]
+    assert [each.name for each in critical_paths(connection).shares] == ["invoke_workflow shop", "component A"]
+    assert [each.component for each in error_groups(connection)] == ["A"]
