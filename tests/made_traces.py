@@ -32,6 +32,20 @@ _QUESTIONS = (
 )
 
 
+_ANSWERS = (
+    "It left our warehouse on Tuesday and should be with you by Friday.",
+    "Worn shoes may be returned within 30 days as long as the soles are clean. The return is free.",
+    "I am sorry about that. A second lamp is on its way, and you may keep the parcel as it is.",
+    "Yes: choose invoice at the checkout, and pay within 14 days.",
+)
+
+
+def _messages(question: str, answer: str) -> dict[str, str]:
+    asked = [{"role": "user", "parts": [{"type": "text", "content": question}]}]
+    said = [{"role": "assistant", "parts": [{"type": "text", "content": answer}], "finish_reason": "stop"}]
+    return {"gen_ai.input.messages": json.dumps(asked), "gen_ai.output.messages": json.dumps(said)}
+
+
 class Failed(Exception):  # noqa: N818
     """A made error; its first argument is the class that the telemetry names."""
 
@@ -118,10 +132,7 @@ class Run:
                 }
             )
             if self.content and question:
-                asked = [{"role": "user", "parts": [{"type": "text", "content": question}]}]
-                said = [{"role": "assistant", "parts": [{"type": "text", "content": answer}], "finish_reason": "stop"}]
-                call.values["gen_ai.input.messages"] = json.dumps(asked)
-                call.values["gen_ai.output.messages"] = json.dumps(said)
+                call.values.update(_messages(question, answer))
         for above in self.open:
             above["usage"] = tuple(
                 a + b for a, b in zip(above.get("usage", (0, 0, 0.0)), (read, written, cost), strict=True)
@@ -326,6 +337,9 @@ def made_lines(runs: int, *, days: float = 7, seed: int = 1, content: bool = Tru
                         {"session.id": session, "gen_ai.conversation.id": session, "user.id": f"user-{user}"}
                     )
                 _run_it(run, name, slow_policies=slow_policies)
+                if run.content and name == "Customer Support":
+                    question, answer = rand.choice(list(zip(_QUESTIONS, _ANSWERS, strict=True)))
+                    root.values.update(_messages(question, answer))
                 if rand.random() < 0.006:
                     root.values["langflow.status"] = "cancelled"
         except Failed:

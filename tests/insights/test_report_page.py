@@ -85,6 +85,14 @@ def opened(page: Page, url: str, view: str = "overview") -> None:
     page.wait_for_selector(f"main.view-{view.split('?')[0].split('/')[0]}")
 
 
+def wait_until(page: Page, expression: str) -> None:
+    """Playwright's own way needs eval, which the page does not allow."""
+    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(50)
+
+
 def rows(page: Page) -> Any:
     return page.locator("main tbody tr.opens")
 
@@ -95,9 +103,9 @@ def test_every_view_is_shown(page: Page, url: str, view: str):
 
     assert page.locator("main h1").inner_text()
     assert page.locator("nav a[aria-current]").get_attribute("data-view") == view
-    assert page.locator("main .panel").count() >= 1
+    assert page.locator("main .panel, main table").count() >= 1
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wider == 0
+    assert wider <= 0
 
 
 def test_views_are_reached_by_click_and_key(page: Page, url: str):
@@ -116,7 +124,7 @@ def test_runs_are_searched_and_filtered(page: Page, url: str):
     assert "150 runs" in page.locator(".found").inner_text()
     page.keyboard.press("/")
     page.keyboard.type("invoice extr")
-    page.wait_for_function("!document.querySelector('.found').textContent.startsWith('150 ')")
+    wait_until(page, "!document.querySelector('.found').textContent.startsWith('150 ')")
     flows = page.locator("main td.c-flow").all_inner_texts()
     assert set(flows) == {"Invoice Extraction"}
     page.get_by_label("Status").select_option("error")
@@ -152,10 +160,10 @@ def test_list_of_runs_reaches_its_end(page: Page, url: str):
     opened(page, url, "runs")
     page.get_by_label("Search runs").press("ArrowDown")
     page.keyboard.press("End")
-    page.wait_for_function("document.activeElement?.getAttribute('aria-rowindex') === '151'")
+    wait_until(page, "document.activeElement?.getAttribute('aria-rowindex') === '151'")
 
     page.keyboard.press("ArrowUp")
-    page.wait_for_function("document.activeElement?.getAttribute('aria-rowindex') === '150'")
+    wait_until(page, "document.activeElement?.getAttribute('aria-rowindex') === '150'")
 
 
 def a_run(page: Page, url: str, flow: str = "Customer Support") -> None:
@@ -233,7 +241,7 @@ def test_flame_graph_is_zoomed_and_searched(page: Page, url: str):
     agent = page.locator(".frame", has_text="Support Agent")
     narrow = agent.bounding_box()
     agent.click()
-    page.wait_for_function("document.querySelectorAll('.flame-crumbs button').length === 3")
+    wait_until(page, "document.querySelectorAll('.flame-crumbs button').length === 3")
     wide = page.locator(".frame", has_text="Support Agent").bounding_box()
     assert narrow is not None
     assert wide is not None
@@ -261,7 +269,7 @@ def test_flame_graphs_of_two_versions_are_compared(page: Page, url: str):
 def test_flow_is_chosen_for_every_view(page: Page, url: str):
     opened(page, url, "components")
     page.get_by_label("Flow", exact=True).select_option("Nightly Digest")
-    page.wait_for_function("location.hash.includes('Nightly')")
+    wait_until(page, "location.hash.includes('Nightly')")
     assert "Support Agent" not in page.locator("main").inner_text()
     page.get_by_role("link", name="Overview").click()
     page.wait_for_selector("main.view-overview")
@@ -296,7 +304,7 @@ def test_narrow_window_shows_every_view(narrow_page: Page, url: str, view: str):
     opened(narrow_page, url, view)
 
     wider = narrow_page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wider == 0
+    assert wider <= 0
 
 
 def test_narrow_window_shows_a_run(narrow_page: Page, url: str):
@@ -346,7 +354,7 @@ def test_ten_thousand_runs_open_quickly(browser: Browser, tmp_path: Path):
         took_s = time.monotonic() - start
         opened(page, url, "runs")
         page.get_by_label("Search runs").fill("nightly")
-        page.wait_for_function("!document.querySelector('.found').textContent.startsWith('10,000 ')")
+        wait_until(page, "!document.querySelector('.found').textContent.startsWith('10,000 ')")
 
         # 3 s are promised on an idle machine.
         assert took_s < 30

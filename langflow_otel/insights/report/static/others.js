@@ -43,13 +43,13 @@ function modelsView(main, { flow }) {
   const tokens = (name, title) => ({ name, title, number: true, value: (row) => row[name], cell: (row) => compact(row[name]) });
   main.append(section("", sortedTable({ caption: "Models", rows, sort: "calls", columns: [
     { name: "model", title: "Model", wide: true, value: (row) => row.model, cell: (row) => h("span", { class: "with-small" }, kindMark("model"), label(row.model), h("small", {}, label(row.provider, ""))) },
-    { name: "calls", title: "Calls", number: true, value: (row) => row.calls, cell: (row) => [row.calls_without_tokens ? h("small", {}, `${count(row.calls_without_tokens)} without tokens `) : "", count(row.calls)] },
+    { name: "calls", title: "Calls", number: true, value: (row) => row.calls, cell: (row) => h("span", { title: `${count(row.calls_without_tokens)} of them without tokens` }, count(row.calls)) },
     { name: "errors", title: "Failed", number: true, value: (row) => row.errors / row.calls, cell: (row) => h("span", { class: row.errors ? "bad-word" : "", title: count(row.errors) }, percent(row.errors / row.calls)) },
     { name: "retries", title: "Retries", number: true, value: (row) => row.retries, cell: (row) => count(row.retries) },
     { name: "p50", title: "P50", number: true, value: (row) => row.p50_s, cell: (row) => seconds(row.p50_s) },
     { name: "p95", title: "P95", number: true, value: (row) => row.p95_s, cell: (row) => seconds(row.p95_s) },
-    { name: "first", title: "First chunk, P50", number: true, value: (row) => row.first_chunk_p50_s, cell: (row) => seconds(row.first_chunk_p50_s) },
-    tokens("input_tokens", "Input"), tokens("cached_tokens", "Cached"), tokens("output_tokens", "Output"), tokens("reasoning_tokens", "Reasoning"),
+    { name: "first", title: "First chunk", help: "Median time to the first chunk of a streamed answer", number: true, value: (row) => row.first_chunk_p50_s, cell: (row) => seconds(row.first_chunk_p50_s) },
+    ...[["input_tokens", "Input"], ["cached_tokens", "Cached"], ["output_tokens", "Output"], ["reasoning_tokens", "Reasoning"]].filter(([name]) => rows.some((row) => row[name] != null)).map(([name, title]) => tokens(name, title)),
     { name: "cost", title: "Cost", number: true, value: (row) => row.costs[0]?.[1], cell: (row) => costs(row.costs) },
   ] })));
 }
@@ -98,7 +98,8 @@ function saidIn(traceId) {
   if (!trace) return null;
   const found = (name, last) => {
     const order = trace.spans.id.map((id, index) => index);
-    for (const index of last ? order.reverse() : order) {
+    // What the run itself got and gave, else what its models did.
+    for (const index of last ? [trace.root, ...order.reverse()] : [trace.root, ...order]) {
       const value = attributesOf(trace, index).get(name);
       if (value) { try { const parts = JSON.parse(value); const part = (last ? parts.at(-1) : parts.findLast((each) => each.role === "user"))?.parts?.[0]; if (typeof part?.content === "string") return part.content; } catch { /* cut */ } }
     }

@@ -100,7 +100,10 @@ function runList(cells) {
     const had = body.contains(document.activeElement);
     before.style.setProperty("height", `${first * ROW_HEIGHT}px`);
     after.style.setProperty("height", `${(places.length - last) * ROW_HEIGHT}px`);
+    const top = scroll.scrollTop;
     body.replaceChildren(before, ...places.slice(first, last).map((place, index) => row(place, first + index)), after);
+    // Without the row that has the focus the browser may scroll to where there are rows.
+    if (scroll.scrollTop !== top) scroll.scrollTop = top;
     if (had) body.querySelector(`[data-index="${focused}"]`)?.focus({ preventScroll: true });
   }
   function focus(index) {
