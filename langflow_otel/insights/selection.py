@@ -87,9 +87,8 @@ _CHOSEN_SPANS = """
 def ask(connection: DuckDBPyConnection, selection: Selection, query: str, **parameters: Any) -> list[dict[str, Any]]:
     """The rows of a query on ``chosen`` (the selected runs) and ``chosen_spans`` (their spans).
 
-    sql = _CHOSEN_SPANS.format(chosen=chosen, langflow_scope=semconv.LANGFLOW_SCOPE)
-    whole = f"WITH RECURSIVE {sql} {query}"
-    span of a run is not among them.
+    Each of ``chosen_spans`` has the columns of the view ``spans`` and ``run_span_id``, the span of its run. LangFlow's
+    own span of a run is not among them.
     """
     chosen, given = selection.chosen()
     whole = f"WITH RECURSIVE {_CHOSEN_SPANS.format(chosen=chosen, langflow_scope=semconv.LANGFLOW_SCOPE)} {query}"
