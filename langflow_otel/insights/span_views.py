@@ -32,7 +32,6 @@ def span_views(parts: Sequence[Path], cache_dir: Path) -> duckdb.DuckDBPyConnect
             "temp_directory": str(cache_dir / "spilled"),
             "preserve_insertion_order": "false",
             "autoinstall_known_extensions": "false",
-            "TimeZone": "UTC",
         }
     )
     files = ", ".join(_quoted(each) for each in sorted(parts))
