@@ -103,7 +103,7 @@ class FlowRun(RunAboveCalls):
         self._count_as(info)
         self._watch = watch
         if watch is not None:
-            is_nested = self._outer is not None and self._outer.flow is not None
+            is_nested = self.outer is not None and self.outer.flow is not None
             with _MEASURE:
                 watch.enter(self, counts=not is_nested, observed=sampled or held is not None)
         self._started_s = time.perf_counter()
