@@ -231,7 +231,9 @@ def _show_components(explanation: Explanation, console: Console) -> None:
     columns = ["usually", "longer by", *(["of the extra"] if is_slow else [])] if compared else ["share"]
     table = _table(console, "component", "this run", *columns)
     shown = explanation.components if compared else sorted(explanation.components, key=lambda each: -each.here_s)
-    for each in shown[:_MAX_COMPONENTS]:
+    # A line that only says "and 1 more" takes the place of the one it hides.
+    count = len(shown) if len(shown) == _MAX_COMPONENTS + 1 else _MAX_COMPONENTS
+    for each in shown[:count]:
         if compared:
             extra = ("-" if each.extra_s < 0 else "+") + in_words(abs(each.extra_s))
             share = in_percent(100 * each.share) if each.share else ""
@@ -242,7 +244,7 @@ def _show_components(explanation: Explanation, console: Console) -> None:
             style = ""
         table.add_row(Text(_name(each), style), *(Text(cell, style) for cell in cells))
     console.print(table)
-    _say_more(console, len(shown) - _MAX_COMPONENTS)
+    _say_more(console, len(shown) - count)
 
 
 def _show_differences(explanation: Explanation, console: Console) -> None:

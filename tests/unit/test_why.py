@@ -328,6 +328,22 @@ def test_lines_fit_the_terminal(width):
     assert any("LLM" in line for line in lines)
 
 
+@pytest.mark.parametrize(("components", "told"), [(8, None), (9, None), (10, "and 2 more")])
+def test_no_line_hides_a_single_component(components, told):
+    made = MadeTraces()
+    for seconds in [0.125] * 12 + [0.25]:
+        run = made.run(components * seconds)
+        for number in range(components):
+            run.add(f"component C{number}", number * seconds, seconds)
+    console = Console(width=100, record=True, file=io.StringIO())
+
+    show(explain(made.connect(), run.trace_id), console)
+
+    text = console.export_text()
+    assert ("more (--json has all)" in text) == (told is not None)
+    assert told is None or told in text
+
+
 def test_infinite_values_are_null_in_json():
     made = MadeTraces()
     for _ in range(12):
