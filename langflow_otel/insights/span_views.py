@@ -82,14 +82,15 @@ _REPEATED = """
 """
 
 # A flow that a flow runs has the entry point 'flow'. Running at a run's start are those of its instance that have
-# started by then, less those that have ended.
+# started by then, less those that have ended. DuckDB 1.4 has no ASOF join that finds NULL.
 RUNS = """
     CREATE VIEW runs AS
     WITH flows AS (SELECT * FROM spans WHERE what = 'flow'),
     changes AS (
-        SELECT instance, start_ns AS at_ns, 1 AS change FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
+        SELECT coalesce(instance, '') AS instance, start_ns AS at_ns, 1 AS change
+        FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
         UNION ALL
-        SELECT instance, end_ns, -1 FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
+        SELECT coalesce(instance, ''), end_ns, -1 FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
     ),
     running AS (
         SELECT instance, at_ns, sum(sum(change)) OVER (PARTITION BY instance ORDER BY at_ns) AS running
@@ -100,5 +101,5 @@ RUNS = """
         entry_point IS NOT DISTINCT FROM 'flow' AS is_sub_run,
         CAST(coalesce(running.running, 0) AS BIGINT) AS concurrent
     FROM flows ASOF LEFT JOIN running
-    ON running.instance IS NOT DISTINCT FROM flows.instance AND flows.start_ns >= running.at_ns
+    ON running.instance = coalesce(flows.instance, '') AND flows.start_ns >= running.at_ns
 """
