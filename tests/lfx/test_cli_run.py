@@ -29,7 +29,7 @@ TREE = [
     "├─ ✓ component Chat Input",
     "├─ ✓ component Order Lookup",
     "│  ├─ ✓ parse question  characters=11",
-    "│  └─ ✓ query orders  table=orders · rows=1",
+    "│  └─ ✓ query orders  table=orders · rows=300",
     "└─ ✓ component Chat Output",
 ]
 FAILED_TREE = [
