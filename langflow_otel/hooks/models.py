@@ -36,44 +36,32 @@ _CHUNKS: Final = ("on_llm_new_token", "on_stream_event")
 """One of them is called for each chunk; the second by LangChain 1.3 and later."""
 
 
-def on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
-    """``CallbackManager.on_chat_model_start``."""
-    if innermost_run.get() is None:
-        return wrapped(*args, **kwargs)
-    with watched(manager) as others:
-        started = wrapped(*args, **kwargs)
-    _follow_all("chat", manager, started, args, kwargs, others)
-    return started
+def _reporting(operation: Operation) -> tuple[Call, Call]:
+    """What is called in place of the functions by which managers, sync and async, report the start of a call."""
+
+    def on_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
+        if innermost_run.get() is None:
+            return wrapped(*args, **kwargs)
+        with watched(manager) as others:
+            started = wrapped(*args, **kwargs)
+        _follow_all(operation, manager, started, args, kwargs, others)
+        return started
+
+    async def async_on_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
+        if innermost_run.get() is None:
+            return await wrapped(*args, **kwargs)
+        with watched(manager) as others:
+            started = await wrapped(*args, **kwargs)
+        _follow_all(operation, manager, started, args, kwargs, others)
+        return started
+
+    return on_start, async_on_start
 
 
-async def async_on_chat_model_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
-    """``AsyncCallbackManager.on_chat_model_start``."""
-    if innermost_run.get() is None:
-        return await wrapped(*args, **kwargs)
-    with watched(manager) as others:
-        started = await wrapped(*args, **kwargs)
-    _follow_all("chat", manager, started, args, kwargs, others)
-    return started
-
-
-def on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
-    """``CallbackManager.on_llm_start``."""
-    if innermost_run.get() is None:
-        return wrapped(*args, **kwargs)
-    with watched(manager) as others:
-        started = wrapped(*args, **kwargs)
-    _follow_all("text_completion", manager, started, args, kwargs, others)
-    return started
-
-
-async def async_on_llm_start(wrapped: Call, manager: Any, args: Any, kwargs: Any) -> Any:
-    """``AsyncCallbackManager.on_llm_start``."""
-    if innermost_run.get() is None:
-        return await wrapped(*args, **kwargs)
-    with watched(manager) as others:
-        started = await wrapped(*args, **kwargs)
-    _follow_all("text_completion", manager, started, args, kwargs, others)
-    return started
+on_chat_model_start, async_on_chat_model_start = _reporting("chat")
+"""``CallbackManager.on_chat_model_start``, and ``AsyncCallbackManager``'s."""
+on_llm_start, async_on_llm_start = _reporting("text_completion")
+"""``CallbackManager.on_llm_start``, and ``AsyncCallbackManager``'s."""
 
 
 def watched(manager: Any) -> ReportedSpans:
