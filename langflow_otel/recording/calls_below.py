@@ -9,7 +9,7 @@ from opentelemetry.trace import Span
 
 from langflow_otel.recording.facts import CANCELLED, Costs, ModelUsage
 from langflow_otel.recording.guard import Guard
-from langflow_otel.recording.runs import Run
+from langflow_otel.recording.runs import Run, adding
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,14 +49,15 @@ class CallsBelow:
 
     def count(self, usage: ModelUsage) -> None:
         """Add what one of them, or several together, used."""
-        self.model = usage.model or self.model
-        self.provider = usage.provider or self.provider
-        if usage.input_tokens is not None:
-            self.input_tokens = (self.input_tokens or 0) + usage.input_tokens
-        if usage.output_tokens is not None:
-            self.output_tokens = (self.output_tokens or 0) + usage.output_tokens
-        if usage.costs is not None:
-            self._count_costs(usage.costs)
+        with adding:
+            self.model = usage.model or self.model
+            self.provider = usage.provider or self.provider
+            if usage.input_tokens is not None:
+                self.input_tokens = (self.input_tokens or 0) + usage.input_tokens
+            if usage.output_tokens is not None:
+                self.output_tokens = (self.output_tokens or 0) + usage.output_tokens
+            if usage.costs is not None:
+                self._count_costs(usage.costs)
 
     def _count_costs(self, costs: Costs) -> None:
         if self.amounts is None:
@@ -96,5 +97,7 @@ class RunAboveCalls(Run):
     @property
     def calls_below(self) -> CallsBelow:
         if self.calls is None:
-            self.calls = CallsBelow()
+            with adding:
+                # Another thread may have been here meanwhile.
+                self.calls = self.calls or CallsBelow()
         return self.calls

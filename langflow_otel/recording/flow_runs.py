@@ -212,7 +212,8 @@ class FlowRun(RunAboveCalls):
             return
         for run in (self.outer.component, self.outer.flow):
             if run is not None:
-                run.calls_below.traced |= calls.traced
+                if calls.traced:
+                    run.calls_below.traced = True
                 run.calls_below.count(calls.usage)
 
     def _measure(self, outcome: Outcome, duration_s: float) -> None:

@@ -58,7 +58,8 @@ def without_secrets(text: str, secrets: Iterable[str] | None = None) -> str:
             return text
         secrets = recent_secrets()
     found: list[Span] = []
-    for secret in secrets:
+    # A copy: components that start in another thread add theirs.
+    for secret in tuple(secrets):
         found += spellings(secret).found_in(text)
     return _replaced(text, found) if found else text
 

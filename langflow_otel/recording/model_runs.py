@@ -16,7 +16,7 @@ from langflow_otel.recording import prices, semconv, spans
 from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.run_metrics import Finished
-from langflow_otel.recording.runs import Run
+from langflow_otel.recording.runs import Run, adding
 from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.spans_of_others import is_of_a_model
 
@@ -85,7 +85,8 @@ class ModelRun(Run):
         has_span = theirs is not None or make_span is not None
         for calls in self._counts_in:
             calls.open.add(self)
-            calls.traced |= has_span
+            if has_span:
+                calls.traced = True
         self._identity = None if self.flow is None else self.flow.identity()
         if theirs is not None:
             self.replace_by(theirs)
@@ -119,13 +120,14 @@ class ModelRun(Run):
             host: Of the server; the first one's goes on the span.
             port: The same.
         """
-        if self._requests is None:
-            self._requests = {}
-            if host:
-                self.add({semconv.SERVER_ADDRESS: chosen(host)})
-                if port:
-                    self.add({semconv.SERVER_PORT: port})
-        self._requests[url] = self._requests.get(url, 0) + 1
+        with adding:
+            if self._requests is None:
+                self._requests = {}
+                if host:
+                    self.add({semconv.SERVER_ADDRESS: chosen(host)})
+                    if port:
+                        self.add({semconv.SERVER_PORT: port})
+            self._requests[url] = self._requests.get(url, 0) + 1
 
     def settle(self) -> None:
         """Decide which span is the call's: another instrumentor's, if one has started by now, else ours, made now."""

@@ -7,6 +7,8 @@ must happen in the same task or thread. A span may outlive its context, a contex
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar, Token
@@ -40,6 +42,14 @@ _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
 any_stopped = False
 """True once a run was ended by the stop of the process, or of this library. Its code may go on."""
+
+adding = threading.RLock()
+"""Held while a number is added to a sum of a run: its code may run in several threads, and ``+=`` is several steps.
+Reentrant, as the garbage collector may end a run in any of them."""
+
+if hasattr(os, "register_at_fork"):
+    # What another thread of the parent held, nothing would ever release in the child.
+    os.register_at_fork(after_in_child=lambda: adding._at_fork_reinit())  # type: ignore[attr-defined]
 
 _STOP = Guard("stop")
 _CONTENT = Guard("content.leave")
@@ -220,10 +230,12 @@ class Run:
             asked: How many it asked for; None if that is not known.
             found: How many it got; None if the search failed.
         """
-        for name, number in ((semconv.GEN_AI_RETRIEVAL_TOP_K, asked), (semconv.RETRIEVAL_DOCUMENT_COUNT, found)):
-            if number is not None:
-                before: Any = self._attributes.get(name, 0)
-                self._attributes[name] = before + number
+        numbers = ((semconv.GEN_AI_RETRIEVAL_TOP_K, asked), (semconv.RETRIEVAL_DOCUMENT_COUNT, found))
+        with adding:
+            for name, number in numbers:
+                if number is not None:
+                    before: Any = self._attributes.get(name, 0)
+                    self._attributes[name] = before + number
 
     def _rename(self, name: str, attributes: Attributes) -> None:
         if self.recording and self.span is not None:

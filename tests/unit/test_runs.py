@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,12 +18,14 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel import traced
 from langflow_otel.export.http_clients import _async_below_call
+from langflow_otel.recording.calls_below import CallsBelow
 from langflow_otel.recording.component_runs import LoopIteration
 from langflow_otel.recording.facts import (
     CACHED,
     CANCELLED,
     OK,
     ComponentInfo,
+    Costs,
     FlowInfo,
     ModelInfo,
     ModelResponse,
@@ -34,7 +38,7 @@ from langflow_otel.recording.recorder import set_active_recorder
 from langflow_otel.recording.runs import Run, current_run, end_open_runs
 from langflow_otel.settings import Settings
 
-from .support import FLOW, component, recorder, recording
+from .support import FLOW, at_once, component, recorder, recording
 
 
 class Graph:
@@ -766,3 +770,80 @@ def test_a_custom_span_ends_at_the_stop_as_well(telemetry):
     run.finish()
 
     assert telemetry.only_span("lookup").attributes["langflow.cancellation.reason"] == "shutdown"
+
+
+# Sums, of what several threads of one run add
+
+THREADS = 4
+TIMES = 2_000
+
+
+@pytest.fixture
+def _hasty_threads():
+    """The interpreter changes from one thread to another at every chance."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def often(add: Callable[[], object]) -> None:
+    """The same in several threads, many times in each."""
+
+    def work() -> None:
+        for _ in range(TIMES):
+            add()
+
+    at_once(THREADS, work)
+
+
+@pytest.mark.usefixtures("_hasty_threads")
+def test_searches_that_end_at_once_are_all_counted(telemetry):
+    run = recorder().start_component(component("Store", "vector_store"), start_flow())
+    often(lambda: run.searched(2, 1))
+    run.finish()
+    current_run().finish()
+
+    found = telemetry.only_span("component Store").attributes
+    assert found["gen_ai.retrieval.top_k"] == 2 * THREADS * TIMES
+    assert found["langflow.retrieval.document_count"] == THREADS * TIMES
+
+
+@pytest.mark.usefixtures("_hasty_threads")
+def test_calls_that_end_at_once_are_all_counted():
+    below = CallsBelow()
+    often(lambda: below.count(ModelUsage("m", None, 3, 2, Costs({"USD": 1.0}, 1))))
+
+    times = THREADS * TIMES
+    assert (below.input_tokens, below.output_tokens) == (3 * times, 2 * times)
+    assert below.costs == Costs({"USD": 1.0 * times}, times)
+
+
+@pytest.mark.usefixtures("_hasty_threads")
+def test_requests_sent_at_once_are_all_counted(telemetry):
+    flow = start_flow()
+    call = recorder().start_model(ModelInfo("embeddings", "m"), flow)
+    assert call is not None
+    often(lambda: call.requested("http://localhost/embeddings", "localhost", 80))
+    call.end()
+    flow.finish()
+
+    assert telemetry.only_span("embeddings m").attributes["langflow.model.retries"] == THREADS * TIMES - 1
+
+
+@pytest.mark.usefixtures("_hasty_threads")
+def test_the_first_calls_of_a_run_started_at_once_are_all_counted(telemetry):
+    for _ in range(200):
+        flow = start_flow()
+
+        def call(flow: FlowRun = flow) -> None:
+            run = recorder().start_model(ModelInfo("chat", "m"), flow)
+            assert run is not None
+            run.answered(ModelResponse(input_tokens=1))
+            run.end()
+
+        at_once(THREADS, call)
+        flow.finish()
+
+    sums = [root.attributes["langflow.usage.input_tokens"] for root in telemetry.roots()]
+    assert sums == [THREADS] * 200
