@@ -17,8 +17,8 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_providers import provider_of_class
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import current_run
-from langflow_otel.recording.sizes import MAX_NAME
+from langflow_otel.recording.runs import adding, current_run
+from langflow_otel.recording.sizes import MAX_NAME, chosen
 
 _START = Guard("embeddings.start")
 _END = Guard("embeddings.end")
@@ -38,27 +38,36 @@ _going_on: ContextVar[_Call | None] = ContextVar("langflow_otel_embeddings", def
 class _Call:
     """One call, whatever methods of the class it goes through."""
 
-    __slots__ = ("all_counted", "input_tokens", "is_over", "run")
+    __slots__ = ("all_counted", "input_tokens", "is_over", "model", "run")
 
     def __init__(self, run: ModelRun) -> None:
         self.run = run
+        self.model: str | None = None
         self.input_tokens: int | None = None
         self.all_counted = True
         self.is_over = False
 
-    def used(self, tokens: Any) -> None:
-        """Add one request's tokens. Without those of each request there is no sum: a part of it would be wrong."""
+    def used(self, model: Any, tokens: Any) -> None:
+        """One request is answered. Without the tokens of each request there is no sum: a part of it would be wrong.
+
+        Args:
+            model: That answered.
+            tokens: Of the input.
+        """
+        if type(model) is str and model:
+            self.model = chosen(model)
         counted = token_count(tokens)
-        if counted is not None and self.all_counted:
-            self.input_tokens = (self.input_tokens or 0) + counted
-        else:
-            self.all_counted, self.input_tokens = False, None
+        with adding:
+            if counted is not None and self.all_counted:
+                self.input_tokens = (self.input_tokens or 0) + counted
+            else:
+                self.all_counted, self.input_tokens = False, None
 
     def answered(self, result: Any, *, is_query: bool) -> None:
         vector = result if is_query else next(iter(result), None) if isinstance(result, (list, tuple)) else None
         if isinstance(vector, (list, tuple)) and vector:
             self.run.add({semconv.GEN_AI_EMBEDDINGS_DIMENSION: len(vector)})
-        self.run.answered(ModelResponse(input_tokens=self.input_tokens))
+        self.run.answered(ModelResponse(model=self.model, input_tokens=self.input_tokens))
 
     def end(self, outcome: Outcome) -> None:
         self.is_over = True
@@ -158,7 +167,7 @@ def _model(instance: Any) -> str | None:
 
 
 def create(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-    """``Embeddings.create`` of the openai library: LangChain does not hand on the tokens that its answers name."""
+    """``Embeddings.create`` of the openai library: LangChain does not hand on what its answers say of the call."""
     response = wrapped(*args, **kwargs)
     _note_usage(response)
     return response
@@ -175,7 +184,8 @@ def _note_usage(response: Any) -> None:
     with _USAGE:
         call = _going_on.get()
         if call is not None and not call.is_over:
-            call.used(getattr(getattr(response, "usage", None), "prompt_tokens", None))
+            tokens = getattr(getattr(response, "usage", None), "prompt_tokens", None)
+            call.used(getattr(response, "model", None), tokens)
 
 
 def _wrappings(cls: type) -> Iterator[tuple[str, Wrapping]]:

@@ -193,6 +193,25 @@ async def test_tokens_of_the_providers_answers_are_summed(telemetry):
     assert list(telemetry.metrics("gen_ai_client_embeddings_operation_input_tokens_sum").values()) == [7]
 
 
+async def test_the_model_that_answers_is_on_span_and_metrics(telemetry):
+    class Answer:
+        model = "embed-1-2024"
+        usage = None
+
+    class Asks(Before):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            create(Answer, None, (), {})
+            return [[0.0] for _ in texts]
+
+    await run(lambda: [Asks().embed_query("one"), Before().embed_query("one")])
+
+    models = [each.attributes.get("gen_ai.response.model") for each in telemetry.spans if "embed" in each.name]
+    assert models == ["embed-1-2024", None]
+    counts = telemetry.metrics("gen_ai_client_embeddings_duration_seconds_count")
+    assert len(counts) == 2
+    assert sum('gen_ai_response_model="embed-1-2024"' in name for name in counts) == 1
+
+
 async def test_nothing_is_recorded_outside_of_runs(telemetry):
     Before().embed_query("one")
 

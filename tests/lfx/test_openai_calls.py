@@ -391,6 +391,7 @@ async def test_embeddings_have_the_servers_tokens(telemetry, openai, way):
         "gen_ai.operation.name": "embeddings",
         "gen_ai.request.model": EMBEDDING_MODEL,
         "gen_ai.provider.name": "openai",
+        "gen_ai.response.model": EMBEDDING_MODEL,
         "gen_ai.usage.input_tokens": 2,
         "gen_ai.embeddings.dimension.count": DIMENSIONS,
         "langflow.embeddings.text_count": 2,
