@@ -15,10 +15,12 @@ from langflow_otel.cli.console import in_bytes
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
 from langflow_otel.export import workers
+from langflow_otel.export.credentials import key_without_certificate
 from langflow_otel.export.price_file import read_prices
 from langflow_otel.export.prometheus import METRICS_PATH, listening_address
-from langflow_otel.export.rotating_file import why_not_regular
-from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES
+from langflow_otel.export.registry import MULTIPROC_DIR, has_no_shared_folder
+from langflow_otel.export.rotating_file import nearest_existing, why_not_writable
+from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES, UNWRITABLE
 from langflow_otel.recording import metrics
 from langflow_otel.secret_files import read_secret
 from langflow_otel.settings import ScrapeSettings, Settings
@@ -46,7 +48,7 @@ def local_section(settings: Settings) -> Section | None:
 
 
 def file_problems(settings: Settings) -> list[str]:
-    """A line for each file of this library's own variables that cannot be used: what is accepted, what happens."""
+    """A line for each file or folder that variables name and that cannot be used: what is accepted, what happens."""
     findings = [] if settings.trace_file is None else [_trace_file(settings.trace_file)]
     if settings.prices is not None:
         findings.append(_prices(settings.prices))
@@ -60,38 +62,15 @@ def file_problems(settings: Settings) -> list[str]:
 
 def _trace_file(path: Path) -> Finding:
     facts = {"path": str(path)}
-    problem = _why_not_writable(path)
+    problem = why_not_writable(path)
     if problem:
-        return Finding(
-            "trace file",
-            "problem",
-            f"{path}: {problem}",
-            f"{_FILE}: name a file that can be written; until then spans are lost",
-            facts,
-        )
+        return Finding("trace file", "problem", f"{path}: {problem}", UNWRITABLE, facts)
     needed = MAX_BYTES * (KEPT_FILES + 1)
-    free = shutil.disk_usage(_existing(path)).free
+    free = shutil.disk_usage(nearest_existing(path)).free
     if free < needed:
         text = f"{path}: {in_bytes(free)} are free, and it may take {in_bytes(needed)}"
         return Finding("trace file", "warning", text, f"{_FILE}: name a file on another disk", facts)
     return Finding("trace file", "ok", f"{path} can be written", facts=facts)
-
-
-def _why_not_writable(path: Path) -> str:
-    problem = why_not_regular(path)
-    if problem:
-        return problem
-    if path.exists():
-        return "" if os.access(path, os.W_OK) else "it may not be written"
-    above = _existing(path)
-    if not above.is_dir():
-        return f"{above} is no folder"
-    return "" if os.access(above, os.W_OK | os.X_OK) else f"nothing may be made in {above}"
-
-
-def _existing(path: Path) -> Path:
-    """The nearest thing on the way to the file that is there."""
-    return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
 
 
 # The prices
@@ -124,10 +103,14 @@ def _files(scrape: ScrapeSettings) -> Iterator[Finding]:
         text = f"{scrape.cert_file}: {problem}" if problem else f"{scrape.cert_file} can be used"
         advice = f"{_CERT}: name a PEM file, and its key in {_KEY}; until then each scrape is refused"
         yield Finding("certificate", "problem" if problem else "ok", text, advice if problem else "")
-    elif scrape.key_file is not None:
-        text = f"{scrape.key_file} is the key of no certificate"
-        advice = f"{_KEY}: name its certificate in {_CERT}; until then scrapes are answered in plain text"
-        yield Finding("certificate", "problem", text, advice)
+    elif (unused := key_without_certificate(scrape)) is not None:
+        yield Finding("certificate", "problem", f"{scrape.key_file} is the key of no certificate", unused)
+    if scrape.registry and has_no_shared_folder():
+        text = f"{os.environ[MULTIPROC_DIR]}: it is no folder"
+        advice = (
+            f"{MULTIPROC_DIR}: name a folder; until then the scrape shows what one process has in prometheus_client"
+        )
+        yield Finding("shared folder", "problem", text, advice)
 
 
 def _why_no_token(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from langflow_otel.export.watched_file import WatchedFile
 from langflow_otel.secret_files import read_secret
+from langflow_otel.settings import ScrapeSettings
 
 _USE: Final = "for the scrape endpoint"
 
@@ -44,6 +45,16 @@ def _token_in(path: Path) -> bytes:
     if not token:
         raise ValueError("it is empty")
     return token
+
+
+def key_without_certificate(settings: ScrapeSettings) -> str | None:
+    """What is said of a private key that no certificate goes with; None where there is none."""
+    if settings.cert_file is not None or settings.key_file is None:
+        return None
+    return (
+        "LANGFLOW_OTEL_SCRAPE_KEY_FILE: name its certificate in LANGFLOW_OTEL_SCRAPE_CERT_FILE; until then scrapes are "
+        "answered in plain text"
+    )
 
 
 def certificate(chain: Path, key: Path | None) -> WatchedFile:

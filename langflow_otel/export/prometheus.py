@@ -14,11 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from typing import Any
 
-from langflow_otel.export.credentials import bearer_token, certificate
+from langflow_otel.export.credentials import bearer_token, certificate, key_without_certificate
 from langflow_otel.export.places import Place, Places
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to, refused_host
 from langflow_otel.export.scrape_request import AllowedHosts, framing_problem, has_body, target_of
+from langflow_otel.masking import shown_path
 from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import ScrapeSettings
 
@@ -116,6 +117,9 @@ class _Server(ThreadingHTTPServer):
             bearer_token(settings.token_file).problem(None)
         if self._tls is not None:
             self._tls.get()
+        problem = key_without_certificate(settings)
+        if problem:
+            logger.warning("%s (%s is the key of no certificate)", problem, shown_path(str(settings.key_file)))
 
     def server_bind(self) -> None:
         # Not HTTPServer's: it asks a name server for the name of the address.

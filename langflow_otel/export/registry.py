@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("langflow_otel")
 
-_MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
 _ABOUT_THE_PROCESS: Final = ("process_", "python_")
 """Our own page has what is worth knowing about the process, of each worker."""
 _TARGET: Final = frozenset({"target", "target_info"})
@@ -64,6 +64,12 @@ def _own_names(metrics: Iterable[Metric]) -> set[str]:
 _CATALOGUE_NAMES: Final = frozenset(_own_names(CATALOGUE))
 
 
+def has_no_shared_folder() -> bool:
+    """True if ``PROMETHEUS_MULTIPROC_DIR`` names something that is no folder: then nothing is shared."""
+    path = os.environ.get(MULTIPROC_DIR)
+    return path is not None and path != "" and not os.path.isdir(path)
+
+
 class DefaultRegistry:
     """Reads the default registry.
 
@@ -73,6 +79,9 @@ class DefaultRegistry:
 
     def __init__(self) -> None:
         self._reported: set[str] = set()
+        # Now, and not with the first scrape.
+        if has_no_shared_folder():
+            self._report_no_folder()
 
     def collect(self, worker: int | None) -> list[prometheus_client.Metric]:
         """The families that collectors have at this moment. Runs code of others.
@@ -122,14 +131,14 @@ class DefaultRegistry:
         return [collector for collector in tuple(each) if not any(collector is known for known in own)]
 
     def _shared_by_processes(self) -> Any:
-        if not os.environ.get(_MULTIPROC_DIR):
+        if not os.environ.get(MULTIPROC_DIR):
             return None
         from prometheus_client.multiprocess import MultiProcessCollector
 
         try:
             return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
         except ValueError:
-            self._report(_MULTIPROC_DIR, _FOLDER, "it is no folder")
+            self._report_no_folder()
             return None
 
     def _collect(self, collectors: Iterable[Any], worker: int | None) -> list[prometheus_client.Metric]:
@@ -146,6 +155,9 @@ class DefaultRegistry:
         finally:
             _this_thread.collects = False
         return found
+
+    def _report_no_folder(self) -> None:
+        self._report(MULTIPROC_DIR, _FOLDER, "it is no folder")
 
     def _report(self, name: str, what: str, why: str) -> None:
         if name not in self._reported:

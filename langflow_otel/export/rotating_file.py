@@ -47,6 +47,37 @@ def why_not_regular(path: Path) -> str | None:
     return f"it is {kind}"
 
 
+def why_not_writable(path: Path) -> str | None:
+    """Why :class:`RotatingFile` could not write there, such as ``it is a folder``; None if it can.
+
+    It is tried, and nothing is left behind: permissions do not say it all on a read-only disk, or for an administrator.
+    """
+    problem = why_not_regular(path)
+    if problem:
+        return problem
+    if path.exists():
+        try:
+            os.close(os.open(path, _FLAGS & ~os.O_CREAT))
+        except OSError as exc:
+            return f"it may not be written: {exc.strerror}"
+        return None
+    above = nearest_existing(path)
+    if not above.is_dir():
+        return f"{above} is no folder"
+    trial = above / f".langflow-otel-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as exc:
+        return f"nothing may be made in {above}: {exc.strerror}"
+    return None
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path, or the nearest on the way to it that is there."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+
+
 class RotatingFile:
     """Lines in a regular file, each whole or not at all.
 

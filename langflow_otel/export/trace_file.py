@@ -20,10 +20,12 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from langflow_otel.export.rotating_file import RotatingFile
+from langflow_otel.export.rotating_file import RotatingFile, why_not_writable
+from langflow_otel.masking import shown_path
 
 MAX_BYTES = 64 * 1024 * 1024
 KEPT_FILES = 3
+UNWRITABLE = "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost"
 
 _ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 
@@ -37,12 +39,15 @@ class TraceFileExporter(SpanExporter):
 
     Args:
         path: The file; its folder is made if need be. It may hold prompts: if it is made here, only its owner may
-            read it.
+            read it. One that cannot be written is said at once, and tried again with each batch.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         self._file = RotatingFile(path, max_bytes=max_bytes, kept_files=KEPT_FILES)
-        self._failed = False
+        problem = why_not_writable(path)
+        self._failed = problem is not None
+        if problem is not None:
+            logger.warning("%s (%s: %s)", UNWRITABLE, shown_path(str(path)), problem)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:

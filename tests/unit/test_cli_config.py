@@ -20,10 +20,11 @@ from opentelemetry.sdk import environment_variables
 from typer.testing import CliRunner
 
 from langflow_otel import masking
-from langflow_otel.cli import config, doctor
+from langflow_otel.cli import config, doctor, doctor_local
 from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
 from langflow_otel.cli.console import Warnings
 from langflow_otel.cli.main import app
+from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.masking import (
     Secrets,
     masked_headers,
@@ -249,6 +250,21 @@ def test_check_says_what_is_wrong_and_fails(env):
             "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost (/: it is a folder)",
         ),
         (
+            {"LANGFLOW_OTEL_TRACE_FILE": "/proc/nope/x"},
+            "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost "
+            "(/proc/nope/x: nothing may be made in /proc: No such file or directory)",
+        ),
+        (
+            {"LANGFLOW_OTEL_TRACE_FILE": "/etc/passwd/x"},
+            "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost "
+            "(/etc/passwd/x: /etc/passwd is no folder)",
+        ),
+        (
+            {"PROMETHEUS_MULTIPROC_DIR": "/no/folder"},
+            "PROMETHEUS_MULTIPROC_DIR: name a folder; until then the scrape shows what one process has in "
+            "prometheus_client (/no/folder: it is no folder)",
+        ),
+        (
             {"LANGFLOW_OTEL_PRICES": "/no/prices.yaml"},
             "LANGFLOW_OTEL_PRICES: until the file can be used there are no costs "
             "(/no/prices.yaml: No such file or directory)",
@@ -269,6 +285,17 @@ def test_check_knows_what_only_fails_once_it_is_used(env, variables: dict[str, s
     env(OTEL_METRICS_EXPORTER="prometheus", **variables)
 
     assert run("--check", code=1).stderr.splitlines() == [line]
+
+
+@pytest.mark.parametrize("path", ["/proc/nope/x", "/etc/passwd/x", "/"])
+def test_a_trace_file_that_cannot_be_written_is_said_in_one_way(env, caplog, path: str):
+    env(LANGFLOW_OTEL_TRACE_FILE=path)
+    settings = Settings.from_env()
+    build_tracer_provider(settings).shutdown()
+    (finding,) = doctor_local.local_section(settings).findings
+
+    said = [record.getMessage() for record in caplog.records]
+    assert said == run("--check", code=1).stderr.splitlines() == [f"{finding.advice} ({finding.text})"]
 
 
 def test_doctor_says_the_same_of_the_variables(env):

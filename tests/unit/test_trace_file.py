@@ -223,7 +223,20 @@ def test_an_unwritable_file_is_one_warning(spans, unwritable, caplog):
 
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("langflow_otel", "WARNING")
-    assert record.getMessage().startswith(f"LANGFLOW_OTEL_TRACE_FILE: cannot write {unwritable}: ")
+    assert record.getMessage() == (
+        "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost "
+        f"({unwritable}: {unwritable.parent} is no folder)"
+    )
+
+
+def test_a_file_that_cannot_be_written_later_is_one_warning(spans, tmp_path, caplog):
+    path = tmp_path / "folder" / "spans.jsonl"
+    exporter = TraceFileExporter(path)
+    path.parent.write_text("")
+    assert [exporter.export(spans) for _ in range(3)] == [SpanExportResult.FAILURE] * 3
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"LANGFLOW_OTEL_TRACE_FILE: cannot write {path}: ")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a folder cannot be opened as a file anywhere, with other errors")
@@ -248,7 +261,8 @@ def test_a_pipe_that_nobody_reads_is_refused_at_once(tmp_path, caplog):
     assert not closing.is_alive()
     assert lost == {'langflow_otel_dropped_total{signal="traces",reason="export_failed"}': 1.0}
     assert [record.getMessage() for record in caplog.records if record.name == "langflow_otel"] == [
-        f"LANGFLOW_OTEL_TRACE_FILE: cannot write {path}: it is a named pipe, and only regular files are written"
+        "LANGFLOW_OTEL_TRACE_FILE: name a file that can be written; until then spans are lost "
+        f"({path}: it is a named pipe)"
     ]
 
 
