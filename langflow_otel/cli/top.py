@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,7 +68,7 @@ def top(wanted: Wanted, *, once: bool, as_json: bool) -> None:
     elif once or not console.is_terminal or console.is_dumb_terminal:
         console.print(top_view(_read_or_end(source), console, url=source.url))
     else:
-        with pressed_keys() as keys:
+        with _ended_in_order(), pressed_keys() as keys:
             _Screen(console, source, wanted.every_s, keys).show()
 
 
@@ -137,6 +140,36 @@ def _lines(source: Source, every_s: float, *, once: bool) -> None:
         return
 
 
+def _read_beside(source: Source) -> Future[Figures]:
+    """In a thread that is not waited for: a server that hangs must not keep the command from ending."""
+    reading: Future[Figures] = Future()
+
+    def read() -> None:
+        try:
+            reading.set_result(source.read())
+        except BaseException as exc:  # noqa: BLE001 - it is raised where the result is asked for
+            reading.set_exception(exc)
+
+    threading.Thread(target=read, name="langflow-otel-top", daemon=True).start()
+    return reading
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP leave the terminal as it was, too."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)  # as shells say it
+
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.signal(each, end) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 class _Screen:
     """The whole terminal, drawn anew when there is something new, or when its size has changed."""
 
@@ -151,23 +184,20 @@ class _Screen:
 
     def show(self) -> None:
         self._figures = _read_or_end(self._source)
-        reading = ThreadPoolExecutor(1, thread_name_prefix="langflow-otel-top")
         try:
             with Live(console=self._console, screen=True, auto_refresh=False) as live:
-                self._go_on(reading, lambda: live.update(self._picture(), refresh=True))
+                self._go_on(lambda: live.update(self._picture(), refresh=True))
         except KeyboardInterrupt:
             pass
-        finally:
-            reading.shutdown(wait=False, cancel_futures=True)
 
-    def _go_on(self, reading: ThreadPoolExecutor, draw: Callable[[], None]) -> None:
+    def _go_on(self, draw: Callable[[], None]) -> None:
         draw()
         drawn_for = self._console.size
         due_s = time.monotonic() + self._every_s
         going_on: Future[Figures] | None = None
         while self._keys(_LOOK_S) not in ("q", "Q", "\x1b", "\x03"):
             if going_on is None and time.monotonic() >= due_s:
-                going_on = reading.submit(self._source.read)
+                going_on = _read_beside(self._source)
                 due_s = time.monotonic() + self._every_s
             has_news = going_on is not None and going_on.done()
             if going_on is not None and has_news:
