@@ -31,7 +31,7 @@ _UNIT = re.compile(r"(?<=\d) (?=(?:%|s|ms)(?!\w))")
 def show(explanation: Explanation, console: Console) -> None:
     """Print it."""
     width = min(console.width, _MAX_TEXT_WIDTH)
-    heading(console, printable(explanation.flow) or "a flow without a name", f"trace {explanation.trace_id}")
+    heading(console, _plain(explanation.flow) or "a flow without a name", f"trace {explanation.trace_id}")
     console.print()
     _say(console, " ".join(sentences(explanation)), width)
     _show_components(explanation, console)
@@ -46,6 +46,11 @@ def _say(console: Console, text: str, width: int, style: str = "") -> None:
     joined = _UNIT.sub("\0", text)
     for line in textwrap.wrap(joined, width, break_on_hyphens=False):
         console.print(Text(line.replace("\0", " "), style))
+
+
+def _plain(text: object) -> str:
+    """Without control codes, on one line, and not longer than a few lines of the terminal."""
+    return shortened(printable(text))
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def _outcome(explanation: Explanation) -> str:
     history, took = explanation.history, in_words(explanation.duration_s)
     if explanation.verdict == FAILED:
         return _failed(explanation)
-    ended = "" if explanation.status == "ok" else f" and ended as {printable(explanation.status)}"
+    ended = "" if explanation.status == "ok" else f" and ended as {_plain(explanation.status)}"
     if explanation.verdict == TOO_FEW or history.median_s is None or history.faster_share is None:
         others = {0: "is no other successful run", 1: "is only 1 other successful run"}.get(
             history.succeeded, f"are only {history.succeeded} other successful runs"
@@ -103,7 +108,7 @@ def _outcome(explanation: Explanation) -> str:
     return (
         f"This run took {took}{ended}: {ratio:.1f} times the median of {history.succeeded} other successful runs "
         f"({in_words(history.median_s)}), and longer than {faster} of them"
-        + (", which is far outside of what is usual." if unusual else ", as it now and then happens in this flow.")
+        + (", which is far outside of what is usual." if unusual else ", which happens in this flow now and then.")
     )
 
 
@@ -112,16 +117,14 @@ def _failed(explanation: Explanation) -> str:
     took = in_words(explanation.duration_s)
     if failure is None:
         return f"This run failed after {took}."
-    kind = printable(failure.error_type or "an error")
+    kind = _plain(failure.error_type or "an error")
     if failure.category and failure.category != "code":
-        kind += f" ({printable(failure.category)})"
-    place = printable(failure.component or failure.name)
+        kind += f" ({_plain(failure.category)})"
+    place = _plain(failure.component or failure.name)
     inside = (
-        f', in its span "{printable(failure.name)}"'
-        if failure.component and failure.component not in failure.name
-        else ""
+        f', in its span "{_plain(failure.name)}"' if failure.component and failure.component not in failure.name else ""
     )
-    message = f': "{shortened(printable(failure.message))}"' if failure.message else ""
+    message = f': "{_plain(failure.message)}"' if failure.message else ""
     if not history.runs:
         others = "No other run of this flow is in the files."
     elif history.same_error:
@@ -147,7 +150,7 @@ def _place(explanation: Explanation) -> Iterator[str]:
             f"{in_percent(100 * first.share)} of the extra time{_inside(first)}."
         )
         if first.robust_z is not None and first.robust_z < _NOT_UNUSUAL_Z:
-            yield "Its times differ that much without any cause that is seen here."
+            yield "Its duration varies as much in other runs."
     elif slower:
         parts = [f"{_name(each)} ({in_percent(100 * each.share)})" for each in slower[:_MAX_NAMED]]
         yield f"No single component made it slow: the extra time is spread over {_listed(parts)}."
@@ -156,7 +159,7 @@ def _place(explanation: Explanation) -> Iterator[str]:
 def _inside(component: ComponentTime) -> str:
     if not component.longest_span or component.name in component.longest_span:
         return ""
-    return f', most of it in "{printable(component.longest_span)}"'
+    return f', most of it in "{_plain(component.longest_span)}"'
 
 
 def _companions(explanation: Explanation) -> Iterator[str]:
@@ -164,54 +167,65 @@ def _companions(explanation: Explanation) -> Iterator[str]:
     if differences is None:
         return
     outcome = "this error" if explanation.verdict == FAILED else "slowness"
+    like = _like(explanation)
     if differences.found:
         first = differences.found[0]
         yield (
-            f"What goes with {outcome}: {_fact(first)}, which {in_percent(100 * first.like_share)} of the "
-            f"{_like(explanation)} have, and {in_percent(100 * first.rest_share)} of the other {first.rest}."
+            f"What goes with {outcome}: {_fact(first)}. {first.like_with} of {like} have it, and "
+            f"{first.rest_with} of {_rest(explanation, first.rest)}."
         )
         others = [_fact(each) for each in differences.found[1 : 1 + _MAX_NAMED]]
         if others:
             yield f"Also: {'; '.join(others)}."
     elif not explanation.like:
-        yield f"No other run {_was_like(explanation)}, so it cannot be told what goes with it."
+        yield f"No other run {_was_like(explanation)}, so there is nothing to compare it with."
     elif not differences.compared:
-        yield f"With only {_like(explanation)} it cannot be told what goes with it."
+        runs = "1 other run" if explanation.like == 1 else f"{explanation.like} other runs"
+        yield f"With {runs} {_why_like(explanation)}, no difference can be told from chance."
     else:
+        were = "difference was" if differences.compared == 1 else "differences were"
+        rest = _rest(explanation, explanation.history.succeeded - _slow_others(explanation))
         yield (
-            f"Nothing goes with {outcome} more often than chance allows: {differences.compared} "
-            f"{'difference was' if differences.compared == 1 else 'differences were'} compared, "
-            f"over {_like(explanation)} and {_rest(explanation)} others."
+            f"Nothing goes with {outcome} more often than chance allows: {differences.compared} {were} compared "
+            f"between {like} and {rest}."
         )
     if explanation.peaks is not None and explanation.peaks.found:
         names = [_fact(each) for each in explanation.peaks.found[:_MAX_NAMED]]
-        yield f"It also saw higher peaks, as a longer run does for any cause: {'; '.join(names)}."
+        yield f"The process had higher peaks, as in any run that takes longer: {'; '.join(names)}."
 
 
 def _like(explanation: Explanation) -> str:
-    runs = "other run" if explanation.like == 1 else "other runs"
+    runs = "the other run" if explanation.like == 1 else f"the {explanation.like} other runs"
+    return f"{runs} {_why_like(explanation)}"
+
+
+def _why_like(explanation: Explanation) -> str:
     if explanation.slow_from_s is None:
-        return f"{explanation.like} {runs} with the same error"
-    return f"{explanation.like} {runs} about as slow (from {in_words(explanation.slow_from_s)})"
+        return "with the same error"
+    return f"that took {in_words(explanation.slow_from_s)} or longer"
 
 
 def _was_like(explanation: Explanation) -> str:
     return "failed like this" if explanation.verdict == FAILED else "was about as slow"
 
 
-def _rest(explanation: Explanation) -> int:
-    return explanation.history.succeeded - (explanation.like if explanation.verdict == SLOW else 0)
+def _rest(explanation: Explanation, count: int) -> str:
+    return f"the {count} runs that succeeded" if explanation.verdict == FAILED else f"the {count} faster runs"
+
+
+def _slow_others(explanation: Explanation) -> int:
+    return explanation.like if explanation.verdict == SLOW else 0
 
 
 def _fact(difference: Difference) -> str:
-    value = printable(difference.value)
+    value = _plain(difference.value)
     value = value if len(value) <= _MAX_VALUE else value[: _MAX_VALUE - 3] + "..."
-    name = printable(difference.name)
+    name = _plain(difference.name)
     return f"{name} {value}" if value.startswith(("at least ", "at most ")) else f"{name} = {value}"
 
 
 def _name(component: ComponentTime) -> str:
-    return printable(component.name) or "LangFlow itself, between components"
+    return _plain(component.name) or "LangFlow itself, between components"
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -228,7 +242,7 @@ def _show_components(explanation: Explanation, console: Console) -> None:
         "on the critical path" + (", against the median of other runs" if compared else ""),
     )
     is_slow = explanation.verdict == SLOW
-    columns = ["usually", "longer by", *(["of the extra"] if is_slow else [])] if compared else ["share"]
+    columns = ["usually", "longer by", *(["of the extra time"] if is_slow else [])] if compared else ["share"]
     table = _table(console, "component", "this run", *columns)
     shown = explanation.components if compared else sorted(explanation.components, key=lambda each: -each.here_s)
     # A line that only says "and 1 more" takes the place of the one it hides.
@@ -248,36 +262,36 @@ def _show_components(explanation: Explanation, console: Console) -> None:
 
 
 def _show_differences(explanation: Explanation, console: Console) -> None:
-    differences = explanation.differences
+    differences, peaks = explanation.differences, explanation.peaks
     if differences is None:
         return
-    peaks = explanation.peaks.found if explanation.peaks is not None else ()
-    like = "same error" if explanation.verdict == FAILED else "slow runs"
-    if differences.found or peaks:
+    like = ("same error", "succeeded") if explanation.verdict == FAILED else ("slow runs", "others")
+    if differences.found:
         heading(console, "What goes with it", "how many of them have it; this run is not counted")
-        table = _table(console, "what", "usually", like, "others")
-        for each in differences.found[:_MAX_DIFFERENCES]:
-            _add(table, each, "bold")
-        for each in peaks:
-            _add(table, each, "", " (a longer run sees more)")
-        console.print(table)
-        _say_more(console, len(differences.found) - _MAX_DIFFERENCES)
+        _show_table(differences.found, _MAX_DIFFERENCES, console, like, "bold")
+    if peaks is not None and peaks.found:
+        heading(console, "Higher peaks of the process", "in longer runs they are higher, whatever made them long")
+        _show_table(peaks.found, _MAX_DIFFERENCES, console, like, "")
     if differences.unproven:
-        heading(console, "Rare, but not proven to matter")
-        table = _table(console, "what", "usually", like, "others")
-        for each in differences.unproven[:_MAX_UNPROVEN]:
-            _add(table, each, "dim")
-        console.print(table)
-        _say_more(console, len(differences.unproven) - _MAX_UNPROVEN)
+        heading(console, "Rare, but not proven to matter", "few other runs have it, or none")
+        _show_table(differences.unproven, _MAX_UNPROVEN, console, like, "dim")
 
 
-def _add(table: Table, difference: Difference, style: str, remark: str = "") -> None:
-    what = Text(_fact(difference) + remark, style)
+def _show_table(found: Sequence[Difference], most: int, console: Console, groups: tuple[str, str], style: str) -> None:
+    table = _table(console, "what", "usually", *groups)
+    for each in found[:most]:
+        _add(table, each, style)
+    console.print(table)
+    _say_more(console, len(found) - most)
+
+
+def _add(table: Table, difference: Difference, style: str) -> None:
+    what = Text(_fact(difference), style)
     if difference.also:
-        what.append(f"\nthe same runs: {', '.join(printable(name) for name in difference.also[:_MAX_NAMED])}", "dim")
+        what.append(f"\nthe same runs: {', '.join(_plain(name) for name in difference.also[:_MAX_NAMED])}", "dim")
         if len(difference.also) > _MAX_NAMED:
             what.append(f" and {len(difference.also) - _MAX_NAMED} more", "dim")
-    usual = printable(difference.usual) or "-"
+    usual = _plain(difference.usual) or "-"
     table.add_row(
         what,
         Text(usual if len(usual) <= _MAX_VALUE else usual[: _MAX_VALUE - 3] + "..."),

@@ -84,7 +84,7 @@ class Differences:
 
     Attributes:
         found: Differences that chance does not explain, the largest first.
-        unproven: Rare things about this run of which it cannot be told whether they matter, the rarest first.
+        unproven: Rare things about this run that are not proven to matter, the rarest first.
         compared: How many comparisons were made.
         level: What the chance of a single one had to be below.
     """
