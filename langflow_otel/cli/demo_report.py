@@ -19,7 +19,7 @@ from langflow_otel.cli.metrics_view import Figures, metrics_view
 from langflow_otel.cli.stats_view import stats_view
 from langflow_otel.cli.tracing import metric_destinations, trace_destinations
 from langflow_otel.cli.tree_view import tree_view
-from langflow_otel.insights.components import component_stats
+from langflow_otel.insights.components import shares_in_trees
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
 from langflow_otel.recording import semconv
 from langflow_otel.settings import Settings
@@ -86,7 +86,7 @@ class Report:
                 heading(console, title, f"trace {root.trace_id}")
                 console.print(tree_view(root, console))
         heading(console, "Components", f"all {len(self.roots)} runs")
-        console.print(stats_view(component_stats(self.roots), console))
+        console.print(stats_view(shares_in_trees(self.roots), console))
         heading(console, "Metrics", "as Prometheus reads them")
         console.print(metrics_view(self.figures, console))
         _list(console, self._about_metrics())

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import glyphs_of, in_words
-from langflow_otel.insights.components import ComponentStats
+from langflow_otel.cli.console import glyphs_of, in_words, printable
+from langflow_otel.insights.components import ComponentShare
 
 _SHARE_BAR_WIDTH = 12
 
 
-def stats_view(stats: Sequence[ComponentStats], console: Console) -> Table:
+def stats_view(stats: Sequence[ComponentShare], console: Console) -> Table:
     """One row for each component; those that never ran are dim."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("Component", no_wrap=True)
@@ -25,7 +25,7 @@ def stats_view(stats: Sequence[ComponentStats], console: Console) -> Table:
     bar = glyphs_of(console).bar
     for each in stats:
         table.add_row(
-            each.name,
+            Text(printable(each.name)),
             str(each.count),
             Text(str(each.errors), "bold red" if each.errors else "dim"),
             str(each.skipped) if each.skipped else "",

@@ -27,7 +27,7 @@ from langflow_otel.cli.tree_view import tree_view
 from langflow_otel.export.exposition import Renderer
 from langflow_otel.export.prometheus import ScrapeEndpoint
 from langflow_otel.export.scrape import Scrape
-from langflow_otel.insights.components import component_stats
+from langflow_otel.insights.components import shares_in_trees
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
 from langflow_otel.recording import metrics
 from langflow_otel.recording.store import MemoryStore
@@ -140,7 +140,7 @@ def test_a_terminal_without_unicode_gets_other_signs():
 
 def test_the_table_of_components():
     console = Console(file=io.StringIO(), width=100)
-    console.print(stats_view(component_stats([run()]), console))
+    console.print(stats_view(shares_in_trees([run()]), console))
     lines = [line.strip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
     assert lines[1:-1] == [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.insights.components import component_stats, percentile
+from langflow_otel.insights.components import percentile, shares_in_trees
 from langflow_otel.insights.trace import SpanEvent, TraceSpan, build_trees, without_scope
 
 S = 1_000_000_000
@@ -51,7 +51,7 @@ def component(name: str, start_s: float, end_s: float, *children: TraceSpan, sta
 def test_every_component_has_its_counts_and_percentiles():
     runs = [flow(component("a", 0, n), component("b", 0, 1, status="error" if n == 1 else "ok")) for n in (1, 2, 3)]
 
-    slow, fast = component_stats(runs)
+    slow, fast = shares_in_trees(runs)
     assert (slow.flow, slow.component_id, slow.name, slow.kind) == ("demo", "a-1", "a", "other")
     assert (slow.count, slow.errors, slow.p50_s, slow.p95_s) == (3, 0, 2.0, pytest.approx(2.9))
     assert (slow.total_s, slow.share) == (6.0, pytest.approx(6 / 9))
@@ -59,7 +59,7 @@ def test_every_component_has_its_counts_and_percentiles():
 
 
 def test_what_did_not_run_has_no_time():
-    cached, skipped = component_stats([flow(component("cached", 0, 1, status="cached"), skipped=("skipped",))])
+    cached, skipped = shares_in_trees([flow(component("cached", 0, 1, status="cached"), skipped=("skipped",))])
 
     assert (cached.count, cached.cached, cached.p50_s, cached.total_s) == (0, 1, None, 0.0)
     assert (skipped.count, skipped.skipped, skipped.p95_s, skipped.share) == (0, 1, None, 0.0)
@@ -67,7 +67,7 @@ def test_what_did_not_run_has_no_time():
 
 def test_a_loop_does_not_count_the_time_of_its_body():
     body = [component("body", 1, 3), span("step", 4, 8, component("body", 4, 6), component("body", 5, 7))]
-    loop, inner = sorted(component_stats([flow(component("loop", 0, 10, *body))]), key=lambda each: each.count)
+    loop, inner = sorted(shares_in_trees([flow(component("loop", 0, 10, *body))]), key=lambda each: each.count)
 
     assert (loop.p50_s, loop.total_s) == (10.0, 5.0)
     assert (inner.count, inner.total_s) == (3, 6.0)
@@ -76,13 +76,13 @@ def test_a_loop_does_not_count_the_time_of_its_body():
 def test_a_tool_call_is_no_component():
     call = span("execute_tool a", 0, 1, langflow__component__id="a-1")
 
-    assert [each.name for each in component_stats([flow(component("agent", 0, 2, call))])] == ["agent"]
+    assert [each.name for each in shares_in_trees([flow(component("agent", 0, 2, call))])] == ["agent"]
 
 
 def test_a_flow_within_a_flow_keeps_its_own_components():
     inner = flow(component("a", 0, 1), name="inner")
 
-    assert sorted((each.flow, each.name) for each in component_stats([flow(component("runs", 0, 2, inner))])) == [
+    assert sorted((each.flow, each.name) for each in shares_in_trees([flow(component("runs", 0, 2, inner))])) == [
         ("demo", "runs"),
         ("inner", "a"),
     ]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
-from langflow_otel.insights.component_shares import component_shares
+from langflow_otel.insights.components import component_shares, shares_in_trees
 from langflow_otel.insights.critical_path import critical_paths
 from langflow_otel.insights.errors import error_groups
 from langflow_otel.insights.flames import Frame, flame_difference, flame_graph
 from langflow_otel.insights.models import model_use
 from langflow_otel.insights.selection import Selection
 from langflow_otel.insights.sessions import sessions
+from langflow_otel.insights.traces import open_traces
 from tests.unit.made_spans import START_NS, MadeTraces
 
 
@@ -151,6 +154,30 @@ def test_component_shares_leave_out_inner_components():
     assert [each.in_pareto for each in shares] == [True, True, False, False, False, False]
     assert [(each.errors, each.cached, each.skipped) for each in shares[3:]] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     assert (shares[0].p50_s, shares[4].p50_s) == (3.0, None)
+
+
+def test_component_shares_are_the_same_in_trees(tmp_path):
+    made = MadeTraces()
+    for seconds in (1, 3):
+        run = made.run(10)
+        loop = run.add("component Loop", 0, 8)
+        loop.add("component Body", 0, seconds)
+        loop.add("component Body", 1, 3)
+        run.add("component Out", 8, 0.5, status="error")
+        run.add("component Cheap", 9, 0.01, status="cached")
+        run.row["events"] = [
+            {
+                "name": "component.skipped",
+                "time_ns": START_NS,
+                "attributes": {"langflow.component.id": "Left-1", "langflow.component.display_name": "Left"},
+            },
+        ]
+    with open_traces([made.write(tmp_path / "spans.jsonl")], cache_dir=tmp_path) as traces:
+        of_file = component_shares(traces.connection)
+        roots = [root for row in made.rows if row["what"] == "flow" for root in traces.trace(row["trace_id"])]
+
+    assert len(of_file) == 5
+    assert [asdict(each) for each in shares_in_trees(roots)] == [pytest.approx(asdict(each)) for each in of_file]
 
 
 def test_errors_are_grouped_where_they_arose():
