@@ -18,6 +18,35 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# typing.Optional: Typer on Python 3.10 knows no other form.
+_Files = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+]
+_Which = Annotated[
+    str, typer.Argument(metavar="TRACE", help="A trace id or its first digits, last, slowest or failed.")
+]
+_Prometheus = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--prometheus", metavar="URL", help="Ask this Prometheus-compatible API instead."),
+]
+_TokenFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--prometheus-token-file", metavar="FILE", help="Its bearer token."),
+]
+_CaFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--prometheus-ca-file", metavar="FILE", help="PEM certificates to trust for it."),
+]
+_Flow = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--flow", help="Only runs of the flow with this name or id."),
+]
+_Since = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--since", help="Only runs that started so long ago at most: 30m, 24h, 7d."),
+]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -118,13 +147,8 @@ def doctor(
 
 @app.command()
 def tree(
-    which: Annotated[
-        str, typer.Argument(metavar="TRACE", help="A trace id or its first digits, last, slowest or failed.")
-    ] = "last",
-    traces: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
-    ] = None,
+    which: _Which = "last",
+    traces: _Files = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of root spans on stdout.")] = False,
 ) -> None:
     """Show one trace of a trace file as a tree.
@@ -141,15 +165,9 @@ def tree(
 @app.command()
 def top(
     url: Annotated[Optional[str], typer.Option("--url", help="A scrape endpoint; default: by the settings.")] = None,  # noqa: UP045
-    prometheus: Annotated[Optional[str], typer.Option(help="Ask this Prometheus-compatible API instead.")] = None,  # noqa: UP045
-    token_file: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--prometheus-token-file", help="Its bearer token."),
-    ] = None,
-    ca_file: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
-    ] = None,
+    prometheus: _Prometheus = None,
+    token_file: _TokenFile = None,
+    ca_file: _CaFile = None,
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between refreshes.")] = 2.0,
     window: Annotated[float, typer.Option(min=5, max=86400, help="Seconds that figures are over.")] = 60.0,
     once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
@@ -170,67 +188,68 @@ def top(
 
 @app.command()
 def export(
-    traces: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
-    ] = None,
+    traces: _Files = None,
     output_format: Annotated[
-        str, typer.Option("--format", help="speedscope, collapsed, perfetto, csv or parquet.")
+        str, typer.Option("--format", help="speedscope, collapsed, perfetto, csv, json or parquet.")
     ] = "speedscope",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     output: Annotated[Optional[Path], typer.Option("-o", "--output", help="A file; default: stdout.")] = None,  # noqa: UP045
-    flow: Annotated[Optional[str], typer.Option(help="Only runs of the flow with this name or id.")] = None,  # noqa: UP045
-    trace: Annotated[Optional[str], typer.Option(help="Only the trace with this id.")] = None,  # noqa: UP045
+    flow: _Flow = None,
+    since: _Since = None,
+    trace: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only this run: a trace id or its first digits, last, slowest or failed."),
+    ] = None,
     newest: Annotated[Optional[int], typer.Option(min=1, help="Only so many runs, the newest.")] = None,  # noqa: UP045
 ) -> None:
     """Write trace files in the formats of other programs.
 
     Example: langflow-otel export --format perfetto --newest 100 -o runs.json spans.jsonl
 
-    speedscope and collapsed are flame graphs of all runs merged, perfetto is a timeline; csv and parquet have a row
-    a span.
+    speedscope and collapsed are flame graphs of all runs merged, perfetto is a timeline; csv, json and parquet have a
+    row a span.
     """
     from langflow_otel.cli import export as command
-    from langflow_otel.insights.selection import Selection
 
-    chosen = Selection(flow=flow, trace_ids=None if trace is None else [trace.lower()], newest=newest)
-    command.export(traces or [], output_format, output, chosen)
+    wanted = command.Wanted(flow, since, trace, newest)
+    command.export(traces or [], "json" if as_json else output_format, output, wanted)
 
 
 @app.command()
 def report(
-    traces: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
-    ] = None,
-    flow: Annotated[Optional[str], typer.Option(help="Only runs of this flow; its name or id.")] = None,  # noqa: UP045
-    since: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Only runs that started so long ago at most: 30m, 24h, 7d."),
-    ] = None,
+    traces: _Files = None,
+    flow: _Flow = None,
+    since: _Since = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON on stdout; no page.")] = False,
+    prometheus: _Prometheus = None,
+    token_file: _TokenFile = None,
+    ca_file: _CaFile = None,
 ) -> None:
-    """Make one HTML page of traces: what is slow, what fails, what it costs.
+    """Make one HTML page of many runs: what is slow, what fails, what it costs.
 
     Example: langflow-otel report spans.jsonl --since 24h --open
 
     The page needs no network and no server. It holds all that the traces do, prompts too where they were recorded.
+
+    With --prometheus it is made from metrics: the last 24 h unless --since says otherwise, figures of flows, components
+    and models, and no single runs. PROMETHEUS_TOKEN, or PROMETHEUS_USER and PROMETHEUS_PASSWORD, are the credentials.
+    The exit code is 2 if there is nothing to show.
     """
     from langflow_otel.cli import report as command
 
-    command.report(traces or [], flow=flow, since=since, output=output, open_it=open_it, as_json=as_json)
+    wanted = command.Wanted(flow, since, output, open_it, as_json)
+    if prometheus is None:
+        command.report_of_traces(traces or [], wanted)
+    else:
+        command.report_of_metrics(prometheus, token_file, ca_file, traces or [], wanted)
 
 
 @app.command()
 def why(
-    which: Annotated[
-        str, typer.Argument(metavar="TRACE", help="A trace id or its first digits, last, slowest or failed.")
-    ] = "last",
-    traces: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
-    ] = None,
+    which: _Which = "last",
+    traces: _Files = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Say why a run was slow or failed.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printable, say
+from langflow_otel.cli.console import BAD_INPUT, give_up, printable, say
+from langflow_otel.cli.progress import bytes_bar
 
 if TYPE_CHECKING:
     from langflow_otel.insights.otlp_lines import Problems
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 TRACE_FILE = "LANGFLOW_OTEL_TRACE_FILE"
 PATHS_HELP = "Trace files and folders; default: the file that LANGFLOW_OTEL_TRACE_FILE names."
+NEEDS_INSIGHTS = "{} is not installed; this needs: pip install 'langflow-otel[insights]'"
 
 _MAX_FILES_NAMED = 10
 
@@ -44,10 +44,10 @@ def opened_traces(paths: Sequence[Path]) -> Iterator[Traces]:
     try:
         from langflow_otel.insights.traces import NoSpansError, open_traces
     except ImportError as exc:
-        give_up(f"{exc.name} is not installed; this needs: pip install 'langflow-otel[insights]'")
+        give_up(NEEDS_INSIGHTS.format(exc.name))
     try:
-        with _progress() as report:
-            traces = open_traces(chosen, on_progress=report)
+        with bytes_bar("reading") as on_progress:
+            traces = open_traces(chosen, on_progress=on_progress)
     except OSError as exc:
         give_up(f"{printable(exc.filename or 'a trace file')} cannot be read: {exc.strerror or exc}")
     except NoSpansError as exc:
@@ -56,19 +56,6 @@ def opened_traces(paths: Sequence[Path]) -> Iterator[Traces]:
         for line in reading_lines(traces.reading):
             say(f"warning: {line}")
         yield traces
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], object] | None]:
-    """A bar on a terminal; in a pipe it would be an empty line."""
-    console = make_console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def reading_lines(reading: Reading) -> list[str]:

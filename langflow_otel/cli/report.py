@@ -1,76 +1,107 @@
-"""``langflow-otel report``: what the trace files tell, as a page or as JSON."""
+"""``langflow-otel report``: what trace files or metrics tell, as a page or as JSON."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import time
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from langflow_otel.cli.console import give_up, printable, say
-from langflow_otel.cli.opened_traces import opened_traces
+from langflow_otel.cli.choosing import check_flow, seconds_of, since_ns_of
+from langflow_otel.cli.console import BAD_INPUT, give_up, printable, say, shortened
+from langflow_otel.cli.opened_traces import NEEDS_INSIGHTS, opened_traces
+from langflow_otel.cli.progress import steps_bar
+from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.traces import Traces
+    from langflow_otel.insights.report import Report
 
-_SINCE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_MAX_FLOWS_NAMED = 10
+_DEFAULT_SINCE = "24h"
+_PROMETHEUS_TIMEOUT_S = 60.0
+"""Figures of weeks take a Prometheus longer than those that ``top`` asks for."""
 
 
-def report(
-    paths: Sequence[Path], *, flow: str | None, since: str | None, output: Path, open_it: bool, as_json: bool
-) -> None:
-    """Read the traces, and write the page, or print the figures.
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for on the command line.
 
-    Args:
-        since: Such as ``24h``; None for all runs.
+    Attributes:
+        since: Such as ``24h``; None for all runs, or of metrics the last day.
+        as_json: The figures on stdout, and no page.
     """
-    since_ns = None if since is None else time.time_ns() - int(seconds_of(since) * 1_000_000_000)
+
+    flow: str | None
+    since: str | None
+    output: Path
+    open_it: bool
+    as_json: bool
+
+    @property
+    def described(self) -> str:
+        """The selection in words."""
+        parts = (self.flow and f"the flow {self.flow}", self.since and f"the last {self.since}")
+        return ", ".join(filter(None, parts))
+
+
+def report_of_traces(paths: Sequence[Path], wanted: Wanted) -> None:
+    """Read the traces, and write the page, or print the figures."""
+    since_ns = since_ns_of(wanted.since)
     with opened_traces(paths) as traces:
-        from langflow_otel.insights.report import build_report, render
+        from langflow_otel.insights.report import build_report
         from langflow_otel.insights.selection import Selection
 
-        if flow is not None:
-            _check_flow(traces, flow)
-        described = ", ".join(filter(None, (flow and f"the flow {flow}", since and f"the last {since}")))
-        made = build_report(traces, Selection(flow=flow, since_ns=since_ns), described=described)
-        if as_json:
-            typer.echo(json.dumps(made.figures, indent=2))
-            return
-        page = render(made)
-    _write(output, page)
-    say(f"{printable(output)}: {made.figures['all']['runs']:,} runs, {len(page.encode()) / 2**20:.1f} MiB")
-    if open_it:
-        webbrowser.open(output.absolute().as_uri())
+        check_flow(traces, wanted.flow)
+        selection = Selection(flow=wanted.flow, since_ns=since_ns)
+        with steps_bar("making the page") as on_progress:
+            made = build_report(traces, selection, described=wanted.described, on_progress=on_progress)
+    _hand_out(made, wanted)
 
 
-def seconds_of(since: str) -> float:
-    """``30m``, ``24h``, ``7d`` in seconds. What is none of these ends the command with exit code 2."""
-    found = _SINCE.fullmatch(since.strip())
-    if found is None:
-        give_up(f"--since {printable(since)}: a number and one of s, m, h, d, w is accepted, such as 24h")
-    return float(found[1]) * _SECONDS[found[2]]
+def report_of_metrics(
+    url: str, token_file: Path | None, ca_file: Path | None, paths: Sequence[Path], wanted: Wanted
+) -> None:
+    """Ask a Prometheus, and do the same. What it does not answer ends the command with exit code 2 and one line."""
+    if paths:
+        give_up("either trace files or --prometheus: one report is of one of them")
+    wanted = replace(wanted, since=wanted.since or _DEFAULT_SINCE)
+    seconds = seconds_of(wanted.since or _DEFAULT_SINCE)
+    from langflow_otel.insights.report.from_metrics import report_from_metrics
+
+    try:
+        access = PrometheusAccess.of(url, token_file=token_file, ca_file=ca_file)
+        source = PrometheusSource(replace(access, timeout_s=_PROMETHEUS_TIMEOUT_S))
+        with steps_bar("asking") as on_progress:
+            made = report_from_metrics(
+                source, seconds, flow=wanted.flow, described=wanted.described, on_progress=on_progress
+            )
+    except PrometheusError as exc:
+        give_up(shortened(printable(exc)), BAD_INPUT)
+    _hand_out(made, wanted)
 
 
-def _check_flow(traces: Traces, flow: str) -> None:
-    found = traces.connection.execute(
-        "SELECT flow_name, count(*), count(*) FILTER (flow_name = $flow OR flow_id = $flow) FROM runs "
-        "GROUP BY flow_name ORDER BY 2 DESC",
-        {"flow": flow},
-    ).fetchall()
-    if any(matching for _, _, matching in found):
+def _hand_out(made: Report, wanted: Wanted) -> None:
+    if wanted.as_json:
+        typer.echo(json.dumps(made.figures, indent=2))
         return
-    names = ", ".join(printable(name) for name, _, _ in found[:_MAX_FLOWS_NAMED] if name)
-    give_up(
-        f"--flow {printable(flow)}: no run of it is in these files" + (f"; there are runs of {names}" if names else "")
-    )
+    page = _rendered(made)
+    _write(wanted.output, page)
+    say(f"{printable(wanted.output)}: {made.figures['all']['runs']:,} runs, {len(page.encode()) / 2**20:.1f} MiB")
+    if wanted.open_it:
+        webbrowser.open(wanted.output.absolute().as_uri())
+
+
+def _rendered(made: Report) -> str:
+    from langflow_otel.insights.report import render
+
+    try:
+        return render(made)
+    except ImportError as exc:
+        give_up(NEEDS_INSIGHTS.format(exc.name))
 
 
 def _write(output: Path, page: str) -> None:

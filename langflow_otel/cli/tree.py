@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,57 +11,41 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
-from langflow_otel.cli.console import give_up, heading, make_console, printable, say
+from langflow_otel.cli.choosing import trace_and_paths, trace_id_of
+from langflow_otel.cli.console import give_up, heading, make_console, printable, say, shortened
 from langflow_otel.cli.opened_traces import chosen_paths, opened_traces, problem_lines
 from langflow_otel.cli.tree_view import tree_view
 from langflow_otel.insights.otlp_lines import Problems
+from langflow_otel.insights.selection import FAILED, LAST, SLOWEST
 from langflow_otel.insights.trace import TraceSpan, build_trees, without_scope
-from langflow_otel.insights.trace_search import find_trace, last_trace_id
+from langflow_otel.insights.trace_search import last_trace_id, spans_of_trace
 from langflow_otel.insights.trace_sources import trace_files
 from langflow_otel.recording import semconv
-
-_RUNS = "SELECT trace_id FROM runs WHERE NOT is_sub_run"
-_BY_QUERY = {
-    "slowest": f"{_RUNS} ORDER BY duration_ns DESC, trace_id LIMIT 1",
-    "failed": f"{_RUNS} AND status = 'error' ORDER BY start_ns DESC, trace_id LIMIT 1",
-}
-_LAST = "last"
-_ID = re.compile("[0-9a-fA-F]{8,32}")
 
 
 def tree(which: str, paths: Sequence[Path], *, as_json: bool) -> None:
     """Show the trace with this id, or the one that ended last, took longest or failed last."""
-    if which not in (_LAST, *_BY_QUERY) and Path(which).exists():
-        which, paths = _LAST, [Path(which), *paths]
-    roots = _by_query(which, paths) if which in _BY_QUERY else _by_search(which, paths)
+    which, paths = trace_and_paths(which, paths)
+    roots = _by_query(which, paths, as_json=as_json) if which in (SLOWEST, FAILED) else _by_search(which, paths)
     if as_json:
-        typer.echo(json.dumps([_as_json(root) for root in roots], ensure_ascii=False, indent=2))
+        typer.echo(json.dumps([_as_json(root) for root in roots], indent=2))
     else:
         _show(roots, make_console())
 
 
-def _by_query(which: str, paths: Sequence[Path]) -> list[TraceSpan]:
+def _by_query(which: str, paths: Sequence[Path], *, as_json: bool) -> list[TraceSpan]:
     with opened_traces(paths) as traces:
-        found = traces.connection.execute(_BY_QUERY[which]).fetchall()
-        if found:
-            return traces.trace(found[0][0])
-        has_runs = bool(traces.connection.execute("SELECT 1 FROM runs LIMIT 1").fetchall())
-    if not has_runs:
-        give_up("there is no run of a flow in the files")
-    say("no run has failed")
-    raise typer.Exit
+        return traces.trace(trace_id_of(traces, which, nothing="[]" if as_json else None))
 
 
 def _by_search(which: str, paths: Sequence[Path]) -> list[TraceSpan]:
     """Without reading all: a file of 64 MiB takes less than a second."""
-    if which != _LAST and not _ID.fullmatch(which):
-        give_up(f"{printable(which)} is no file, no trace id, and none of last, slowest, failed")
     chosen = chosen_paths(paths)
     problems = Problems()
     try:
         files = trace_files(chosen)
-        trace_id = last_trace_id(files, problems) if which == _LAST else which.lower()
-        spans = find_trace(files, trace_id, problems) if trace_id else []
+        trace_id = last_trace_id(files, problems) if which == LAST else which
+        spans = spans_of_trace(files, trace_id, problems) if trace_id else []
     except OSError as exc:
         give_up(f"{printable(exc.filename or 'a trace file')} cannot be read: {exc.strerror or exc}")
     for line in problem_lines(problems):
@@ -77,7 +60,7 @@ def _by_search(which: str, paths: Sequence[Path]) -> list[TraceSpan]:
 
 def _not_found(which: str, paths: Sequence[Path]) -> NoReturn:
     names = ", ".join(printable(path) for path in paths)
-    give_up(f"{names}: no spans" if which == _LAST else f"{names}: there is no trace {which}")
+    give_up(f"{names}: no spans" if which == LAST else f"{names}: there is no trace {which}")
 
 
 def _show(roots: list[TraceSpan], console: Console) -> None:
@@ -88,7 +71,7 @@ def _show(roots: list[TraceSpan], console: Console) -> None:
     heading(console, f"trace {spans[0].trace_id}", f"{started:%Y-%m-%d %H:%M:%S} UTC")
     for root in shown:
         if root.parent_id is not None:
-            say(f"the span above {printable(root.name)} is not in the files")
+            say(f"the span above {shortened(printable(root.name))} is not in the files")
         console.print(tree_view(root, console), soft_wrap=True)
 
 

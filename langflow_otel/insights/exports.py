@@ -6,6 +6,7 @@ A name out of a trace file becomes neither a control code of a terminal nor a fo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _BATCH: Final = 1000
+_UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\x{061c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}"
+"""Codes that control a terminal, or the direction of text, as RE2 writes them."""
+_UNSEEN_IN_JSON: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_FORMULA: Final = "=+@\\-\uff1d\uff0b\uff20\uff0d"
+"""What a cell of a spreadsheet begins with if it is a formula, full-width forms included."""
 _SPEEDSCOPE_SCHEMA: Final = "https://www.speedscope.app/file-format-schema.json"
 
 
@@ -26,10 +32,12 @@ def write_collapsed(connection: DuckDBPyConnection, file: TextIO, selection: Sel
     summed over the runs."""
     for stack, self_us in _stacks(flame_graph(connection, selection)):
         # What separates stacks and counts.
-        names = ";".join(
-            "".join(sign if sign.isprintable() and sign != ";" else " " for sign in each) for each in stack
-        )
+        names = ";".join(_frame_name(each) for each in stack)
         file.write(f"{names} {self_us}\n")
+
+
+def _frame_name(name: str) -> str:
+    return "".join(sign if sign.isprintable() and sign != ";" else " " for sign in name).strip() or "(no name)"
 
 
 def write_speedscope(connection: DuckDBPyConnection, file: TextIO, selection: Selection = EVERY_RUN) -> None:
@@ -147,7 +155,8 @@ class _Tracks:
 def write_csv(connection: DuckDBPyConnection, path: Path, selection: Selection = EVERY_RUN) -> None:
     """A row a span, with a heading; attributes, events and links as JSON.
 
-    Control codes become spaces, and a text that a spreadsheet would take for a formula begins with ``'``.
+    Control codes become spaces, and a text that a spreadsheet would take for a formula begins with ``'``. A direction
+    mark is a control code.
     """
     description = connection.execute("SELECT column_name, column_type FROM (DESCRIBE spans)").fetchall()
     columns = ", ".join(f'{_cell(name, kind)} AS "{name}"' for name, kind in description)
@@ -158,8 +167,17 @@ def _cell(name: str, kind: str) -> str:
     if kind in ("BIGINT", "DOUBLE", "BOOLEAN"):
         return f'"{name}"'
     text = f'"{name}"' if kind == "VARCHAR" else f'to_json("{name}")::VARCHAR'
-    plain = rf"regexp_replace({text}, '[\x00-\x1f\x7f-\x9f]', ' ', 'g')"
-    return f"regexp_replace({plain}, '^\\s*[=+@-]', '''\\0')"
+    plain = rf"regexp_replace({text}, '[{_UNSEEN}]', ' ', 'g')"
+    return f"regexp_replace({plain}, '^\\s*[{_FORMULA}]', '''\\0')"
+
+
+def write_json(connection: DuckDBPyConnection, path: Path, selection: Selection = EVERY_RUN) -> None:
+    """A span a line, as a JSON object with the columns of the view ``spans``; control codes are escaped."""
+    raw = path.with_name(f"{path.name}.raw")
+    _copy(connection, "SELECT * FROM spans", raw, "FORMAT json", selection)
+    with raw.open(encoding="utf-8", newline="\n") as lines, path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(_UNSEEN_IN_JSON.sub(lambda sign: f"\\u{ord(sign[0]):04x}", line) for line in lines)
+    raw.unlink()
 
 
 def write_parquet(connection: DuckDBPyConnection, path: Path, selection: Selection = EVERY_RUN) -> None:
@@ -183,5 +201,6 @@ TEXT_FORMATS: Final = {
 }
 TABLE_FORMATS: Final = {
     "csv": write_csv,
+    "json": write_json,
     "parquet": write_parquet,
 }

@@ -18,7 +18,10 @@ FLOW: Final = metrics.FLOW_DURATION.prometheus_name
 COMPONENT: Final = metrics.COMPONENT_DURATION.prometheus_name
 MODEL: Final = metrics.MODEL_DURATION.prometheus_name
 LOOP: Final = metrics.EVENT_LOOP_DELAY.prometheus_name
+EMBEDDINGS: Final = metrics.EMBEDDINGS_DURATION.prometheus_name
 _MODEL_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model")
+_FLOW_AND_MODEL: Final = ("flow", *_MODEL_LABELS)
+_EMBEDDINGS_TOKENS: Final = f"{metrics.EMBEDDINGS_INPUT_TOKENS.prometheus_name}_sum"
 
 GROWN: Final[Mapping[str, tuple[str, ...]]] = {
     f"{FLOW}_count": ("flow", "status"),
@@ -26,14 +29,28 @@ GROWN: Final[Mapping[str, tuple[str, ...]]] = {
     f"{COMPONENT}_count": ("flow", "component_type", "status"),
     f"{COMPONENT}_sum": ("flow", "component_type"),
     f"{COMPONENT}_bucket": ("flow", "component_type", "le"),
-    f"{MODEL}_count": (*_MODEL_LABELS, "error_type"),
-    f"{MODEL}_bucket": (*_MODEL_LABELS, "le"),
-    metrics.MODEL_INPUT_TOKENS.prometheus_name: _MODEL_LABELS,
-    metrics.MODEL_OUTPUT_TOKENS.prometheus_name: _MODEL_LABELS,
+    f"{MODEL}_count": (*_FLOW_AND_MODEL, "error_type"),
+    f"{MODEL}_bucket": (*_FLOW_AND_MODEL, "le"),
+    metrics.MODEL_INPUT_TOKENS.prometheus_name: _FLOW_AND_MODEL,
+    metrics.MODEL_OUTPUT_TOKENS.prometheus_name: _FLOW_AND_MODEL,
     metrics.COST.prometheus_name: ("flow", "model", "provider", "currency"),
     f"{LOOP}_bucket": ("le",),
 }
 """Counters that figures are made of, and the labels of them that count."""
+
+DETAILS: Final[Mapping[str, tuple[str, ...]]] = {
+    metrics.COMPONENT_ERRORS.prometheus_name: ("flow", "component_type", "error_type"),
+    metrics.COMPONENT_BYPASSED.prometheus_name: ("flow", "component_type", "reason"),
+    f"{EMBEDDINGS}_count": (*_FLOW_AND_MODEL, "error_type"),
+    f"{EMBEDDINGS}_bucket": (*_FLOW_AND_MODEL, "le"),
+    _EMBEDDINGS_TOKENS: _FLOW_AND_MODEL,
+    f"{metrics.MODEL_FIRST_CHUNK.prometheus_name}_bucket": (*_FLOW_AND_MODEL, "le"),
+    metrics.MODEL_CACHE_READ_TOKENS.prometheus_name: _FLOW_AND_MODEL,
+    metrics.MODEL_REASONING_TOKENS.prometheus_name: _FLOW_AND_MODEL,
+    metrics.MODEL_RETRIES.prometheus_name: _FLOW_AND_MODEL,
+}
+"""Further ones, for a report. Without them there are no errors by type, no embedding models, and 0 of what they count.
+"""
 
 NOW: Final[Mapping[str, tuple[str, ...]]] = {
     metrics.FLOW_ACTIVE.prometheus_name: ("flow",),
@@ -63,7 +80,8 @@ class Measured:
 
     Attributes:
         seconds: The time.
-        grown: By how much counters have grown in it, by name: those of :data:`GROWN`.
+        grown: By how much counters have grown in it, by name: those of :data:`GROWN`, and of :data:`DETAILS` if they
+            were asked for.
         now: Gauges at its end: those of :data:`NOW`.
     """
 
@@ -88,6 +106,7 @@ class FlowFigures:
     Attributes:
         runs: Runs that ended.
         failed: Of these, those that failed.
+        cancelled: Of these, those that were cancelled.
         error_percent: Those that failed, of those that ended ok or failed; 0 without any.
         active: Runs that go on at the end of the time.
     """
@@ -95,6 +114,7 @@ class FlowFigures:
     flow: str
     runs: float
     failed: float
+    cancelled: float
     error_percent: float
     durations: Percentiles
     active: float
@@ -102,28 +122,47 @@ class FlowFigures:
 
 @dataclass(frozen=True)
 class ComponentFigures:
-    """One type of component in one flow; ``share`` is its part of all components' time, 0 to 1."""
+    """One type of component in one flow; ``share`` is its part of all components' time, 0 to 1.
+
+    ``total_s`` includes the time of components that ran inside it. ``cached`` and ``skipped`` are no executions.
+    """
 
     flow: str
     component_type: str
     executions: float
     failed: float
+    cached: float
+    skipped: float
     total_s: float
     share: float
     durations: Percentiles
 
 
 @dataclass(frozen=True)
+class ErrorFigures:
+    """How often components of one type failed with one error, in one flow."""
+
+    flow: str
+    component_type: str
+    error_type: str
+    count: float
+
+
+@dataclass(frozen=True)
 class ModelFigures:
-    """One model."""
+    """One model, of all flows. Cached tokens are among the input, those of reasoning among the output."""
 
     provider: str
     model: str
     calls: float
     failed: float
+    retries: float
     input_tokens: float
     output_tokens: float
+    cached_tokens: float
+    reasoning_tokens: float
     durations: Percentiles
+    first_chunk: Percentiles
 
 
 @dataclass(frozen=True)
@@ -165,6 +204,7 @@ class Figures:
     seconds: float
     runs: float
     failed: float
+    cancelled: float
     error_percent: float
     throughput: float
     durations: Percentiles
@@ -178,6 +218,7 @@ class Figures:
     gpu_memory_utilization: float | None
     flows: list[FlowFigures]
     components: list[ComponentFigures]
+    errors: list[ErrorFigures]
     models: list[ModelFigures]
     costs: list[CostFigures]
     workers: list[WorkerFigures]
@@ -186,11 +227,12 @@ class Figures:
 def figures_of(measured: Measured) -> Figures:
     """Flows by their number of runs, components by their share of the time, each the largest first."""
     counts = measured.grown.get(f"{FLOW}_count", ())
-    runs, failed, percent = _outcomes(counts)
+    runs, failed, cancelled, percent = _outcomes(counts)
     return Figures(
         seconds=measured.seconds,
         runs=runs,
         failed=failed,
+        cancelled=cancelled,
         error_percent=percent,
         throughput=runs / measured.seconds if measured.seconds > 0 else 0.0,
         durations=percentiles(measured.grown.get(f"{FLOW}_bucket", ())),
@@ -204,20 +246,42 @@ def figures_of(measured: Measured) -> Figures:
         gpu_memory_utilization=_highest(measured, metrics.GPU_MEMORY_UTILIZATION),
         flows=_flows(measured),
         components=_components(measured),
+        errors=_errors(measured),
         models=_models(measured),
         costs=_costs(measured),
         workers=_workers(measured),
     )
 
 
+def of_flow(measured: Measured, flow: str) -> Measured:
+    """What was measured of one flow, without what is not of flows, such as gauges of processes."""
+    grown = {
+        name: [value for value in measured.grown.get(name, ()) if value.labels.get("flow", "") == flow]
+        for name, labels in {**GROWN, **DETAILS}.items()
+        if "flow" in labels
+    }
+    active = metrics.FLOW_ACTIVE.prometheus_name
+    now = {active: [value for value in measured.now.get(active, ()) if value.labels.get("flow", "") == flow]}
+    return Measured(measured.seconds, grown, now)
+
+
 def percentiles(buckets: Iterable[Value]) -> Percentiles:
     """P50, P95 and P99 of a histogram; its buckets may be those of several series, which are added up."""
+    bounds = _added_up(buckets)
+    return Percentiles(*(_quantile(bounds, share) for share in (0.5, 0.95, 0.99)))
+
+
+def quantile(buckets: Iterable[Value], share: float) -> float | None:
+    """The same for any share, 0 to 1; 1 is the upper bound of the highest observation."""
+    return _quantile(_added_up(buckets), share)
+
+
+def _added_up(buckets: Iterable[Value]) -> list[tuple[float, float]]:
     counts: dict[float, float] = {}
     for bucket in buckets:
         bound = float(bucket.labels.get("le") or "inf")
         counts[bound] = counts.get(bound, 0.0) + bucket.value
-    bounds = sorted(counts.items())
-    return Percentiles(*(_quantile(bounds, share) for share in (0.5, 0.95, 0.99)))
+    return sorted(counts.items())
 
 
 def _quantile(buckets: Sequence[tuple[float, float]], share: float) -> float | None:
@@ -256,35 +320,65 @@ def _components(measured: Measured) -> list[ComponentFigures]:
     counts = _by(labels, measured.grown.get(f"{COMPONENT}_count", ()))
     sums = _by(labels, measured.grown.get(f"{COMPONENT}_sum", ()))
     buckets = _by(labels, measured.grown.get(f"{COMPONENT}_bucket", ()))
+    bypassed = _by((*labels, "reason"), measured.grown.get(metrics.COMPONENT_BYPASSED.prometheus_name, ()))
     total_s = sum(_total(values) or 0.0 for values in sums.values())
     components = []
-    for key, values in counts.items():
-        executions, failed, _ = _outcomes(values)
-        took_s = _total(sums.get(key)) or 0.0
-        if executions:
-            share = took_s / total_s if total_s else 0.0
-            durations = percentiles(buckets.get(key, ()))
-            components.append(ComponentFigures(key[0], key[1], executions, failed, took_s, share, durations))
+    for key in dict.fromkeys([*counts, *(key[:2] for key in bypassed)]):
+        executions, failed, _, _ = _outcomes(counts.get(key, ()))
+        cached, skipped = (_total(bypassed.get((*key, reason))) or 0.0 for reason in ("cached", "skipped"))
+        if executions or cached or skipped:
+            took_s = _total(sums.get(key)) or 0.0
+            components.append(
+                ComponentFigures(
+                    flow=key[0],
+                    component_type=key[1],
+                    executions=executions,
+                    failed=failed,
+                    cached=cached,
+                    skipped=skipped,
+                    total_s=took_s,
+                    share=took_s / total_s if total_s else 0.0,
+                    durations=percentiles(buckets.get(key, ())),
+                )
+            )
     return sorted(components, key=lambda component: (-component.total_s, component.component_type))
 
 
+def _errors(measured: Measured) -> list[ErrorFigures]:
+    labels = ("flow", "component_type", "error_type")
+    errors = _by(labels, measured.grown.get(metrics.COMPONENT_ERRORS.prometheus_name, ()))
+    found = [ErrorFigures(key[0], key[1], key[2], _total(values) or 0.0) for key, values in errors.items()]
+    return sorted((each for each in found if each.count), key=lambda each: (-each.count, each.error_type))
+
+
 def _models(measured: Measured) -> list[ModelFigures]:
-    counts, buckets, tokens_in, tokens_out = (
-        _by(_MODEL_LABELS, measured.grown.get(name, ()))
-        for name in (
-            f"{MODEL}_count",
-            f"{MODEL}_bucket",
-            metrics.MODEL_INPUT_TOKENS.prometheus_name,
-            metrics.MODEL_OUTPUT_TOKENS.prometheus_name,
-        )
-    )
+    def grown(*names: str) -> dict[tuple[str, ...], list[Value]]:
+        return _by(_MODEL_LABELS, [value for name in names for value in measured.grown.get(name, ())])
+
+    counts = grown(f"{MODEL}_count", f"{EMBEDDINGS}_count")
+    buckets = grown(f"{MODEL}_bucket", f"{EMBEDDINGS}_bucket")
+    first_chunks = grown(f"{metrics.MODEL_FIRST_CHUNK.prometheus_name}_bucket")
+    sums = {
+        "input_tokens": grown(metrics.MODEL_INPUT_TOKENS.prometheus_name, _EMBEDDINGS_TOKENS),
+        "output_tokens": grown(metrics.MODEL_OUTPUT_TOKENS.prometheus_name),
+        "cached_tokens": grown(metrics.MODEL_CACHE_READ_TOKENS.prometheus_name),
+        "reasoning_tokens": grown(metrics.MODEL_REASONING_TOKENS.prometheus_name),
+        "retries": grown(metrics.MODEL_RETRIES.prometheus_name),
+    }
     models = []
-    for key in {*counts, *tokens_in, *tokens_out}:
+    for key in {*counts, *sums["input_tokens"], *sums["output_tokens"]}:
         calls = counts.get(key, ())
-        failed = sum(call.value for call in calls if call.labels.get("error_type"))
-        used = [_total(found.get(key)) or 0.0 for found in (tokens_in, tokens_out)]
-        durations = percentiles(buckets.get(key, ()))
-        models.append(ModelFigures(key[0], key[1], _total(calls) or 0.0, failed, used[0], used[1], durations))
+        models.append(
+            ModelFigures(
+                provider=key[0],
+                model=key[1],
+                calls=_total(calls) or 0.0,
+                failed=sum(call.value for call in calls if call.labels.get("error_type")),
+                durations=percentiles(buckets.get(key, ())),
+                first_chunk=percentiles(first_chunks.get(key, ())),
+                **{name: _total(found.get(key)) or 0.0 for name, found in sums.items()},
+            )
+        )
     return sorted(models, key=lambda model: (-model.calls, model.model))
 
 
@@ -304,11 +398,13 @@ def _workers(measured: Measured) -> list[WorkerFigures]:
     ]
 
 
-def _outcomes(counts: Iterable[Value]) -> tuple[float, float, float]:
-    """All, those that failed, and the percentage of these among those that ended ok or failed."""
+def _outcomes(counts: Iterable[Value]) -> tuple[float, float, float, float]:
+    """All, those that failed, those that were cancelled, and the percentage that failed of those that ended ok or
+    failed."""
     by_status = {key[0]: _total(values) or 0.0 for key, values in _by(("status",), counts).items()}
     failed, ok = by_status.get("error", 0.0), by_status.get("ok", 0.0)
-    return sum(by_status.values()), failed, 100 * failed / (ok + failed) if ok + failed else 0.0
+    percent = 100 * failed / (ok + failed) if ok + failed else 0.0
+    return sum(by_status.values()), failed, by_status.get("cancelled", 0.0), percent
 
 
 def _by(labels: Sequence[str], values: Iterable[Value]) -> dict[tuple[str, ...], list[Value]]:

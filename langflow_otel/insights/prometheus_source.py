@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
-from langflow_otel.insights.figures import FLOW, GROWN, LOOP, NOW, Figures, Measured, Value, figures_of
+from langflow_otel.insights.figures import DETAILS, FLOW, GROWN, LOOP, NOW, Figures, Measured, Value, figures_of
 from langflow_otel.recording import metrics
 from langflow_otel.secret_files import read_secret
 
@@ -32,7 +32,8 @@ PASSWORD_VARIABLE: Final = "PROMETHEUS_PASSWORD"  # noqa: S105 - the name of a v
 
 _MAX_BYTES: Final = 64 * 2**20
 _MAX_MESSAGE: Final = 200
-_LEAST_STEP_S: Final = 15
+LEAST_STEP_S: Final = 15
+"""Of curves: a scrape is seldom more frequent."""
 
 _START: Final = metrics.START_TIME.prometheus_name
 
@@ -188,25 +189,82 @@ class PrometheusSource:
         """
         return figures_of(self.measured(seconds, at_s=at_s, flow=flow))
 
-    def measured(self, seconds: float, *, at_s: float | None = None, flow: str | None = None) -> Measured:
-        """The same, before figures are made of it."""
+    def measured(
+        self, seconds: float, *, at_s: float | None = None, flow: str | None = None, details: bool = False
+    ) -> Measured:
+        """The same, before figures are made of it.
+
+        Args:
+            details: With the counters of :data:`~langflow_otel.insights.figures.DETAILS`.
+        """
         seconds = max(1, round(seconds))
+        counters = {**GROWN, **DETAILS} if details else GROWN
         now = {name: self._now(name, labels, at_s, flow) for name, labels in NOW.items()}
-        grown = {name: self._grown(name, labels, seconds, at_s, flow) for name, labels in GROWN.items()}
+        grown = {name: self._grown(name, labels, seconds, at_s, flow) for name, labels in counters.items()}
         if not any(now.values()) and not any(grown.values()):
             raise NoSeriesError(f"{self.url} has no series of langflow-otel in that time; is LangFlow scraped?")
         return Measured(seconds, grown, now)
 
+    def flows(self, seconds: float, *, at_s: float | None = None) -> dict[str, float]:
+        """Names of the flows, and how many runs of each ended in so many seconds."""
+        found = self._grown(f"{FLOW}_count", ("flow",), max(1, round(seconds)), at_s, None)
+        return {value.labels.get("flow", ""): value.value for value in found}
+
+    def grown_over_time(
+        self, counter: str, labels: Sequence[str], start_s: float, end_s: float, step_s: int, *, flow: str | None = None
+    ) -> list[Curve]:
+        """By how much a counter has grown in each step of a time.
+
+        Args:
+            counter: Its name in the scrape.
+            labels: Those of its labels by which the result is told apart.
+            start_s: Unix time.
+            end_s: The same; so many whole steps later.
+            flow: Of this one only.
+
+        Returns:
+            Points at the ends of the steps, none where the counter did not exist.
+        """
+        growth = self._growth(counter, step_s, flow)
+        return self._range(f"sum by ({', '.join(labels)}) ({growth})", start_s + step_s, end_s, step_s)
+
+    def gauge_over_time(
+        self,
+        gauge: str,
+        over: Literal["highest", "median"],
+        together: Literal["sum", "max"],
+        start_s: float,
+        end_s: float,
+        step_s: int,
+    ) -> list[Curve]:
+        """The highest or median value of a gauge in each step of a time, as one curve.
+
+        Args:
+            gauge: Its name in the scrape.
+            together: What is made of its series: their sum, or the highest.
+            start_s: Unix time.
+            end_s: The same; so many whole steps later.
+
+        Returns:
+            Points at the ends of the steps.
+        """
+        values = f"{_with_matchers(gauge, self._selector)}[{step_s}s]"
+        each = f"max_over_time({values})" if over == "highest" else f"quantile_over_time(0.5, {values})"
+        return self._range(f"{together}({each})", start_s + step_s, end_s, step_s)
+
     def curve(self, name: str, start_s: float, end_s: float, *, points: int = 240) -> list[Curve]:
         """One of :data:`OVER_TIME` or :data:`GAUGES_OVER_TIME` over a time, in at most so many points."""
-        step = max(_LEAST_STEP_S, math.ceil((end_s - start_s) / points))
+        step = max(LEAST_STEP_S, math.ceil((end_s - start_s) / points))
         if name in OVER_TIME:
             counter, made_of_it = OVER_TIME[name]
             query = made_of_it.format(self._growth(counter, step, None))
         else:
             query = GAUGES_OVER_TIME[name].replace("{w}", f"{step}s")
             query = query.replace("[", f"{{{self._selector}}}[") if self._selector else query
-        span = {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}", "step": str(step)}
+        return self._range(query, start_s, end_s, step)
+
+    def _range(self, query: str, start_s: float, end_s: float, step_s: int) -> list[Curve]:
+        span = {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}", "step": str(step_s)}
         result = self._ask("query_range", {"query": query, **span})
         try:
             return [Curve(each.get("metric", {}), _points(each["values"])) for each in result]

@@ -100,3 +100,38 @@ def rows(connection: DuckDBPyConnection, query: str, parameters: dict[str, Any])
     result = connection.execute(query, parameters)
     names = [column[0] for column in result.description or ()]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+LAST, SLOWEST, FAILED = "last", "slowest", "failed"
+_ORDERS = {LAST: "end_ns", SLOWEST: "duration_ns", FAILED: "start_ns"}
+
+
+class NoFailedRunError(LookupError):
+    """There are runs, and none of them failed."""
+
+
+def find_trace(connection: DuckDBPyConnection, wanted: str) -> str:
+    """The trace id of a run: of the ``last``, ``slowest`` or last ``failed`` one, or that with these first digits.
+
+    Runs that a flow started do not count for the words.
+
+    Raises:
+        NoFailedRunError: The ``failed`` one is wanted, and there is none.
+        LookupError: There is no such run, or these are the first digits of several; the message says which.
+    """
+    if wanted in _ORDERS:
+        condition = "AND status = 'error'" if wanted == FAILED else ""
+        order = f"ORDER BY {_ORDERS[wanted]} DESC, trace_id LIMIT 1"
+        found = rows(connection, f"SELECT trace_id FROM runs WHERE NOT is_sub_run {condition} {order}", {})
+        if found:
+            return str(found[0]["trace_id"])
+        if condition and rows(connection, "SELECT 1 FROM runs LIMIT 1", {}):
+            raise NoFailedRunError("no run failed")
+        raise LookupError("there is no run of a flow in the files")
+    query = "SELECT DISTINCT trace_id FROM runs WHERE starts_with(trace_id, $wanted) LIMIT 2"
+    found = rows(connection, query, {"wanted": wanted.lower()})
+    if not found:
+        raise LookupError(f"no run of a flow has the trace id {wanted}")
+    if len(found) > 1:
+        raise LookupError(f"several traces begin with {wanted}: give more digits")
+    return str(found[0]["trace_id"])

@@ -56,7 +56,7 @@ def _candidates(block: bytes, problems: Problems) -> Iterator[tuple[int, int, st
             yield _RUN if is_run else int(span.parent_id is None), span.end_ns, span.trace_id
 
 
-def find_trace(files: Sequence[Path], trace_id: str, problems: Problems) -> list[TraceSpan]:
+def spans_of_trace(files: Sequence[Path], trace_id: str, problems: Problems) -> list[TraceSpan]:
     """The spans of a trace, each once, not yet linked; empty if it is not there.
 
     Args:

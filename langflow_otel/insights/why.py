@@ -11,7 +11,7 @@
   failed with the same error and those that succeeded. The peaks of a process or machine are compared by themselves: a
   run that takes longer for whatever reason sees higher ones.
 
-What goes with slowness is not always its cause: who reads it decides.
+What goes with slowness is not always its cause.
 """
 
 from __future__ import annotations
@@ -146,29 +146,6 @@ class Explanation:
     like: int
     slow_from_s: float | None
     missing: tuple[str, ...]
-
-
-def find_trace(connection: DuckDBPyConnection, wanted: str) -> str:
-    """The trace of an id, of the beginning of one, or of the ``last``, ``slowest`` or last ``failed`` run.
-
-    Raises:
-        LookupError: There is none, or the beginning is that of several; the message says which.
-    """
-    orders = {"last": "end_ns", "slowest": "duration_ns", "failed": "start_ns"}
-    if wanted in orders:
-        condition = "AND status = 'error'" if wanted == "failed" else ""
-        query = f"SELECT trace_id FROM runs WHERE NOT is_sub_run {condition} ORDER BY {orders[wanted]} DESC LIMIT 1"
-        found = rows(connection, query, {})
-        if not found:
-            raise LookupError("no run failed" if condition else "no run of a flow is in these files")
-        return str(found[0]["trace_id"])
-    query = "SELECT DISTINCT trace_id FROM runs WHERE starts_with(trace_id, $wanted) LIMIT 2"
-    found = rows(connection, query, {"wanted": wanted.lower()})
-    if len(found) != 1:
-        raise LookupError(
-            f"several traces begin with {wanted}" if found else f"no run of a flow has the trace id {wanted}"
-        )
-    return str(found[0]["trace_id"])
 
 
 def explain(connection: DuckDBPyConnection, trace_id: str, *, max_runs: int = MAX_RUNS) -> Explanation:

@@ -1,6 +1,7 @@
 """Runs flows until it is stopped, and lets itself be scraped: the process that test_queries.py looks at.
 
-Started as ``python flows_process.py``, with the library's own variables in the environment.
+Started as ``python flows_process.py``, with the library's own variables in the environment. With a number as argument
+it runs so many rounds, says how many runs these were, and waits.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,7 @@ class Flaky(Echo):
 
 
 attempts = itertools.count()
+started = itertools.count()
 
 
 class Retries(Echo):
@@ -144,6 +147,7 @@ def fork() -> Graph:
 
 
 async def run(graph: Graph) -> bool:
+    next(started)
     try:
         await graph.arun([{"input_value": "hi"}], session_id="s")
     except ValueError:
@@ -176,11 +180,11 @@ async def _send(_: dict[str, Any]) -> None:
     return None
 
 
-async def drive() -> None:
+async def drive(rounds: Iterable[int]) -> None:
     api = Api()
     # Over before any scrape can see the first of them: see test_queries.py.
     await asyncio.gather(*(run(line(node, name="seven")) for node in (*[Echo] * 7, *[TimesOut] * 3)))
-    while True:
+    for _ in rounds:
         # Two versions of one flow; the second fails.
         await asyncio.gather(
             *(run(line(Search, name="shop")) for _ in range(4)), run(line(Search, Retries, name="shop"))
@@ -204,4 +208,7 @@ async def drive() -> None:
 
 if __name__ == "__main__":
     instrument()
-    asyncio.run(drive())
+    rounds = range(int(sys.argv[1])) if len(sys.argv) > 1 else itertools.count()
+    asyncio.run(drive(rounds))
+    print("runs:", next(started), flush=True)
+    sys.stdin.read()

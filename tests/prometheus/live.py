@@ -68,10 +68,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: list[str], log: Path, *, stdin: int | None = None, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         started = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=log.parent, env={**os.environ, **environment}
+            command, stdin=stdin, stdout=output, stderr=output, cwd=log.parent, env={**os.environ, **environment}
         )
     try:
         yield started

@@ -138,6 +138,31 @@ def test_hostile_names_neither_colour_nor_move_anything(path, which: str):
     assert not {"\x1b", "\r", "\u202e"} & set(shown)
 
 
+def test_long_names_are_cut_and_json_has_them_whole(path):
+    name = "x" * 100_000
+    path.write_text(line(span(name, 12, 10, (0, 1)), span(HOSTILE, 13, 12, (0, 1))))
+
+    shown = tree("last", path)
+    assert len(shown.stdout) + len(shown.stderr) < 2000
+    as_data = tree("last", path, "--json").stdout
+    assert as_data.isascii()
+    assert [json.loads(as_data)[0]["name"], json.loads(as_data)[0]["children"][0]["name"]] == [name, HOSTILE]
+
+
+def test_what_is_no_trace_is_not_repeated_at_length(path):
+    assert len(tree("\x1b[31m" + "x" * 100_000, path, code=2).stderr) < 500
+
+
+def test_without_a_failure_json_is_empty(path):
+    path.write_text(run(1, 0, 1))
+
+    assert json.loads(tree("failed", path, "--json").stdout) == []
+    done = CliRunner().invoke(app, ["why", "failed", str(path), "--json"])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "null\n", "no run failed\n")
+    done = CliRunner().invoke(app, ["why", "failed", str(path)])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no run failed\n")
+
+
 @pytest.mark.parametrize("which", ["last", "slowest"])
 def test_lines_that_cannot_be_read_are_counted(path, which: str):
     with path.open("a") as file:
@@ -177,7 +202,7 @@ def test_what_is_no_trace_is_said(path):
 def test_without_a_failure_that_is_said(path):
     path.write_text(run(1, 0, 1))
 
-    assert tree("failed", path).stderr == "no run has failed\n"
+    assert tree("failed", path).stderr == "no run failed\n"
     path.write_text(line(span("GET /", 1, None, (0, 1)), scope="other"))
     assert tree("failed", path, code=2).stderr.endswith("there is no run of a flow in the files\n")
     assert "GET /" in tree("last", path).stdout

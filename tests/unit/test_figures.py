@@ -233,6 +233,14 @@ def test_names_are_neither_markup_nor_escapes():
     assert "[red]<b>" in text
 
 
+def test_a_long_name_is_cut():
+    found = figures(None, page(runs(1, flow="\u202e" + "x" * 100_000), many(1)))
+    lines = shown(found, 80)
+
+    assert max(map(len, lines)) <= 80
+    assert "\u202e" not in "".join(lines)
+
+
 def test_without_any_run_it_says_so():
     assert sum("none yet" in line for line in shown(figures(None, page("")), 80)) == 2
 

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from langflow_otel.cli.main import app
 from langflow_otel.hooks.versions import NEWEST_LFX, OLDEST_LFX
 from langflow_otel.recording import semconv
 from langflow_otel.recording.metrics import CATALOGUE
@@ -99,3 +101,17 @@ def test_its_links_lead_somewhere(link):
         assert anchor in [
             line.lstrip("# ").lower().replace(" ", "-") for line in README.splitlines() if line[:1] == "#"
         ]
+
+
+@pytest.mark.parametrize("name", ["tree", "why", "report", "export", "top"])
+def test_every_option_that_reads_back_is_described(name: str):
+    told = README + (ROOT / "docs" / "insights.md").read_text(encoding="utf-8")
+    options = [
+        option
+        for parameter in get_command(app).commands[name].params
+        for option in parameter.opts  # type: ignore[attr-defined]
+    ]
+    long_ones = {option for option in options if option.startswith("--")}
+
+    assert long_ones
+    assert {option for option in long_ones if not re.search(rf"`{option}\b| {option}\b", told)} == set()

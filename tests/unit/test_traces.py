@@ -17,7 +17,7 @@ from langflow_otel.export.trace_file import otlp_json
 from langflow_otel.insights import trace_sources
 from langflow_otel.insights.otlp_lines import CUT_OFF, TOO_LONG, Problems
 from langflow_otel.insights.trace import build_trees, from_sdk
-from langflow_otel.insights.trace_search import find_trace, last_trace_id
+from langflow_otel.insights.trace_search import last_trace_id, spans_of_trace
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
 from langflow_otel.recording.facts import Outcome
 
@@ -145,7 +145,7 @@ def test_the_collectors_other_forms_are_read(spans, tmp_path, form: str):
         each.span_id: each.attributes for each in from_sdk(spans)
     }
     wanted = from_sdk(spans)[1].trace_id
-    found = find_trace([path], wanted, Problems())
+    found = spans_of_trace([path], wanted, Problems())
     assert {each.span_id for each in found} == {each.span_id for each in read.values() if each.trace_id == wanted}
     assert last_trace_id([path], Problems()) in {each.trace_id for each in read.values()}
     path.write_bytes(b"".join(messages)[:-5])

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
 from langflow_otel.cli.why_view import as_json, sentences, show
-from langflow_otel.insights.why import Explanation, explain, find_trace, robust_z
+from langflow_otel.insights.selection import find_trace
+from langflow_otel.insights.why import Explanation, explain, robust_z
 from tests.unit.made_spans import START_NS, MadeSpan, MadeTraces
 
 
@@ -146,7 +147,47 @@ def test_peaks_are_told_apart_from_causes():
 
     assert claims(explanation) == []
     assert [each.name for each in explanation.peaks.found] == ["langflow.flow.event_loop.delay.peak"]
-    assert "It also saw higher peaks" in summary(explanation)
+    assert "The process had higher peaks" in summary(explanation)
+
+
+PLANTED_S = 4.5
+"""What the demo's component takes for one order in five; see tests/lfx/test_cli_demo.py."""
+
+
+def demo_on_a_busy_machine(seed: int) -> Explanation:
+    """The slowest of the demo's 20 runs, where each component may be held up, and the first run loads modules."""
+    chance, made = random.Random(seed), MadeTraces()
+    usual = {"Chat Input": 0.01, "If-Else": 0.01, "Policy Search": 0.1, "Parcel Agent": 0.4, "Answer Model": 0.6}
+    for number in range(1, 21):
+        delays = {name: 0.01 * chance.lognormvariate(0, 1) for name in ("Prompt Template", "Chat Output")}
+        delays |= {name: took_s * chance.lognormvariate(0, 0.3) for name, took_s in usual.items()}
+        rows = 300 if number % 5 == 0 else 1
+        delays["Order Lookup"] = 0.03 + (PLANTED_S if rows > 1 else 0.0) + 0.01 * chance.lognormvariate(0, 1)
+        for name in delays:
+            if chance.random() < 0.1:
+                delays[name] += chance.uniform(0, 1)
+        if number == 1:
+            delays["Prompt Template"] += chance.uniform(0.5, 2)
+        failed = {"status": "error", "error_type": "ConnectionError"} if number == 13 else {}
+        run = made.run(sum(delays.values()), flow="support desk", **failed)
+        at_s = 0.0
+        for name, took_s in delays.items():
+            component = run.add(f"component {name}", at_s, took_s)
+            if name == "Order Lookup":
+                component.add("query orders", at_s, took_s, what="other", attributes={"rows": str(rows)})
+            at_s += took_s
+    connection = made.connect()
+    return explain(connection, find_trace(connection, "slowest"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_demos_slow_component_is_named_on_a_busy_machine(seed):
+    explanation = demo_on_a_busy_machine(seed)
+
+    assert explanation.verdict == "slow"
+    assert explanation.components[0].name == "Order Lookup"
+    assert "It was slow in Order Lookup" in summary(explanation)
+    assert claims(explanation)[0].startswith("Order Lookup: rows at least")
 
 
 def test_usual_run_is_not_called_slow():
@@ -326,6 +367,27 @@ def test_lines_fit_the_terminal(width):
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= width
     assert any("LLM" in line for line in lines)
+
+
+HOSTILE = "<script>[red]\x1b[31m\x9b31m\u202e\n" + "x" * 100_000
+
+
+def test_hostile_names_stay_text_and_short(tmp_path):
+    history = History()
+    for number in range(30):
+        run = history.run(llm_s=1 if number < 25 else 5, model=HOSTILE if number >= 25 else "gpt-a", flow=HOSTILE)
+    for row in history.made.rows:
+        if row["component_name"] == "LLM":
+            row["component_name"] = row["name"] = HOSTILE
+    result = why(run.trace_id, history.made.write(tmp_path / "spans.jsonl"))
+
+    assert result.exit_code == 0, result.output
+    assert not {"\x1b", "\x9b", "\u202e"} & set(result.output)
+    assert "<script>[red]" in result.output
+    assert len(result.output) < 20_000
+    as_data = why(run.trace_id, tmp_path / "spans.jsonl", "--json").stdout
+    assert as_data.isascii()
+    assert json.loads(as_data)["components"][0]["name"] == HOSTILE
 
 
 @pytest.mark.parametrize(("components", "told"), [(8, None), (9, None), (10, "and 2 more")])

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from langflow_otel.insights.component_shares import ComponentShare, component_shares
+from langflow_otel.insights.components import ComponentShare, component_shares
 from langflow_otel.insights.critical_path import CriticalPaths, critical_paths
 from langflow_otel.insights.errors import ErrorGroup, error_groups
 from langflow_otel.insights.flames import Frame, flame_graph
@@ -16,6 +16,7 @@ from langflow_otel.insights.models import ModelUse, model_use
 from langflow_otel.insights.report import figures
 from langflow_otel.insights.report.details import interesting_traces, written_traces
 from langflow_otel.insights.report.missing import what_is_missing
+from langflow_otel.insights.report.steps import OnProgress, Steps
 from langflow_otel.insights.report.tables import Strings, columns
 from langflow_otel.insights.selection import EVERY_RUN, Selection
 from langflow_otel.insights.sessions import Session, sessions
@@ -32,6 +33,19 @@ _NEWEST = 1000
 """Runs that a flame graph or a sum of critical paths is made of, at most."""
 _MAX_SESSIONS = 1000
 _MAX_SAMPLES = 40
+_STEPS = 7
+
+COMPONENT_COLUMNS = (
+    "flow", "component_id", "name", "kind", "count", "runs", "errors", "cached", "skipped", "p50_s", "p95_s", "p99_s",
+    "total_s",
+)  # fmt: skip
+ERROR_COLUMNS = (
+    "error_type", "category", "flow", "component", "name", "count", "runs", "failed_runs", "message", "http_status",
+)  # fmt: skip
+MODEL_COLUMNS = (
+    "model", "provider", "calls", "runs", "errors", "retries", "input_tokens", "output_tokens", "cached_tokens",
+    "reasoning_tokens", "calls_without_tokens", "p50_s", "p95_s", "first_chunk_p50_s",
+)  # fmt: skip
 _S = 1_000_000_000
 
 
@@ -53,29 +67,40 @@ class Report:
     traces: list[dict[str, Any]]
 
 
-def build_report(traces: Traces, selection: Selection = EVERY_RUN, *, described: str = "") -> Report:
+def build_report(
+    traces: Traces, selection: Selection = EVERY_RUN, *, described: str = "", on_progress: OnProgress | None = None
+) -> Report:
     """Everything about these runs that the page shows.
 
     Args:
         selection: Which runs; without any the page says that there are none.
         described: The selection in words, for the page.
+        on_progress: Called with the number of steps that are done, and of all.
     """
-    connection, strings = traces.connection, Strings()
+    connection, strings, steps = traces.connection, Strings(), Steps(_STEPS, on_progress)
     runs = figures.choose_runs(connection, selection)
     overview = figures.overview(connection, strings) if runs else {"all": None, "flows": []}
+    steps.done()
     flows = [strings.all[each["flow"]] for each in overview["flows"] if each["flow"] >= 0][:_MAX_FLOWS]
     # With one flow only, its figures are those of all.
     parts = [("", selection), *((flow, replace(selection, flow=flow)) for flow in flows if len(flows) > 1)]
     components, errors = component_shares(connection, selection), error_groups(connection, selection)
+    steps.done()
     paths = [(flow, critical_paths(connection, each, max_runs=_NEWEST)) for flow, each in parts]
+    steps.done()
     uses = [(flow, model_use(connection, each)) for flow, each in parts]
     found_sessions = sessions(connection, selection, newest=_MAX_SESSIONS)
+    steps.done()
     samples = [each.sample_trace_id for each in errors[:_MAX_SAMPLES]]
     trace_ids = interesting_traces(connection, samples, runs=runs)
     written = written_traces(connection, trace_ids)
+    steps.done()
+    flames = _flames(traces, selection, flows, strings)
+    steps.done()
     listed = figures.listed_runs(connection, strings)
     missing = what_is_missing(connection, selection)
     data = {
+        "source": "traces",
         "made": {"version": __version__, "at_ms": time.time_ns() // 1_000_000, "selection": described},
         "reading": list(_reading_facts(traces.reading)),
         "missing": missing,
@@ -83,7 +108,7 @@ def build_report(traces: Traces, selection: Selection = EVERY_RUN, *, described:
         "runs": listed,
         "listed": len(listed["place"]),
         "resources": figures.resources(connection, listed["place"]),
-        "flames": _flames(traces, selection, flows, strings),
+        "flames": flames,
         "components": _component_data(components, strings),
         "critical": [_path_data(flow, each, strings) for flow, each in paths],
         "errors": _error_data(errors, strings),
@@ -94,6 +119,7 @@ def build_report(traces: Traces, selection: Selection = EVERY_RUN, *, described:
     }
     # Last: every text above is in it by now.
     data["strings"] = strings.all
+    steps.done()
     plain = _plain(overview, strings, components, errors, uses[0][1], paths[0][1], found_sessions, missing)
     return Report(title="LangFlow runs", figures=plain, data=data, traces=written)
 
@@ -123,6 +149,7 @@ def _plain(
         {"flow": strings.all[each["flow"]] if each["flow"] >= 0 else "", **figure(each)} for each in overview["flows"]
     ]
     return {
+        "source": "traces",
         "all": figure(overview["all"]),
         "flows": flows,
         "components": [asdict(each) for each in components],
@@ -148,11 +175,7 @@ def _costs(cost: dict[str, float], strings: Strings) -> list[tuple[int, float]]:
 
 
 def _component_data(components: Sequence[ComponentShare], strings: Strings) -> dict[str, Any]:
-    names = (
-        "flow", "component_id", "name", "kind", "count", "runs", "errors", "cached", "skipped", "p50_s", "p95_s",
-        "p99_s", "total_s",
-    )  # fmt: skip
-    return columns([asdict(each) for each in components], names, strings)
+    return columns([asdict(each) for each in components], COMPONENT_COLUMNS, strings)
 
 
 def _path_data(flow: str, paths: CriticalPaths, strings: Strings) -> dict[str, Any]:
@@ -166,11 +189,8 @@ def _path_data(flow: str, paths: CriticalPaths, strings: Strings) -> dict[str, A
 
 
 def _error_data(errors: Sequence[ErrorGroup], strings: Strings) -> dict[str, Any]:
-    names = (
-        "error_type", "category", "flow", "component", "name", "count", "runs", "failed_runs", "message", "http_status",
-    )  # fmt: skip
     return {
-        **columns([asdict(each) for each in errors], names, strings),
+        **columns([asdict(each) for each in errors], ERROR_COLUMNS, strings),
         "first_ms": [each.first_ns // 1_000_000 for each in errors],
         "last_ms": [each.last_ns // 1_000_000 for each in errors],
         "sample_trace_id": [each.sample_trace_id for each in errors],
@@ -179,11 +199,7 @@ def _error_data(errors: Sequence[ErrorGroup], strings: Strings) -> dict[str, Any
 
 
 def _model_data(flow: str, uses: Sequence[ModelUse], strings: Strings) -> dict[str, Any]:
-    names = (
-        "model", "provider", "calls", "runs", "errors", "retries", "input_tokens", "output_tokens", "cached_tokens",
-        "reasoning_tokens", "calls_without_tokens", "p50_s", "p95_s", "first_chunk_p50_s",
-    )  # fmt: skip
-    found = columns([asdict(each) for each in uses], names, strings)
+    found = columns([asdict(each) for each in uses], MODEL_COLUMNS, strings)
     return {"flow": strings.place(flow), "uses": {**found, "cost": [_costs(each.cost, strings) for each in uses]}}
 
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 50_000
 """Runs in the list of the page; with more, the newest, and the failed and slowest of the others."""
-_MAX_FLOWS = 40
+MAX_FLOWS = 40
 """Flows with curves of their own."""
-_MAX_BINS = 120
+MAX_BINS = 120
 _S = 1_000_000_000
-_WIDTHS_S = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 28 * 86400)
+WIDTHS_S = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 28 * 86400)
 
 RESOURCES = (
     (semconv.FLOW_MEMORY_PEAK, "Memory of the process", "bytes"),
@@ -59,7 +59,7 @@ def choose_runs(connection: DuckDBPyConnection, selection: Selection) -> int:
 def overview(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]:
     """Runs, errors, percentiles, tokens and costs: of all, of each flow, and over time."""
     first_ns, last_ns = connection.execute("SELECT min(start_ns), max(start_ns) FROM report_runs").fetchall()[0]
-    width_s = next((width for width in _WIDTHS_S if (last_ns - first_ns) / _S / width < _MAX_BINS), _WIDTHS_S[-1])
+    width_s = next((width for width in WIDTHS_S if (last_ns - first_ns) / _S / width < MAX_BINS), WIDTHS_S[-1])
     start_s = first_ns // _S // width_s * width_s
     grouped = _grouped(connection, "NULL", start_s, width_s)
     over_time = _grouped(connection, f"((start_ns // {_S} - {start_s}) // {width_s})::BIGINT", start_s, width_s)
@@ -76,7 +76,7 @@ def overview(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]
             {
                 "flow": strings.place(flow),
                 **_figures(_of(grouped, flow), strings),
-                "over": _over(_of(over_time, flow), count, strings) if place < _MAX_FLOWS else None,
+                "over": _over(_of(over_time, flow), count, strings) if place < MAX_FLOWS else None,
             }
             for place, flow in enumerate(flows)
         ],

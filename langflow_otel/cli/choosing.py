@@ -1,0 +1,94 @@
+"""Which runs a command is about, as its arguments and options say it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from langflow_otel.cli.console import give_up, printable, say, shortened
+from langflow_otel.insights.selection import FAILED, LAST, SLOWEST, NoFailedRunError, find_trace
+
+if TYPE_CHECKING:
+    from langflow_otel.insights.traces import Traces
+
+_SINCE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MAX_FLOWS_NAMED = 10
+_WORDS = (LAST, SLOWEST, FAILED)
+_ID = re.compile("[0-9a-fA-F]{1,32}")
+
+
+def trace_and_paths(which: str, paths: Sequence[Path]) -> tuple[str, Sequence[Path]]:
+    """What TRACE and FILES mean: a TRACE that is a file is one of them, and the last run is wanted.
+
+    A TRACE that is nothing of what it may be ends the command with exit code 2.
+    """
+    if which in _WORDS:
+        return which, paths
+    if _is_there(which):
+        return LAST, [Path(which), *paths]
+    if not _ID.fullmatch(which):
+        give_up(f"{shortened(printable(which))} is no file, no trace id, and none of {', '.join(_WORDS)}")
+    return which.lower(), paths
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        # What cannot be the name of a file.
+        return False
+
+
+def trace_id_of(traces: Traces, which: str, *, nothing: str | None) -> str:
+    """The trace id of this run.
+
+    Args:
+        nothing: What a program that reads the output gets on stdout if no run failed; None for nothing.
+
+    Where no run failed, the command ends with exit code 0 and a line that says so: that is an answer. Where there is no
+    such run, or not only one, it ends with exit code 2.
+    """
+    try:
+        return find_trace(traces.connection, which)
+    except NoFailedRunError as exc:
+        say(str(exc))
+        if nothing is not None:
+            typer.echo(nothing)
+        raise typer.Exit from None
+    except LookupError as exc:
+        give_up(printable(exc.args[0]))
+
+
+def seconds_of(since: str) -> float:
+    """``30m``, ``24h``, ``7d`` in seconds. What is none of these ends the command with exit code 2."""
+    found = _SINCE.fullmatch(since.strip())
+    if found is None or not float(found[1]):
+        give_up(f"--since {shortened(printable(since))}: a number and one of s, m, h, d, w is accepted, such as 24h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def since_ns_of(since: str | None) -> int | None:
+    """The moment so long ago, in nanoseconds since the epoch; None for None."""
+    return None if since is None else time.time_ns() - int(seconds_of(since) * 1_000_000_000)
+
+
+def check_flow(traces: Traces, flow: str | None) -> None:
+    """Ends the command with exit code 2 if there is no run of the flow."""
+    if flow is None:
+        return
+    found = traces.connection.execute(
+        "SELECT flow_name, count(*), count(*) FILTER (flow_name = $flow OR flow_id = $flow) FROM runs "
+        "GROUP BY flow_name ORDER BY 2 DESC, 1",
+        {"flow": flow},
+    ).fetchall()
+    if any(matching for _, _, matching in found):
+        return
+    names = ", ".join(shortened(printable(name)) for name, _, _ in found[:_MAX_FLOWS_NAMED] if name)
+    there_are = f"; there are runs of {names}" if names else ""
+    give_up(f"--flow {shortened(printable(flow))}: no run of it is in these files{there_are}")
