@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -114,8 +115,15 @@ def _read_or_end(source: Source) -> Figures:
 def _problem(source: Source, exc: Exception) -> str:
     if isinstance(exc, PrometheusError):
         return shortened(str(exc))
-    reason = getattr(exc, "strerror", None) or exc
-    return shortened(f"{source.url} cannot be read: {reason}")
+    return shortened(f"{source.url} cannot be read: {_reason(exc)}")
+
+
+def _reason(exc: Exception) -> object:
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {exc.verify_message}"
+    if isinstance(exc, ssl.SSLError):
+        return "it does not speak TLS: is it http:// ?"
+    return getattr(exc, "strerror", None) or exc
 
 
 def _lines(source: Source, every_s: float, *, once: bool) -> None:

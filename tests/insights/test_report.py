@@ -155,6 +155,13 @@ def test_large_trace_keeps_longest_spans_and_those_around(traces: Traces, monkey
         assert trace["spans"]["parent"].count(-1) == 1
 
 
+def test_progress_reaches_the_end(traces: Traces):
+    seen: list[tuple[int, int]] = []
+    build_report(traces, on_progress=lambda done, total: seen.append((done, total)))
+
+    assert [done for done, _ in seen] == list(range(1, seen[0][1] + 1))
+
+
 def test_report_of_one_flow(traces: Traces, roots: list[dict[str, Any]]):
     name = value(roots[0], "langflow.flow.name")
     chosen = build_report(traces, Selection(flow=name))

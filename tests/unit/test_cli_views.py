@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from typer.testing import CliRunner
 
 from langflow_otel.cli.console import Warnings, in_bytes, in_percent, in_words
+from langflow_otel.cli.main import app
 from langflow_otel.cli.metrics_view import Figures, metrics_view
+from langflow_otel.cli.progress import bytes_bar, steps_bar
 from langflow_otel.cli.scraping import ScrapedPage, Scraper, scrape_config, with_free_port
 from langflow_otel.cli.stats_view import stats_view
 from langflow_otel.cli.tree_view import tree_view
@@ -330,12 +334,61 @@ def test_a_scraper_trusts_the_endpoints_own_certificate(tmp_path: Path):
             Scraper(scraper.url, ScrapeSettings(cert_file=other)).read()
 
 
+def top(url: str) -> Result:
+    return CliRunner().invoke(app, ["top", "--url", url, "--once"])
+
+
+def test_top_brings_the_token_and_shows_a_page_without_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    with endpoint(token_file=token) as scraper:
+        refused = top(scraper.url)
+        assert refused.exit_code == 2
+        assert refused.stderr == f"langflow-otel: {scraper.url} cannot be read: 401 Unauthorized\n"
+        monkeypatch.setenv("LANGFLOW_OTEL_SCRAPE_TOKEN_FILE", str(token))
+        shown = top(scraper.url)
+
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.count("none yet") == 2
+    assert "s3cret" not in shown.output + refused.output
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with the command openssl")
+def test_top_trusts_the_endpoints_own_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    certificate = self_signed(tmp_path / "own")
+    with endpoint(cert_file=certificate) as scraper:
+        refused = top(scraper.url)
+        assert refused.exit_code == 2
+        assert f"{scraper.url} cannot be read: its certificate is not trusted: self" in refused.stderr
+        monkeypatch.setenv("LANGFLOW_OTEL_SCRAPE_CERT_FILE", str(certificate))
+        assert top(scraper.url).exit_code == 0
+    with endpoint() as scraper:
+        secured = scraper.url.replace("http:", "https:")
+        assert top(secured).stderr == (
+            f"langflow-otel: {secured} cannot be read: it does not speak TLS: is it http:// ?\n"
+        )
+
+
 def self_signed(path: Path) -> Path:
     command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 -subj /CN=elsewhere"
     key = path.with_suffix(".key")
     subprocess.run([*command.split(), "-keyout", key, "-out", path], check=True, capture_output=True)
     path.write_bytes(path.read_bytes() + key.read_bytes())
     return path
+
+
+@pytest.mark.parametrize("bar", [bytes_bar, steps_bar])
+def test_a_progress_bar_is_for_terminals(bar: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    with bar("reading") as on_progress:
+        assert on_progress is None
+    assert capsys.readouterr() == ("", "")
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr("langflow_otel.cli.progress.make_console", lambda *, stderr: console)
+    with bar("reading") as on_progress:
+        on_progress(5, 10)
+        on_progress(10, 10)
+    assert "reading" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_port_that_is_taken_becomes_any_port():
