@@ -248,6 +248,15 @@ def test_names_are_never_markup(tmp_path: Path, page: Page):
     assert set(HOSTILE) <= set(data["strings"])
 
 
+def test_figures_of_hostile_names_are_plain_json(tmp_path: Path):
+    path = write(tmp_path / "hostile.jsonl", hostile_lines())
+    result = CliRunner().invoke(app, ["report", str(path), "--json"])
+
+    assert result.exit_code == 0, result.output
+    assert result.output.isascii()
+    assert set(HOSTILE) & {each["flow"] for each in json.loads(result.stdout)["flows"]}
+
+
 def test_half_a_character_is_written_all_the_same():
     assert json.loads(as_json(["\ud800", "</script>"])) == ["?", "</script>"]
 

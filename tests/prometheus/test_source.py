@@ -26,6 +26,7 @@ from langflow_otel.insights.prometheus_source import (
     PrometheusError,
     PrometheusSource,
 )
+from langflow_otel.insights.report import report_from_metrics
 from langflow_otel.insights.resources import resources_from_prometheus
 from langflow_otel.insights.trace import TraceSpan, from_file
 from langflow_otel.recording import metrics
@@ -181,6 +182,19 @@ def test_each_curve_has_points(asked: Asked, name: str) -> None:
 
     assert curves
     assert all(curve.points for curve in curves)
+
+
+def test_report_is_made_of_the_same(asked: Asked, found: Figures) -> None:
+    """Of both servers; see test_report.py for what is in it."""
+    report = report_from_metrics(asked.source, WINDOW_S, at_s=asked.at_s)
+    over = report.data["overview"]["all"]["over"]
+
+    assert report.figures["all"]["runs"] == round(found.runs)
+    assert sum(over["runs"]) == pytest.approx(found.runs, rel=0.01)
+    assert sum(over["errors"]) == pytest.approx(found.failed, rel=0.01)
+    assert {each["error_type"] for each in report.figures["errors"]} >= {"TimeoutError"}
+    for curve in report.data["resources"]:
+        assert any(value is not None for value in curve["over"]["median"]), curve["title"]
 
 
 def test_resources_are_known_over_time(asked: Asked) -> None:
