@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import glyphs_of, heading, in_percent, in_words, printable, shortened
+from langflow_otel.cli.console import glyphs_of, heading, in_bytes, in_percent, in_words, printable, shortened
 from langflow_otel.insights.differences import Difference, Differences
 from langflow_otel.insights.why import FAILED, MIN_RUNS, OUTLIER_Z, SLOW, TOO_FEW, ComponentTime, Explanation
+from langflow_otel.recording import semconv
 
 _MAX_TEXT_WIDTH = 100
 _MAX_COMPONENTS = 8
@@ -25,7 +26,14 @@ _MAX_NAMED = 3
 _MOSTLY = 0.5
 _NOT_UNUSUAL_Z = 2.0
 _MAX_VALUE = 60
-_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|ms)(?!\w))")
+_IN_UNITS: Mapping[str, Callable[[float], str]] = {
+    semconv.FLOW_MEMORY_PEAK: in_bytes,
+    semconv.FLOW_EVENT_LOOP_DELAY_PEAK: in_words,
+    semconv.FLOW_SYSTEM_CPU_PEAK: lambda share: in_percent(100 * share),
+    semconv.FLOW_GPU_PEAK: lambda share: in_percent(100 * share),
+    semconv.FLOW_GPU_MEMORY_PEAK: lambda share: in_percent(100 * share),
+}
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|ms|[KMG]?i?B)(?!\w))")
 
 
 def show(explanation: Explanation, console: Console) -> None:
@@ -217,8 +225,17 @@ def _slow_others(explanation: Explanation) -> int:
     return explanation.like if explanation.verdict == SLOW else 0
 
 
+def _with_unit(name: str, text: str) -> str:
+    """A number of a peak as people read it: ``at least 305,291,264`` as ``at least 291 MiB``."""
+    words, _, number = text.rpartition(" ")
+    try:
+        return f"{words} {_IN_UNITS[name](float(number.replace(',', '')))}".strip()
+    except (KeyError, ValueError):
+        return text
+
+
 def _fact(difference: Difference) -> str:
-    value = _plain(difference.value)
+    value = _plain(_with_unit(difference.name, difference.value))
     value = value if len(value) <= _MAX_VALUE else value[: _MAX_VALUE - 3] + "..."
     name = _plain(difference.name)
     return f"{name} {value}" if value.startswith(("at least ", "at most ")) else f"{name} = {value}"
@@ -291,7 +308,7 @@ def _add(table: Table, difference: Difference, style: str) -> None:
         what.append(f"\nthe same runs: {', '.join(_plain(name) for name in difference.also[:_MAX_NAMED])}", "dim")
         if len(difference.also) > _MAX_NAMED:
             what.append(f" and {len(difference.also) - _MAX_NAMED} more", "dim")
-    usual = _plain(difference.usual) or "-"
+    usual = _plain(_with_unit(difference.name, difference.usual)) or "-"
     table.add_row(
         what,
         Text(usual if len(usual) <= _MAX_VALUE else usual[: _MAX_VALUE - 3] + "..."),

@@ -148,6 +148,7 @@ def test_peaks_are_told_apart_from_causes():
     assert claims(explanation) == []
     assert [each.name for each in explanation.peaks.found] == ["langflow.flow.event_loop.delay.peak"]
     assert "The process had higher peaks" in summary(explanation)
+    assert "langflow.flow.event_loop.delay.peak at least 1.25 s" in summary(explanation)
 
 
 PLANTED_S = 4.5
