@@ -344,7 +344,7 @@ def made_lines(runs: int, *, days: float = 7, seed: int = 1, content: bool = Tru
                     root.values["langflow.status"] = "cancelled"
         except Failed:
             pass
-        yield _line(run, f"worker-{rand.randint(1, 4)}")
+        yield as_line(run, f"worker-{rand.randint(1, 4)}")
 
 
 def _run_it(run: Run, name: str, *, slow_policies: bool) -> None:
@@ -368,7 +368,8 @@ def _times(rand: random.Random, runs: int, days: float) -> Iterator[float]:
             yield at_s
 
 
-def _line(run: Run, instance: str) -> str:
+def as_line(run: Run, instance: str) -> str:
+    """The run's trace as a line of OTLP JSON."""
     spans = [
         {
             **{key: value for key, value in span.items() if key not in ("values", "usage")},
@@ -395,9 +396,13 @@ HOSTILE = (
     "{{ 7 * 7 }} {% raw %} ${7*7}",
     "‮gnp.exe\u202c",
     "__proto__",
-    "a" * 3000,
+    "a" * 100_000,
     "<!-- <script>",
     "]]>&lt;b&gt;&amp;",
+    "javascript:window.hacked=1",
+    "line\u2028separator\u2029and\r\nmore",
+    "' onfocus='window.hacked=1' autofocus='",
+    "%3Cscript%3E#/run/x?flow=y&q=z",
 )
 """Names that are harmful where they are taken for markup, a template, an escape or a key."""
 
@@ -432,4 +437,4 @@ def hostile_lines() -> Iterator[str]:
                         raise Failed(name)
         except Failed:
             pass
-        yield _line(run, name)
+        yield as_line(run, name)

@@ -92,7 +92,7 @@ def build_report(
     found_sessions = sessions(connection, selection, newest=_MAX_SESSIONS)
     steps.done()
     samples = [each.sample_trace_id for each in errors[:_MAX_SAMPLES]]
-    trace_ids = interesting_traces(connection, samples, runs=runs)
+    trace_ids = interesting_traces(connection, samples)
     written = written_traces(connection, trace_ids)
     steps.done()
     flames = _flames(traces, selection, flows, strings)

@@ -38,13 +38,13 @@ _INTERESTING = f"""
         WHEN status = 'error' AND of_status <= {_EACH} OR slowest <= {_EACH} OR newest <= {_EACH} THEN 2
         WHEN slowest_of_flow <= {_OF_EACH_FLOW} OR newest_of_flow <= {_OF_EACH_FLOW} THEN 3
         ELSE 4 END) AS rank, max(start_ns) AS start_ns
-    FROM ranked GROUP BY trace_id HAVING rank < 4 OR $all ORDER BY rank, start_ns DESC LIMIT {MAX_TRACES}
+    FROM ranked GROUP BY trace_id ORDER BY rank, start_ns DESC LIMIT {MAX_TRACES}
 """
 
 
-def interesting_traces(connection: DuckDBPyConnection, samples: Iterable[str], *, runs: int) -> list[str]:
+def interesting_traces(connection: DuckDBPyConnection, samples: Iterable[str]) -> list[str]:
     """Trace ids of the newest, slowest and failed runs, of some of each flow and version, and these samples."""
-    found = rows(connection, _INTERESTING, {"all": runs <= MAX_TRACES})
+    found = rows(connection, _INTERESTING, {})
     chosen = list(dict.fromkeys([*samples, *(row["trace_id"] for row in found)]))[:MAX_TRACES]
     counts = rows(
         connection,

@@ -16,19 +16,20 @@ MAX_LISTED = 50_000
 MAX_FLOWS = 40
 """Flows with curves of their own."""
 MAX_BINS = 120
+_FEW_BINS = 12
 _S = 1_000_000_000
 WIDTHS_S = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 28 * 86400)
 
 RESOURCES = (
-    (semconv.FLOW_MEMORY_PEAK, "Memory of the process", "bytes"),
-    (semconv.FLOW_CPU_TIME, "CPU time of the process", "seconds"),
-    (semconv.FLOW_EVENT_LOOP_DELAY_PEAK, "Event loop delay", "seconds"),
-    (semconv.FLOW_ACTIVE_PEAK, "Runs at once in the process", "count"),
-    (semconv.FLOW_SYSTEM_CPU_PEAK, "CPU of the machine", "share"),
-    (semconv.FLOW_GPU_PEAK, "GPU", "share"),
-    (semconv.FLOW_GPU_MEMORY_PEAK, "GPU memory", "share"),
+    (semconv.FLOW_MEMORY_PEAK, "Memory of the process", "highest during a run", "bytes"),
+    (semconv.FLOW_CPU_TIME, "CPU time of the process", "used during a run", "seconds"),
+    (semconv.FLOW_EVENT_LOOP_DELAY_PEAK, "Event loop delay", "longest that code blocked it during a run", "seconds"),
+    (semconv.FLOW_ACTIVE_PEAK, "Runs at once in the process", "most during a run", "count"),
+    (semconv.FLOW_SYSTEM_CPU_PEAK, "CPU of the machine", "highest use during a run", "share"),
+    (semconv.FLOW_GPU_PEAK, "GPU", "highest use during a run", "share"),
+    (semconv.FLOW_GPU_MEMORY_PEAK, "GPU memory", "highest use during a run", "share"),
 )
-"""What a flow's span tells of its process: attribute, title, unit."""
+"""What a flow's span says about its process and machine: attribute, title, how it was measured, unit."""
 
 _RUNS = """
     CREATE OR REPLACE TEMP TABLE report_runs AS
@@ -58,8 +59,11 @@ def choose_runs(connection: DuckDBPyConnection, selection: Selection) -> int:
 
 def overview(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]:
     """Runs, errors, percentiles, tokens and costs: of all, of each flow, and over time."""
-    first_ns, last_ns = connection.execute("SELECT min(start_ns), max(start_ns) FROM report_runs").fetchall()[0]
-    width_s = next((width for width in WIDTHS_S if (last_ns - first_ns) / _S / width < MAX_BINS), WIDTHS_S[-1])
+    found = connection.execute("SELECT min(start_ns), max(start_ns), count(*) FROM report_runs").fetchall()
+    first_ns, last_ns, runs = found[0]
+    # Of few runs, narrower parts of the time would have one run each or none.
+    most = max(_FEW_BINS, min(MAX_BINS, runs))
+    width_s = next((width for width in WIDTHS_S if (last_ns - first_ns) / _S / width < most), WIDTHS_S[-1])
     start_s = first_ns // _S // width_s * width_s
     grouped = _grouped(connection, "NULL", start_s, width_s)
     over_time = _grouped(connection, f"((start_ns // {_S} - {start_s}) // {width_s})::BIGINT", start_s, width_s)
@@ -178,12 +182,12 @@ def listed_runs(connection: DuckDBPyConnection, strings: Strings) -> dict[str, A
 
 def resources(connection: DuckDBPyConnection, listed: list[int]) -> list[dict[str, Any]]:
     """What the runs' spans tell of their processes, in the order of the list."""
-    names = [name for name, _, _ in RESOURCES]
+    names = [name for name, _, _, _ in RESOURCES]
     read = ", ".join(f"try_cast(attributes['{name}'] AS DOUBLE)" for name in names)
     found = {row[0]: row[1:] for row in connection.execute(f"SELECT place, {read} FROM report_runs").fetchall()}
     curves = []
-    for index, (name, title, unit) in enumerate(RESOURCES):
+    for index, (name, title, hint, unit) in enumerate(RESOURCES):
         values = [significant(found[place][index]) for place in listed]
         if any(value is not None for value in values):
-            curves.append({"name": name, "title": title, "unit": unit, "values": values})
+            curves.append({"name": name, "title": title, "hint": hint, "unit": unit, "values": values})
     return curves

@@ -1,13 +1,18 @@
 // Which view is shown, the way from one to the other, the flow that is looked at, colours and keys.
 
+/** Name, title, function, and the part of the data without which the view is left out. */
 const VIEWS = [
-  ["overview", "Overview", overviewView], ["runs", "Runs", runsView], ["flame", "Flame graph", flameView], ["components", "Components", componentsView],
-  ["critical", "Critical path", criticalView], ["errors", "Errors", errorsView], ["models", "Models", modelsView], ["sessions", "Sessions", sessionsView], ["data", "About the data", dataView],
-];
-const BADGES = { runs: data.overview.all?.runs, errors: data.errors.name.length, sessions: data.sessions.session_id.length, models: data.models[0]?.uses.model.length, data: data.missing.length || null };
+  ["overview", "Overview", overviewView, "overview"], ["runs", "Runs", runsView, "runs"], ["flame", "Flame graph", flameView, "flames"],
+  ["components", "Components", componentsView, "components"], ["critical", "Critical path", criticalView, "critical"], ["errors", "Errors", errorsView, "errors"],
+  ["models", "Models", modelsView, "models"], ["sessions", "Sessions", sessionsView, "sessions"], ["data", "About the data", dataView, "missing"],
+].filter(([, , , part]) => has(part));
+const BADGES = {
+  runs: data.overview.all?.runs, errors: data.errors?.name.length, sessions: data.sessions?.session_id.length, models: data.models?.[0]?.uses.model.length,
+  data: data.missing.length,
+};
 
 const main = h("main", { id: "main", tabindex: "-1" });
-const links = VIEWS.map(([name, title]) => h("a", { "data-view": name }, title, BADGES[name] ? h("span", { class: "badge" }, compact(BADGES[name])) : ""));
+const links = VIEWS.map(([name, title]) => h("a", { "data-view": name }, title, BADGES[name] ? h("span", { class: "badge" }, compact(BADGES[name]), name === "sessions" && BADGES[name] >= data.most_sessions && "+") : ""));
 const flowNames = data.overview.flows.map((each) => text(each.flow));
 const flowChoice = h("select", { "aria-label": "Flow" }, h("option", { value: "" }, "All flows"), flowNames.map((name) => h("option", { value: name }, label(name).slice(0, 60))));
 const themeButton = h("button", { type: "button", class: "button theme", "aria-label": "Light or dark", title: "Light or dark", onclick: switchTheme }, h("span", { "aria-hidden": "true" }, "◐"));
@@ -17,7 +22,7 @@ const help = h("dialog", { class: "help", "aria-label": "Keys" }, h("h2", {}, "K
 document.getElementById("app").append(
   h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "To the content"),
   h("header", { class: "top" }, h("a", { class: "brand", href: "#/overview" }, svg("svg", { viewBox: "0 0 20 20", width: 20, height: 20, "aria-hidden": "true" }, svg("rect", { x: 1, y: 3, width: 18, height: 3.4, rx: 1.7 }), svg("rect", { x: 4, y: 8.3, width: 9, height: 3.4, rx: 1.7 }), svg("rect", { x: 11, y: 13.6, width: 8, height: 3.4, rx: 1.7 })), h("b", {}, "LangFlow"), " runs"), flowChoice,
-    h("span", { class: "range" }, data.overview.all ? `${when(data.overview.first_ms, { seconds: false })} – ${when(data.overview.last_ms, { seconds: false, year: true })}` : ""),
+    h("span", { class: "range" }, data.overview.all ? rangeWords(data.overview.first_ms, data.overview.last_ms) : ""),
     h("button", { type: "button", class: "button keys", "aria-label": "Keys", title: "Keys (?)", onclick: () => help.showModal() }, "?"), themeButton),
   h("div", { class: "page" }, h("nav", { class: "views", "aria-label": "Views" }, links), main), help);
 
@@ -26,14 +31,23 @@ flowChoice.addEventListener("change", () => {
   go(href(view === "run" ? "runs" : view, { ...kept, q: "", flow: flowChoice.value }));
 });
 
+/** The list, chart or table from which a run was opened: Escape leads there, not to what the browser showed before this page. */
+let cameFrom = null;
+const isRun = (view) => view === "run" || view === "trace";
+
+function goBack() {
+  const { view, parameters } = address();
+  go(isRun(view) ? cameFrom || href("runs") : href(view, { flow: parameters.get("flow") }));
+}
+
 let drawn = null;
 function draw() {
   const at = address(), known = VIEWS.find(([name]) => name === at.view), flow = at.parameters.get("flow") || "";
-  const view = at.view === "run" || at.view === "trace" ? runView : known ? known[2] : overviewView;
+  const view = isRun(at.view) ? runView : known ? known[2] : overviewView;
   const current = view === runView ? "runs" : known ? at.view : "overview";
   dropCharts();
   main.replaceChildren();
-  main.className = `view-${at.view === "run" ? "run" : current}`;
+  main.className = `view-${view === runView ? "run" : current}`;
   flowChoice.value = flowNames.includes(flow) ? flow : "";
   for (const link of links) {
     link.setAttribute("href", href(link.dataset.view, { flow: flowChoice.value }));
@@ -67,7 +81,7 @@ document.addEventListener("keydown", (event) => {
     if (event.target.value) { event.target.value = ""; event.target.dispatchEvent(new Event("input")); } else event.target.blur();
     return;
   }
-  if (event.key === "Escape" && !help.open && (address().view === "run" || address().parameters.get("session"))) { history.length > 1 ? history.back() : go(href("runs")); return; }
+  if (event.key === "Escape" && !help.open && (address().view === "sessions" ? address().parameters.get("session") : isRun(address().view))) { goBack(); return; }
   if (typing || event.ctrlKey || event.metaKey || event.altKey || help.open) return;
   const place = Number(event.key);
   if (event.key === "/") { event.preventDefault(); main.querySelector("input[type=search]")?.focus(); }
@@ -75,7 +89,20 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "t") switchTheme();
   else if (place >= 1 && place <= VIEWS.length) go(links[place - 1].getAttribute("href"));
 });
-addEventListener("hashchange", draw);
+/** What is cut off for lack of room is whole in its tooltip. */
+document.addEventListener("mouseover", (event) => {
+  let element = event.target;
+  for (let up = 0; up < 4 && element instanceof HTMLElement && element !== main; up += 1, element = element.parentElement) {
+    if (element.scrollWidth <= element.clientWidth || getComputedStyle(element).textOverflow !== "ellipsis") continue;
+    if (!element.title) element.title = element.textContent;
+    return;
+  }
+});
+addEventListener("hashchange", (event) => {
+  const before = new URL(event.oldURL).hash;
+  if (!isRun(before.split("/")[1])) cameFrom = before;
+  draw();
+});
 systemTheme.addEventListener("change", () => {
   if (keptTheme) return;
   document.documentElement.dataset.theme = systemTheme.matches ? "dark" : "light";

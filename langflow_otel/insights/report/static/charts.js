@@ -22,25 +22,38 @@ function timeTicks(plot, splits, axis, space, step) {
 }
 
 /** Round figures need no decimals on an axis. */
-const tick = (words) => words.replace(/\.0+(?= |$)/, "");
+const tick = (words) => words.replace(/(\.\d*?)0+(?= |$)/, "$1").replace(/\.(?= |$)/, "");
 const POWERS = Array.from({ length: 12 }, (_, place) => 10 ** (place - 1));
 const BINARY = Array.from({ length: 44 }, (_, place) => 2 ** place);
+/** What two marks of time may be apart, in seconds: not less than one. */
+const MINUTE = 60, HOUR = 3600, DAY = 86400, YEAR = 365 * DAY;
+const APART = [
+  1, 2, 5, 10, 15, 30, ...[1, 2, 5, 10, 15, 30].map((each) => each * MINUTE), ...[1, 2, 3, 4, 6, 8, 12].map((each) => each * HOUR),
+  ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 30, 60, 90, 120, 180].map((each) => each * DAY), ...[1, 2, 5, 10, 25, 50, 100].map((each) => each * YEAR),
+];
+const WHOLE = Array.from({ length: 15 }, (_, place) => [1, 2, 5].map((each) => each * 10 ** place)).flat();
+
+/** The powers of ten between the two, or where these are too few, their double and fivefold as well. */
+function logSplits(low, high) {
+  const within = (values) => values.filter((value) => value >= low && value <= high), powers = within(POWERS);
+  return powers.length > 1 ? powers : within(POWERS.flatMap((power) => [power, 2 * power, 5 * power]));
+}
 
 const axes = (format, log) => {
   const line = { stroke: style("--ink-3"), font: "11px system-ui, sans-serif", ticks: { show: false }, gap: 6 };
   const grid = { stroke: style("--line"), width: 1 };
   return [
-    { ...line, grid: { show: false }, values: timeTicks, size: 40, space: 70 },
+    { ...line, grid: { show: false }, incrs: APART, values: timeTicks, size: 40, space: 70 },
     {
-      ...line, grid, size: 62, space: 32, incrs: format === bytes ? BINARY : undefined, values: (plot, splits) => splits.map((value) => (value == null ? null : tick(format(value)))),
-      ...(log ? { splits: (plot, axis, low, high) => POWERS.filter((power) => power >= low && power <= high), filter: (plot, splits) => splits } : {}),
+      ...line, grid, size: 62, space: 32, incrs: format === bytes ? BINARY : format === compact ? WHOLE : undefined, values: (plot, splits) => splits.map((value) => (value == null ? null : tick(format(value)))),
+      ...(log ? { splits: (plot, axis, low, high) => logSplits(low, high), filter: (plot, splits) => splits } : {}),
     },
   ];
 };
 
-/** A titled chart over time, its values at the cursor in the legend. series: {name, values, color, bars, fill, format}. */
-function timeChart({ title, hint, x, series, format, height = 190 }) {
-  const pad = x.length > 1 ? (x[1] - x[0]) / 2 : 30;
+/** A titled chart over time, its values at the cursor in the legend. series: {name, values, color, bars, fill, format}; open(place) on a click. */
+function timeChart({ title, hint, x, series, format, open, height = 190 }) {
+  const pad = x.length > 1 ? (x[1] - x[0]) / 2 : 5 * data.overview.width_s;
   const legend = h("div", { class: "chart-legend" });
   const box = h("div", { class: "chart-box", style: { height: `${height}px` } });
   const figure = h("figure", { class: "chart panel", "aria-label": `${title}. ${series.map((each) => each.name).join(", ")} over time.` },
@@ -48,7 +61,7 @@ function timeChart({ title, hint, x, series, format, height = 190 }) {
   const paths = uPlot.paths;
   const options = {
     width: 400, height, padding: [8, 8, 0, 0],
-    scales: { x: { time: true, range: (plot, low, high) => [low - pad, high + pad] }, y: { range: (plot, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+    scales: { x: { time: true, range: (plot, low, high) => (x.length > 1 ? [low - pad, high + pad] : [x[0] - pad, x[0] + pad]) }, y: { range: (plot, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
     axes: axes(format, false),
     cursor: { sync: { key: "time", setSeries: false }, points: { size: 6 }, drag: { x: true, y: false, uni: 20 }, focus: { prox: -1 } },
     legend: { live: true, markers: { width: 0, fill: (plot, index) => (index ? style(series[index - 1].color) : "transparent") }, mount: (plot, element) => legend.append(element) },
@@ -58,13 +71,26 @@ function timeChart({ title, hint, x, series, format, height = 190 }) {
         label: each.name, stroke: style(each.color), width: each.bars ? 0 : 1.6,
         fill: each.bars ? style(each.color) : each.fill ? style(each.fill) : undefined,
         value: (plot, value, place, index) => (index == null ? "" : (each.format || format)(each.shown ? each.shown[index] : value)),
-        points: { show: each.bars ? false : undefined, size: 4 },
+        points: { show: !each.bars, size: 5, filter: () => lonely(each.values) },
         paths: each.bars ? paths.bars({ size: [0.86, 40], radius: 0 }) : paths.linear(),
       })),
     ],
   };
-  mountPlot(box, options, [x, ...series.map((each) => each.values)]);
+  mountPlot(box, options, [x, ...series.map((each) => each.values)], open && ((plot) => {
+    plot.over.style.setProperty("cursor", "pointer");
+    onClick(plot.over, () => { if (plot.cursor.idx != null) open(plot.cursor.idx); });
+  }));
   return figure;
+}
+
+/** The places of values without a neighbour: no line goes through them. */
+const lonely = (values) => values.flatMap((value, place) => (value != null && values[place - 1] == null && values[place + 1] == null ? [place] : []));
+
+/** Clicks that do not end a drag. */
+function onClick(element, act) {
+  let pressed = 0;
+  element.addEventListener("mousedown", (event) => { pressed = event.clientX; });
+  element.addEventListener("click", (event) => { if (Math.abs(event.clientX - pressed) < 4) act(event); });
 }
 
 /** Drawn when it has a width, and again when that changes. */
@@ -83,6 +109,16 @@ function mountPlot(box, options, values, ready) {
   liveCharts.add({ destroy: () => { observer.disconnect(); if (plot) plot.destroy(); } });
 }
 
+/** The place of the first number that is not below this one, in numbers that rise. */
+function firstFrom(numbers, value) {
+  let low = 0, high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers[middle] < value) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
 /** Every run as a dot: when it started, and how long it took. A click opens it. */
 function runDots(places, height = 230) {
   const ordered = places.slice().reverse();
@@ -90,12 +126,12 @@ function runDots(places, height = 230) {
   const sets = ["ok", "cancelled", "error"];
   const other = (status) => (sets.includes(status) ? status : "ok");
   const y = sets.map((set) => ordered.map((place) => (other(text(runs.status[place])) === set ? Math.max(runs.duration[place] / 1000, 0.05) : null)));
-  const colors = { ok: "--dot", cancelled: "--warn", error: "--bad" };
+  const colors = { ok: "--dot", cancelled: "--warn-bar", error: "--bad" };
   const tip = h("div", { class: "dot-tip", hidden: true });
   const box = h("div", { class: "chart-box dots", style: { height: `${height}px` } }, tip);
   const options = {
     height, padding: [10, 8, 0, 0],
-    scales: { x: { time: true }, y: { distr: 3, range: (plot, low, high) => [low == null ? 1 : low * 0.7, high == null ? 10 : high * 1.4] } },
+    scales: { x: { time: true, range: (plot, low, high) => { const pad = x[0] < x.at(-1) ? (high - low) / 100 : 30; return [low - pad, (x.length > 1 ? high : low) + pad]; } }, y: { distr: 3, range: (plot, low, high) => [low == null ? 1 : low * 0.7, high == null ? 10 : high * 1.4] } },
     axes: axes(duration, true),
     legend: { show: false },
     cursor: { sync: { key: "time", setSeries: false }, points: { show: false }, drag: { x: true, y: false, uni: 20 } },
@@ -107,18 +143,15 @@ function runDots(places, height = 230) {
   mountPlot(box, options, [x, ...y], (plot) => {
     const nearest = (left, top) => {
       let best = null, distance = 144;
-      ordered.forEach((place, index) => {
-        const across = plot.valToPos(x[index], "x") - left;
-        if (across * across > distance) return;
-        const down = plot.valToPos(Math.max(runs.duration[place] / 1000, 0.05), "y") - top;
-        if (across * across + down * down < distance) { distance = across * across + down * down; best = place; }
-      });
+      // Only those that started about then: of tens of thousands, a few.
+      for (let index = firstFrom(x, plot.posToVal(left - 12, "x")), until = plot.posToVal(left + 12, "x"); index < x.length && x[index] <= until; index += 1) {
+        const across = plot.valToPos(x[index], "x") - left, down = plot.valToPos(Math.max(runs.duration[ordered[index]] / 1000, 0.05), "y") - top;
+        if (across * across + down * down < distance) { distance = across * across + down * down; best = ordered[index]; }
+      }
       return best;
     };
-    let pressed = 0;
-    plot.over.addEventListener("mousedown", (event) => { pressed = event.clientX; });
-    plot.over.addEventListener("click", (event) => {
-      const place = Math.abs(event.clientX - pressed) < 4 ? nearest(event.offsetX, event.offsetY) : null;
+    onClick(plot.over, (event) => {
+      const place = nearest(event.offsetX, event.offsetY);
       if (place != null) go(runHref(place));
     });
     plot.over.addEventListener("mousemove", (event) => {

@@ -29,17 +29,20 @@ function componentsView(main, { flow, parameters }) {
   if (!list.length) { main.append(empty("No component is in these traces.")); return; }
   const few = list.filter((each) => each.few), query = (parameters.get("q") || "").toLowerCase();
   main.append(h("p", { class: "lead" }, `${count(few.length)} of ${plural(list.length, "component")} (${percent(few.length / list.length)}) ${few.length === 1 ? "takes" : "take"} 80 % of the time: `,
-    few.slice(0, 6).map((each, place) => [place > 0 && ", ", h("b", {}, label(each.name))]), few.length > 6 && " …", "."), section("Share of total time", pareto(list)));
+    few.slice(0, 6).map((each, place) => [place > 0 && ", ", h("b", {}, label(each.name))]), few.length > 6 ? " …" : "."), section("Share of total time", pareto(list)));
   const box = h("div");
   const draw = (value) => box.replaceChildren(componentTable(list.filter((each) => `${each.name} ${each.flow} ${each.id} ${each.kind}`.toLowerCase().includes(value.toLowerCase())), flow));
   main.append(section("All components", h("div", { class: "toolbar" }, searchField("Search components", "name, flow, kind …", query, (value) => { remember({ q: value }); draw(value); })), box,
-    note("Time is a component's own: what runs inside of it (the body of a loop, a flow, another component) counts there. Executions from the cache have no time.")));
+    note("The time is a component's own: what runs inside of it (the body of a loop, another flow, another component) is counted there. Executions that were answered from the cache count no time. P50, P95 and P99: half, 95 % and 99 % of the executions took at most that long.")));
   draw(query);
 }
 
+/** A name that leads to where it is in the flame graph. */
+const inFlames = (name, flow) => (has("flames") ? h("a", { href: href("flame", { flow, q: name }), title: "Show it in the flame graph" }, label(name)) : label(name));
+
 function componentTable(list, flow) {
   return sortedTable({ caption: "Components", rows: list, sort: "total", columns: [
-    { name: "name", title: "Component", wide: true, value: (row) => row.name, cell: (row) => h("span", { class: "with-small" }, kindMark(row.kind === "agent" ? "agent" : "component"), label(row.name), h("small", {}, label(row.kind))) },
+    { name: "name", title: "Component", wide: true, value: (row) => row.name, cell: (row) => h("span", { class: "with-small" }, kindMark(row.kind === "agent" ? "agent" : "component"), inFlames(row.name, flow || row.flow), h("small", {}, label(row.kind, "").replace(/_/g, " "))) },
     !flow && { name: "flow", title: "Flow", value: (row) => row.flow, cell: (row) => h("a", { href: href("components", { flow: row.flow }) }, label(row.flow)) },
     { name: "total", title: "Share of time", number: true, value: (row) => row.total, cell: (row) => [shareBar(row.share, row.few ? "" : "faint"), figure(percent(row.share))] },
     { name: "sum", title: "Total", number: true, value: (row) => row.total, cell: (row) => seconds(row.total) },
@@ -66,11 +69,11 @@ function criticalView(main, { flow }) {
   const paths = data.critical.find((each) => text(each.flow) === (flow || ""));
   main.append(h("h1", {}, "Critical path"));
   if (!paths || !paths.shares.name.length) { main.append(empty(flow ? "There are no critical paths of this flow in the report." : "No run is in these traces.")); return; }
-  main.append(h("p", { class: "lead" }, "What runs waited for: only time on the critical path makes a run faster when it is saved."), note(
-    `The paths of ${paths.runs < paths.runs_selected ? `the newest ${count(paths.runs)} of ` : ""}${plural(paths.runs_selected, "run")}, added up (the method of Uber's CRISP). A share is the most by which all these runs together can get faster there.`));
+  main.append(h("p", { class: "lead" }, "What the runs waited for. A run becomes faster only if something on its critical path does; what goes on beside the path costs no time."), note(
+    `The critical paths of ${paths.runs < paths.runs_selected ? `the newest ${count(paths.runs)} of ` : ""}${plural(paths.runs_selected, "run")}, added up (by the method of Uber's CRISP). The share says how much less time the runs would take, at most, if that span took none.`));
   const rows = paths.shares.name.map((name, place) => ({ name: text(name), component: text(paths.shares.component[place]), runs: paths.shares.runs[place], total: paths.shares.total_s[place], share: paths.shares.share[place] }));
   main.append(section("", sortedTable({ caption: "Critical paths", rows, sort: "total", limit: 60, columns: [
-    { name: "name", title: "Span", wide: true, value: (row) => row.name, cell: (row) => label(row.name) },
+    { name: "name", title: "Span", wide: true, value: (row) => row.name, cell: (row) => inFlames(row.name, flow) },
     { name: "component", title: "In component", value: (row) => row.component, cell: (row) => label(row.component, "–") },
     { name: "total", title: "Share of the path", number: true, value: (row) => row.total, cell: (row) => [shareBar(row.share, "path-share"), figure(percent(row.share))] },
     { name: "sum", title: "Total", number: true, value: (row) => row.total, cell: (row) => seconds(row.total) },

@@ -58,9 +58,9 @@ function errorPart(trace, index) {
   if (!found.length) return null;
   return h("section", { class: "error-box" }, found.map(({ attributes }) => [
     h("h3", {}, label(attributes.get("exception.type") || "", "error without a type")),
-    attributes.get("exception.message") ? h("p", {}, visible(attributes.get("exception.message"))) : note("No message: LANGFLOW_OTEL_ERROR_MESSAGES decides whether it is recorded."),
+    attributes.get("exception.message") ? h("p", {}, longText(attributes.get("exception.message"))) : note("The message of the error was not recorded. LANGFLOW_OTEL_ERROR_MESSAGES=redacted (or full) records it."),
     attributes.has("http.response.status_code") && h("p", {}, `HTTP status ${visible(attributes.get("http.response.status_code"))}`),
-    attributes.has("exception.stacktrace") && h("details", { open: true }, h("summary", {}, "Frames"), h("pre", {}, visible(attributes.get("exception.stacktrace")))),
+    attributes.has("exception.stacktrace") && h("details", { open: true }, h("summary", {}, "Stack trace"), h("pre", {}, visible(attributes.get("exception.stacktrace")))),
   ]));
 }
 
@@ -90,7 +90,7 @@ function messagePart(part) {
   if (part?.type === "tool_call") return h("div", { class: "call" }, h("b", {}, `calls ${label(String(part.name ?? "a tool"))}`), h("pre", {}, pretty(part.arguments)));
   if (part?.type === "tool_call_response") return h("pre", {}, pretty(part.response ?? part.result));
   const content = part?.content ?? part?.text ?? part;
-  return typeof content === "string" ? h("p", {}, visible(content)) : h("pre", {}, pretty(content));
+  return typeof content === "string" ? h("p", {}, longText(content, 6000)) : h("pre", {}, pretty(content));
 }
 
 function pretty(value) {
@@ -115,7 +115,14 @@ function attributesPart(attributes) {
   return h("section", {}, h("h3", {}, `Attributes (${found.length})`), attributeTable(found));
 }
 
-const attributeTable = (pairs) => h("table", { class: "attributes" }, h("tbody", {}, pairs.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, breakable(label(name))), h("td", {}, visible(value))))));
+const attributeTable = (pairs) => h("table", { class: "attributes" }, h("tbody", {}, pairs.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, breakable(label(name))), h("td", {}, longText(value))))));
+
+/** A text whose end is shown on demand where it is long. */
+function longText(value, most = 1200) {
+  if (value.length <= most) return visible(value);
+  const rest = h("button", { type: "button", class: "more", onclick: () => rest.replaceWith(visible(value.slice(most))) }, `… all ${count(value.length)} characters`);
+  return [visible(value.slice(0, most)), rest];
+}
 
 /** Long names break after their dots. */
 const breakable = (name) => name.split(/(?<=[._])/).flatMap((part) => [part, h("wbr")]);

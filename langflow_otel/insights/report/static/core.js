@@ -3,7 +3,9 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const strings = data.strings;
 const text = (place) => (place == null || place < 0 ? "" : strings[place]);
-const runs = data.runs;
+/** A part that the source of the data does not have is null, and so are the runs where only metrics were read. */
+const has = (part) => data[part] != null;
+const runs = data.runs ?? { trace: [], currency: [] };
 const runCount = runs.trace.length;
 
 /** An element: h("p", {class: "note", onclick: f}, "text", other) - strings become text nodes. */
@@ -96,6 +98,13 @@ function when(ms, { seconds = true, year = false } = {}) {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}${seconds ? ":" + two(date.getSeconds()) : ""}`;
 }
 
+/** From and to: 18 Sep 14:21 – 21 Sep 2026 14:10; of one day 21 Sep 2026 14:02 – 14:10. */
+function rangeWords(from, to) {
+  const start = when(from, { seconds: false, year: true }), end = when(to, { seconds: false, year: true });
+  if (start === end) return start;
+  return start.slice(0, -5) === end.slice(0, -5) ? `${start} – ${end.slice(-5)}` : `${when(from, { seconds: false })} – ${end}`;
+}
+
 const plural = (value, one, many = one + "s") => `${count(value)} ${value === 1 ? one : many}`;
 
 const STATUS_WORDS = { ok: "ok", error: "failed", cancelled: "cancelled", paused: "paused", cached: "cached" };
@@ -163,12 +172,12 @@ function fallbackCopy(value) {
 const traces = new Map();
 function traceOf(traceId) {
   if (!traces.has(traceId)) {
-    const place = data.details.traces.indexOf(traceId);
+    const place = data.details ? data.details.traces.indexOf(traceId) : -1;
     traces.set(traceId, place < 0 ? null : JSON.parse(document.getElementById(`trace-${place}`).textContent));
   }
   return traces.get(traceId);
 }
-const detailed = new Set(data.details.traces);
+const detailed = new Set(data.details?.traces);
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const empty = (message, ...more) => h("div", { class: "empty" }, h("p", {}, message), ...more);

@@ -16,7 +16,15 @@ function flameView(main, { flow, parameters }) {
   const search = searchField("Search frames", "search frames …", state.query, (value) => { state.query = value; remember({ q: value }); draw(); });
   const first = choice("Runs", options, String(state.a), (value) => { state.a = Number(value); keep(); }, "") || h("span");
   const second = choice("Compare with", options, state.b < 0 ? "" : String(state.b), (value) => { state.b = value === "" ? -1 : Number(value); keep(); }, "nothing") || h("span");
-  main.append(h("div", { class: "toolbar" }, h("label", {}, "Runs ", first), h("label", {}, "compared with ", second), search), said, section("", crumbs, graph, about), widest);
+  const offers = h("p", { class: "offers" }, "Compare: ", comparisons(known).map(([from, to, words]) => h("button", { type: "button", class: "chip", onclick: () => choosePair(from, to) }, words)));
+  main.append(h("div", { class: "toolbar" }, h("label", {}, "Runs ", first), h("label", {}, "compared with ", second), search), offers, said, section("", crumbs, graph, about), widest);
+  function choosePair(from, to) {
+    [state.a, state.b] = [from, to];
+    first.value = String(from);
+    second.value = String(to);
+    second.classList.add("set");
+    keep();
+  }
   function keep() { remember({ set: state.a, to: state.b < 0 ? "" : state.b }); state.zoomed = []; draw(); }
 
   function draw() {
@@ -39,9 +47,11 @@ function flameView(main, { flow, parameters }) {
     }
     graph.style.setProperty("height", `${(Math.max(...rows.map((row) => row.depth)) + 1) * FRAME_HEIGHT}px`);
     graph.replaceChildren(...rows.map((row, index) => frameBox(row, index, root, after, query)));
+    offers.hidden = after !== null || comparisons(known).length === 0;
+    crumbs.hidden = path.length === 1;
     crumbs.replaceChildren(...path.map((frame, depth) => [depth > 0 && h("span", { "aria-hidden": "true" }, "›"), h("button", { type: "button", class: "link", disabled: depth === path.length - 1, onclick: () => { state.zoomed = state.zoomed.slice(0, depth); draw(); } }, label(shortName(frame.name, frame.what), "all runs"))]).flat().filter(Boolean));
-    said.replaceChildren(after ? `A mean run of ${setWords(after)} (${plural(after.runs, "run")}) against one of ${setWords(before)} (${plural(before.runs, "run")}): ` : `${plural(before.runs, "run")}, merged. Width is time. `,
-      after ? h("span", {}, h("b", { class: "slower" }, "slower"), " and ", h("b", { class: "faster" }, "faster"), ". Width is time in both together.") : "",
+    said.replaceChildren(...(after ? [h("b", { class: "slower" }, "Red"), " is slower in ", meanWords(after, root.b), " than in ", meanWords(before, root.a), ", ", h("b", { class: "faster" }, "blue"), " is faster. The width is the time in both together."]
+      : [`The spans of ${plural(before.runs, "run")}, merged where they have the same name below the same parents. The width is their time.`]),
       query ? ` ${percent(matched)} of the time is in frames that match.` : "", before.sampled || after?.sampled ? ` Of larger sets the newest ${count(data.flames.newest)} runs are merged.` : "");
     tell(top, root, after);
     widest.replaceChildren(...ownTimes(top, after));
@@ -66,8 +76,8 @@ function flameView(main, { flow, parameters }) {
   }
   function tell(frame, root, after) {
     const facts = after
-      ? [["In a run before", duration(frame.a * 1000)], ["In a run after", duration(frame.b * 1000)], ["Difference", h("b", { class: frame.b > frame.a ? "slower" : "faster" }, `${frame.b > frame.a ? "+" : ""}${duration((frame.b - frame.a) * 1000)}`)], ["Of it its own", duration((frame.selfB - frame.selfA) * 1000)], ["Times in a run", `${frame.countA.toFixed(2)} → ${frame.countB.toFixed(2)}`]]
-      : [["Time", duration(frame.total * 1000)], ["Of all", percent(frame.width / root.width)], ["Its own time", duration(frame.self * 1000)], ["Times", count(frame.count)], ["Mean", duration((frame.total / Math.max(frame.count, 1)) * 1000)], ["Failed", frame.errors ? h("span", { class: "bad-word" }, count(frame.errors)) : "0"]];
+      ? [["Before, in a run", duration(frame.a * 1000)], ["After, in a run", duration(frame.b * 1000)], ["Difference", h("b", { class: frame.b > frame.a ? "slower" : "faster" }, `${frame.b > frame.a ? "+" : ""}${duration((frame.b - frame.a) * 1000)}`)], ["Of it in the span itself", duration((frame.selfB - frame.selfA) * 1000)], ["Times in a run", `${frame.countA.toFixed(2)} → ${frame.countB.toFixed(2)}`]]
+      : [["Time", duration(frame.total * 1000)], ["Of all time", percent(frame.width / root.width)], ["In the span itself", duration(frame.self * 1000)], ["Times", count(frame.count)], ["Average", duration((frame.total / Math.max(frame.count, 1)) * 1000)], ["Failed", frame.errors ? h("span", { class: "bad-word" }, count(frame.errors)) : "0"]];
     about.replaceChildren(h("h2", {}, frame.what && kindMark(frame.what), label(frame.name, "all runs")), factList(facts));
   }
   graph.addEventListener("keydown", (event) => {
@@ -82,6 +92,20 @@ function flameView(main, { flow, parameters }) {
   draw();
 }
 
+/** The newest version of a flow with the one before it, and the last day with the one before: [from, to, in words]. */
+function comparisons(known) {
+  const found = [], sameFlow = (a, b) => a.flow === b.flow, isVersion = (set) => text(set.title).startsWith("version ");
+  known.forEach((set, place) => {
+    const before = known[place + 1];
+    if (!before || !text(set.title) || !text(before.title) || !sameFlow(set, before) || isVersion(set) !== isVersion(before)) return;
+    if (found.some(([, to]) => sameFlow(known[to], set) && isVersion(known[to]) === isVersion(set))) return;
+    found.push([place + 1, place, isVersion(set) ? `the two newest versions of ${label(text(set.flow)).slice(0, 40)}` : `${text(set.title)} with ${text(before.title)}`]);
+  });
+  return found.slice(0, 6);
+}
+
+const meanWords = (set, mean) => `${setWords(set)} (${plural(set.runs, "run")}, ${duration(mean * 1000)} on average)`;
+
 /** The names with the most own time, or with the largest change of it, wherever they are below this frame. */
 function ownTimes(top, after) {
   const sums = new Map(), waiting = [top];
@@ -94,8 +118,8 @@ function ownTimes(top, after) {
   }
   const rows = [...sums.values()].filter((each) => Math.abs(each.own) > 1e-4).sort((a, b) => Math.abs(b.own) - Math.abs(a.own)).slice(0, 10);
   const most = Math.max(...rows.map((each) => Math.abs(each.own)), 1e-9), whole = top.width || 1;
-  return [h("h2", {}, after ? "What changed the most, own time in a run" : "The most own time"), rows.length ? h("ol", { class: "bars" }, rows.map(({ frame, own }) => h("li", {},
-    h("span", { class: "named" }, frame.what && kindMark(frame.what), label(shortName(frame.name, frame.what), "all runs")),
+  return [h("h2", {}, after ? "What changed the most: own time in an average run" : "What takes the most time itself"), rows.length ? h("ol", { class: "bars" }, rows.map(({ frame, own }) => h("li", {},
+    h("span", { class: "named" }, frame.what && kindMark(frame.what), h("span", { class: "words" }, label(shortName(frame.name, frame.what), "all runs"))),
     shareBar(Math.abs(own) / most, after ? (own > 0 ? "bad" : "fast") : ""), h("span", { class: "number" }, after ? h("b", { class: own > 0 ? "slower" : "faster" }, `${own > 0 ? "+" : ""}${duration(own * 1000)}`) : [duration(own * 1000), h("small", {}, percent(own / whole))])))) : note("Nothing.")];
 }
 

@@ -18,7 +18,7 @@ function errorsView(main, { flow }) {
   main.append(h("h1", {}, "Errors"));
   if (!list.length) { main.append(empty("Nothing failed in these traces.")); return; }
   const total = flowFigures(flow)?.runs || 1;
-  main.append(h("p", { class: "lead" }, `${plural(list.reduce((sum, each) => sum + each.count, 0), "error")} of ${plural(list.length, "kind")}, by type and by the place where they arose.`));
+  main.append(h("p", { class: "lead" }, `${plural(list.reduce((sum, each) => sum + each.count, 0), "error")} of ${plural(list.length, "kind")}, by type and by the place where they arose. A click shows one of them in its run.`));
   main.append(section("", sortedTable({ caption: "Errors", rows: list, sort: "count", onOpen: (row) => go(errorHref(row)), columns: [
     { name: "type", title: "Error", wide: true, value: (row) => row.type, cell: (row) => h("div", { class: "error-cell" }, h("a", { href: errorHref(row) }, label(row.type, "error without a type")), row.http && h("span", { class: "mark" }, `HTTP ${label(row.http)}`), row.message && h("p", {}, label(row.message))) },
     { name: "category", title: "Category", value: (row) => row.category, cell: (row) => row.category && h("span", { class: "mark" }, label(row.category).replace(/_/g, " ")) },
@@ -114,6 +114,6 @@ function dataView(main) {
   main.append(h("h1", {}, "About the data"), h("p", { class: "lead" }, `Made by langflow-otel ${made.version} at ${when(made.at_ms, { year: true })}${made.selection ? ` from ${label(made.selection)}` : ""}.`));
   main.append(section("What is not in it", missing.length ? h("ul", { class: "missing" }, missing.map(([what, why]) => h("li", {}, h("b", {}, visible(what)), " ", visible(why)))) : note("Nothing that this report knows how to show is missing.")));
   main.append(section("What was read", factList(reading.map(([name, value]) => [name, typeof value === "number" ? count(value) : visible(value)]))));
-  main.append(section("What is in this file", factList([["Runs", count(data.overview.all?.runs ?? 0)], ["Runs in the list", count(data.listed)], ["Runs with all their spans", count(details.traces.length)], ["Spans in the file", count(details.spans)]]),
-    note("Figures over time, components, errors, models and sessions are of all runs that were read. Of runs there are too many to keep each span: the file has those of the slowest, of the failed, of the newest, of a sample for each kind of error, and of some of each flow. langflow-otel tree TRACE_ID shows any other.")));
+  if (has("details")) main.append(section("What is in this file", factList([["Runs", count(data.overview.all?.runs ?? 0)], ["Runs in the list", count(data.listed)], ["Runs with all their spans", count(details.traces.length)], ["Spans in the file", count(details.spans)]]),
+    note("Figures over time, components, errors, models and sessions count all runs that were read. The waterfall of a run needs all of its spans, and those of every run would make this file too large: it has the spans of the slowest, the failed and the newest runs, of one run for each kind of error, and of some runs of each flow. In the terminal, langflow-otel tree TRACE_ID shows any other run.")));
 }

@@ -17,28 +17,38 @@ function overviewView(main, { flow }) {
   const figures = flowFigures(flow);
   const over = figures.over;
   const [p50, p95, p99] = figures.percentiles;
-  const tokens = figures.input + figures.output;
+  const tokens = figures.input + figures.output, slowest = has("runs") && href("runs", { flow, sort: "duration" });
   main.append(h("h1", {}, flow ? label(flow) : "All flows"), h("p", { class: "lead" }, headline(figures)));
   main.append(h("div", { class: "tiles" },
-    tile("Runs", compact(figures.runs), `${perHour(figures.runs)}`, over?.runs, "--accent", href("runs", { flow })),
-    tile("Failed", percent(figures.errors / figures.runs), `${count(figures.errors)} of ${count(figures.runs)}`, over?.errors, "--bad", href("errors", { flow })),
-    tile("P50", duration(p50), "half are faster", over?.p50, "--p50"),
-    tile("P95", duration(p95), "5 % are slower", over?.p95, "--p95", href("runs", { flow, sort: "duration" })),
-    tile("P99", duration(p99), "1 % is slower", over?.p99, "--p99", href("runs", { flow, sort: "duration" })),
-    tokens > 0 && tile("Tokens", compact(tokens), `${compact(figures.input)} in, ${compact(figures.output)} out`, over && over.input.map((value, place) => value + over.output[place]), "--model", href("models", { flow })),
-    figures.costs.length > 0 && tile("Cost", [costs([[-1, figures.costs[0][1]]]), h("small", {}, ` ${label(text(figures.costs[0][0]))}`)], figures.costs.length > 1 ? costs(figures.costs) : costPerRun(figures), over?.costs[0]?.[1], "--model", href("models", { flow }))));
-  main.append(section("Every run",
-    h("p", { class: "hint" }, `Each dot is a run: when it started and how long it took (logarithmic). `, h("span", { class: "bad-word" }, "Red ones failed"), ". Click one to open it, drag to zoom, double-click to go back."),
+    tile("Runs", compact(figures.runs), `${perHour(figures.runs)}`, over?.runs, "--accent", has("runs") && href("runs", { flow })),
+    tile("Failed", percent(figures.errors / figures.runs), `${count(figures.errors)} of ${count(figures.runs)}`, over?.errors, "--bad", has("errors") && href("errors", { flow })),
+    tile("P50 (median)", duration(p50), "half are faster", over?.p50, "--p50", slowest),
+    tile("P95", duration(p95), figures.runs < 20 ? "of few runs" : "5 % are slower", over?.p95, "--p95", slowest),
+    tile("P99", duration(p99), figures.runs < 100 ? "of few runs" : "1 % is slower", over?.p99, "--p99", slowest),
+    tokens > 0 && tile("Tokens", compact(tokens), `${compact(figures.input)} in, ${compact(figures.output)} out`, over && over.input.map((value, place) => value + over.output[place]), "--model", has("models") && href("models", { flow })),
+    figures.costs.length > 0 && tile("Cost", [costs([[-1, figures.costs[0][1]]]), h("small", {}, ` ${label(text(figures.costs[0][0]))}`)], figures.costs.length > 1 ? costs(figures.costs) : costPerRun(figures), over?.costs[0]?.[1], "--model", has("models") && href("models", { flow }))));
+  if (has("runs")) main.append(section("Every run",
+    h("p", { class: "hint" }, "Each dot is a run: when it started, and how long it took (on a logarithmic scale). ", h("span", { class: "bad-word" }, "Red ones failed"), ". Click one to open it, drag to zoom, double-click to zoom out."),
     runDots(placesOf(flow))));
-  main.append(h("div", { class: "columns" }, whereTimeGoes(flow), whatFailed(flow)));
-  if (over) main.append(h("div", { class: "charts" }, overviewCharts(over, flow)));
+  main.append(h("div", { class: "columns" }, has("components") && whereTimeGoes(flow), has("errors") && whatFailed(flow)));
   if (!flow && data.overview.flows.length > 1) main.append(flowsTable());
+  if (over) main.append(h("div", { class: "charts" }, overviewCharts(over, flow)));
 }
 
 function headline({ runs: all, errors, percentiles: [p50, p95], cancelled }) {
-  const failed = errors ? `${count(errors)} of ${plural(all, "run")} failed (${percent(errors / all)})` : `${all === 1 ? "The run" : `All ${count(all)} runs`} succeeded`;
+  return `${outcome(all, errors, cancelled)}.${p50 == null ? "" : ` ${usualDuration(all, p50, p95)}.`}`;
+}
+
+function outcome(all, errors, cancelled) {
+  if (all === 1) return `The run ${errors ? "failed" : cancelled ? "was cancelled" : "succeeded"}`;
   const left = cancelled ? `, ${count(cancelled)} ${cancelled === 1 ? "was" : "were"} cancelled` : "";
-  return `${failed}${left}. Half of them took less than ${duration(p50)}, one in twenty more than ${duration(p95)}.`;
+  if (errors) return `${errors === all ? `All ${count(all)} runs` : `${count(errors)} of ${count(all)} runs`} failed${errors === all ? "" : ` (${percent(errors / all)})`}${left}`;
+  return cancelled ? `None of ${count(all)} runs failed${left}` : `All ${count(all)} runs succeeded`;
+}
+
+function usualDuration(all, p50, p95) {
+  if (all === 1) return `It took ${duration(p50)}`;
+  return `Half of them took less than ${duration(p50)}${all < 20 ? "" : `, one in twenty more than ${duration(p95)}`}`;
 }
 
 function perHour(all) {
@@ -57,27 +67,33 @@ function overviewCharts(over, flow) {
   const x = binTimes();
   const ok = over.runs.map((value, place) => value - over.errors[place] - over.cancelled[place]);
   const toCancelled = ok.map((value, place) => value + over.cancelled[place]);
-  const each = `each ${widthWords(data.overview.width_s)}`;
+  const each = `each ${widthWords(data.overview.width_s)}`, open = has("runs") && ((place) => runsOfBin(place, flow));
   const charts = [
-    timeChart({ title: "Runs", hint: each, x, format: compact, series: [
+    timeChart({ title: "Runs", hint: open ? `${each}; a click lists them` : each, x, format: compact, open, series: [
       // Drawn over each other: the tallest first.
       { name: "failed", values: over.runs, shown: over.errors, color: "--bad", bars: true },
-      { name: "cancelled", values: toCancelled, shown: over.cancelled, color: "--warn", bars: true },
+      { name: "cancelled", values: toCancelled, shown: over.cancelled, color: "--warn-bar", bars: true },
       { name: "ok", values: ok, color: "--good-bar", bars: true },
     ] }),
-    timeChart({ title: "Duration", x, format: duration, series: [
+    timeChart({ title: "Duration", hint: "of a run", x, format: duration, open, series: [
       { name: "P99", values: over.p99, color: "--p99" }, { name: "P95", values: over.p95, color: "--p95" }, { name: "P50", values: over.p50, color: "--p50" },
     ] }),
   ];
-  if (over.input.some(Boolean)) charts.push(timeChart({ title: "Tokens", hint: each, x, format: compact, series: [
+  if (over.input.some(Boolean)) charts.push(timeChart({ title: "Tokens", hint: each, x, format: compact, open, series: [
     { name: "output", values: over.input.map((value, place) => value + over.output[place]), shown: over.output, color: "--model-2", bars: true },
     { name: "input", values: over.input, color: "--model", bars: true },
   ] }));
-  for (const [currency, values] of over.costs) charts.push(timeChart({ title: `Cost, ${label(text(currency))}`, hint: each, x, format: (value) => money(value, ""), series: [
+  for (const [currency, values] of over.costs) charts.push(timeChart({ title: `Cost, ${label(text(currency))}`, hint: each, x, format: (value) => money(value, ""), open, series: [
     { name: "cost", values, color: "--model", bars: true },
   ] }));
-  for (const curve of data.resources) charts.push(resourceChart(curve, x, flow));
+  for (const curve of data.resources ?? []) charts.push(resourceChart(curve, x, flow));
   return charts;
+}
+
+/** The runs that started in this part of the time. */
+function runsOfBin(place, flow) {
+  const { start_s: start, width_s: width } = data.overview;
+  go(href("runs", { flow, from: (start + place * width) * 1000, to: (start + (place + 1) * width) * 1000 - 1 }));
 }
 
 const widthWords = (seconds) => {
@@ -92,21 +108,23 @@ const UNITS = { bytes, seconds: (value) => duration(value * 1000), share: percen
 function resourceChart(curve, x, flow) {
   const { start_s: start, width_s: width, bins } = data.overview;
   const found = Array.from({ length: bins }, () => []);
+  if (curve.over) return resourceLines(curve, x, curve.over.highest, curve.over.median, null);
   curve.values.forEach((value, place) => {
     if (value != null && (!flow || text(runs.flow[place]) === flow)) found[Math.floor((runs.start[place] / 1000 - start) / width)].push(value);
   });
   for (const values of found) values.sort((a, b) => a - b);
-  return timeChart({ title: curve.title, hint: "while runs went on", x, format: UNITS[curve.unit], series: [
-    { name: "highest", values: found.map((values) => values.at(-1) ?? null), color: "--ink-3" },
-    { name: "median", values: found.map((values) => values[Math.floor(values.length / 2)] ?? null), color: "--tool" },
-  ] });
+  return resourceLines(curve, x, found.map((values) => values.at(-1) ?? null), found.map((values) => values[Math.floor(values.length / 2)] ?? null), (place) => runsOfBin(place, flow));
 }
+
+const resourceLines = (curve, x, highest, median, open) => timeChart({ title: curve.title, hint: curve.hint, x, format: UNITS[curve.unit], open, series: [
+  { name: "highest", values: highest, color: "--ink-3" }, { name: "median", values: median, color: "--tool" },
+] });
 
 function whereTimeGoes(flow) {
   const list = componentsOf(flow).filter((each) => each.share > 0).slice(0, 6);
   return section("Where the time goes",
     list.length ? h("ol", { class: "bars" }, list.map((each) => h("li", {},
-      h("a", { href: href("components", { flow: flow || each.flow, q: each.name }) }, kindMark(each.kind === "agent" ? "agent" : "component"), label(each.name), !flow && h("small", {}, label(each.flow))),
+      h("a", { href: href("components", { flow: flow || each.flow, q: each.name }) }, kindMark(each.kind === "agent" ? "agent" : "component"), h("span", { class: "words" }, label(each.name)), !flow && h("small", {}, label(each.flow))),
       shareBar(each.share), h("span", { class: "number" }, percent(each.share))))) : note("No component is in these traces."),
     h("a", { class: "onward", href: href("components", { flow }) }, "All components"));
 }
@@ -115,9 +133,9 @@ function whatFailed(flow) {
   const list = errorsOf(flow).slice(0, 6);
   return section("What fails",
     list.length ? h("ol", { class: "bars" }, list.map((each) => h("li", {},
-      h("a", { href: errorHref(each) }, label(each.type, "error without a type"), h("small", {}, label(each.component || each.name))),
+      h("a", { href: errorHref(each) }, h("span", { class: "words" }, label(each.type, "error without a type")), h("small", {}, label(each.component || each.name))),
       shareBar(each.count / list[0].count, "bad"), h("span", { class: "number" }, count(each.count))))) : note("Nothing failed."),
-    h("a", { class: "onward", href: href("errors", { flow }) }, "All errors"));
+    list.length > 0 && h("a", { class: "onward", href: href("errors", { flow }) }, "All errors"));
 }
 
 function flowsTable() {

@@ -9,6 +9,7 @@ function runView(main, { path: [traceId, spanId], parameters }) {
   const place = placeOfRun(traceId, spanId);
   const trace = traceOf(traceId);
   if (place < 0 && !trace) { main.append(h("h1", {}, "Run"), empty("This report has no such run.")); return; }
+  leftRun = place;
   main.append(runHeader(place, traceId, trace));
   if (!trace) {
     main.append(empty(`The spans of this run are not in the file: it has those of ${count(data.details.traces.length)} runs (the slowest, the failed ones, the newest, and a sample).`,
@@ -43,7 +44,7 @@ function runHeader(place, traceId, trace) {
       ["Cost", place >= 0 && runs.cost[place] != null && money(runs.cost[place], text(runs.currency[place]))],
       ["Session", session && h("a", { href: href("sessions", { session }) }, label(session))],
       ["User", place >= 0 && label(text(runs.user[place]), "")],
-      ["Version", place >= 0 && h("code", {}, label(text(runs.version[place]), "–"))],
+      ["Version", place >= 0 && text(runs.version[place]) && h("code", {}, label(text(runs.version[place])))],
       ["Entry point", place >= 0 && label(text(runs.entry[place]), "")],
       ["Process", place >= 0 && label(text(runs.instance[place]), "")],
       ["Runs at the same time", place >= 0 && runs.concurrent[place] > 1 ? count(runs.concurrent[place]) : null],
@@ -68,7 +69,7 @@ function waterfall(trace, chosenId) {
   const spans = trace.spans, { children, tops } = childrenOf(trace);
   const from = Math.min(...spans.start), until = Math.max(...spans.start.map((start, index) => start + spans.duration[index]), from + 1);
   const closed = new Set();
-  let window_ = [from, until], chosen = spans.id.indexOf(chosenId), rows = [], query = "";
+  let window_ = [from, until], chosen = spans.id.indexOf(chosenId), rows = [], deepest = 0, query = "";
   const onPath = new Map();
   for (const [index, start, end] of trace.path) onPath.set(index, [...(onPath.get(index) || []), [start, end]]);
   const body = h("div", { class: "rows", role: "tree", "aria-label": "Spans of the run" });
@@ -91,6 +92,7 @@ function waterfall(trace, chosenId) {
   function draw() {
     rows = [];
     for (const top of tops) visit(top, 0);
+    deepest = Math.max(...rows.map(([, depth]) => depth));
     body.replaceChildren(...rows.map(([index, depth]) => rowOf(index, depth)));
     ruler.replaceChildren(...ticks(window_, from).map(([at, words]) => h("span", { style: { left: `${at * 100}%` } }, words)));
     reset.hidden = window_[0] === from && window_[1] === until;
@@ -104,9 +106,9 @@ function waterfall(trace, chosenId) {
     const row = h("div", {
       class: `row${index === chosen ? " chosen" : ""}${status === "error" ? " failed" : ""}${query && !matches(index) ? " dim" : ""}`, role: "treeitem", "aria-level": depth + 1,
       tabindex: index === (chosen >= 0 ? chosen : rows[0][0]) ? "0" : "-1", "data-index": index, "aria-selected": index === chosen ? "true" : "false", "aria-expanded": hasChildren ? String(!closed.has(index)) : null,
-      "aria-label": `${label(name)}, ${KIND_WORDS[what] || what}, ${STATUS_WORDS[status] || label(status)}, ${duration(length / 1000)}`,
+      "aria-label": `${label(name)}, ${KIND_WORDS[what] || what}, ${STATUS_WORDS[status] || label(status)}, ${duration(length / 1000)}${retriesOf(index) ? `, ${plural(retriesOf(index), "retry", "retries")}` : ""}`,
     },
-    h("span", { class: "name", style: { "padding-left": `${Math.min(depth, 24) * 14}px` } },
+    h("span", { class: "name", style: { "padding-left": `calc(${depth} * min(14px, ${50 / Math.max(deepest, 1)}%))` } },
       hasChildren ? h("button", { type: "button", class: "fold", tabindex: "-1", "aria-hidden": "true", onclick: (event) => { event.stopPropagation(); fold(index); } }, closed.has(index) ? "▸" : "▾") : h("span", { class: "fold" }),
       kindMark(what), h("span", { class: "words" }, label(shortName(name, what))), marks(index, status)),
     h("span", { class: "track" },
@@ -124,11 +126,12 @@ function waterfall(trace, chosenId) {
     if (beginning > 14) return h("span", { class: "length", style: { right: `calc(${100 - beginning}% + 6px)` } }, duration(length / 1000));
     return h("span", { class: "length inside", style: { right: `calc(${Math.max(0, 100 - ending)}% + 12px)` } }, duration(length / 1000));
   }
+  const retriesOf = (index) => Number(attributesOf(trace, index).get("langflow.model.retries") || 0) + eventsOf(trace, index).filter((event) => event.name === "component.retry").length;
   function marks(index, status) {
-    const found = attributesOf(trace, index), retries = Number(found.get("langflow.model.retries") || 0) + eventsOf(trace, index).filter((event) => event.name === "component.retry").length;
+    const found = attributesOf(trace, index), retries = retriesOf(index);
     return [
       status === "error" && !children[index].some((child) => trace.strings[spans.status[child]] === "error") && h("span", { class: "mark bad" }, label(found.get("error.type") || "failed")), status === "cached" && h("span", { class: "mark" }, "cached"), status === "cancelled" && h("span", { class: "mark" }, "cancelled"),
-      retries > 0 && h("span", { class: "mark warn", title: "sent again" }, `↻ ${plural(retries, "retry", "retries")}`), found.has("langflow.loop.index") && h("span", { class: "mark" }, `#${label(found.get("langflow.loop.index"))}`),
+      retries > 0 && h("span", { class: "mark warn", title: plural(retries, "retry", "retries") }, `↻ ${count(retries)}`), found.has("langflow.loop.index") && h("span", { class: "mark" }, `#${label(found.get("langflow.loop.index"))}`),
     ];
   }
   function choose(index, focus = true) {
@@ -233,6 +236,17 @@ function minimap(trace, [from, until], onZoom) {
   return { element, show };
 }
 
+/** The component above a span, and the round of the loop that they are in. */
+function whereIn(trace, index) {
+  const spans = trace.spans, loop = (at) => attributesOf(trace, at).get("langflow.loop.index");
+  if (loop(index) != null) return `#${label(loop(index))}`;
+  for (let above = spans.parent[index]; above >= 0; above = spans.parent[above]) {
+    const what = trace.strings[spans.what[above]];
+    if (what === "component" || what === "agent") return [label(shortName(trace.strings[spans.name[above]], what)), loop(above) != null && ` #${label(loop(above))}`].filter(Boolean).join("");
+  }
+  return "";
+}
+
 /** What would have to be faster: the own time of each span on the critical path. */
 function pathTable(trace, state) {
   const spans = trace.spans, whole = spans.duration[trace.root] || 1, sums = new Map();
@@ -240,8 +254,8 @@ function pathTable(trace, state) {
   const rows = [...sums].filter(([, time]) => time > 0).sort((a, b) => b[1] - a[1]).slice(0, 12);
   if (!rows.length) return null;
   return section("Critical path: what would have to be faster for this run to be faster",
-    note("Each moment of the run belongs to the one span that everything else waited for. Time outside of this path costs nothing."),
+    note("At each moment the run waited for one span: its time is counted here. What ran beside it cost the run no time."),
     h("ol", { class: "bars" }, rows.map(([index, time]) => h("li", {},
-      h("button", { type: "button", class: "link", onclick: () => state.choose(index) }, kindMark(trace.strings[spans.what[index]]), label(shortName(trace.strings[spans.name[index]], trace.strings[spans.what[index]]))),
+      h("span", { class: "named" }, h("button", { type: "button", class: "link", onclick: () => state.choose(index) }, kindMark(trace.strings[spans.what[index]]), h("span", { class: "words" }, label(shortName(trace.strings[spans.name[index]], trace.strings[spans.what[index]])))), h("small", {}, whereIn(trace, index))),
       shareBar(time / whole, "path-share"), h("span", { class: "number" }, duration(time / 1000), h("small", {}, percent(time / whole)))))));
 }

@@ -65,12 +65,12 @@ function runsView(main, { flow, parameters }) {
     found = foundRuns(flow, asked);
     scale = found.reduce((most, place) => Math.max(most, runs.duration[place]), 1);
     const failed = found.filter((place) => text(runs.status[place]) === "error").length;
-    said.replaceChildren(`${plural(found.length, "run")}${failed ? `, ${count(failed)} failed` : ""}`,
+    said.replaceChildren(`${plural(found.length, "run")}${failed ? `, ${count(failed)} failed` : ""}${data.listed < data.overview.all.runs ? `, of the ${count(data.listed)} that this report lists` : ""}`,
       asked.get("session") ? chip(`session ${label(asked.get("session"))}`, () => change({ session: "" })) : "",
-      asked.get("from") ? chip(`${when(Number(asked.get("from")))} to ${when(Number(asked.get("to")))}`, () => change({ from: "", to: "" })) : "",
-      data.listed < data.overview.all.runs ? ` of the ${count(data.listed)} that this report lists` : "");
+      asked.get("from") ? chip(`${when(Number(asked.get("from")))} to ${when(Number(asked.get("to")))}`, () => change({ from: "", to: "" })) : "");
     for (const head of heads) head.setAttribute("aria-sort", head.dataset.column !== sort ? "none" : descending ? "descending" : "ascending");
-    list.show(sortedBy(found, RUN_COLUMNS.find((column) => column.name === sort)?.value || ((place) => runs.start[place]), descending));
+    found = sortedBy(found, RUN_COLUMNS.find((column) => column.name === sort)?.value || ((place) => runs.start[place]), descending);
+    list.show(found);
   }
   const search = searchField("Search runs", "flow, session, error, trace id …", asked.get("q") || "", (value) => change({ q: value }));
   search.addEventListener("keydown", (event) => { if (event.key === "ArrowDown") { event.preventDefault(); list.focus(); } });
@@ -79,12 +79,18 @@ function runsView(main, { flow, parameters }) {
     choice("Duration", [["1", "over 1 s"], ["5", "over 5 s"], ["10", "over 10 s"], ["30", "over 30 s"], ["60", "over 1 m"]], asked.get("min") || "", (value) => change({ min: value }))), said,
     h("div", { class: "table-scroll tall" }, list.table(heads)));
   draw();
+  const left = found.indexOf(leftRun);
+  if (left >= 0) requestAnimationFrame(() => list.focus(left));
+  leftRun = -1;
 }
+
+/** The run that was looked at last: the list comes back with the focus on it. */
+let leftRun = -1;
 
 /** A table of which only the rows in view are there. */
 function runList(cells) {
   let places = [], from = -1, focused = 0;
-  const body = h("tbody", {}), before = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td", { colspan: RUN_COLUMNS.length })), after = before.cloneNode(true);
+  const body = h("tbody", {}), before = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td")), after = before.cloneNode(true);
   let table = null;
   function row(place, index) {
     const element = h("tr", { class: "opens", tabindex: index === focused ? "0" : "-1", "aria-rowindex": index + 2, "data-index": index }, cells(place));
@@ -133,7 +139,7 @@ function runList(cells) {
       table?.setAttribute("aria-rowcount", places.length + 1);
       if (table?.isConnected) { table.parentElement.scrollTop = 0; draw(true); }
     },
-    focus: () => focus(0),
+    focus: (index = 0) => focus(index),
   };
 }
 
@@ -147,7 +153,7 @@ function searchField(title, placeholder, value, onSearch) {
 /** A filter; it is not there where there is nothing to choose. */
 function choice(title, options, value, onChange, all = "any") {
   if (options.length < 2 && !value) return null;
-  const select = h("select", { "aria-label": title, class: value && all ? "set" : "" }, all && h("option", { value: "" }, `${title}: ${all}`),
+  const select = h("select", { "aria-label": title, class: value && all ? "set" : "" }, all && h("option", { value: "" }, all === "any" ? title : all),
     options.map(([each, words]) => h("option", { value: each, selected: each === value }, words)));
   select.addEventListener("change", () => { select.classList.toggle("set", Boolean(select.value && all)); onChange(select.value); });
   return select;

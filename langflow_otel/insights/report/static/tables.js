@@ -24,6 +24,7 @@ function sortedTable({ caption, columns, rows, sort, descending = true, onOpen, 
     const by = columns.find((column) => column.name === state.sort);
     const ordered = by ? sortedBy(rows, by.value, state.descending) : rows;
     body.replaceChildren(...ordered.slice(0, shown).map((row) => tableRow(columns, row, onOpen)));
+    if (onOpen && body.firstElementChild) body.firstElementChild.tabIndex = 0;
     more.hidden = ordered.length <= shown;
     more.textContent = `Show more (${count(ordered.length - shown)} left)`;
   }
@@ -35,8 +36,10 @@ function sortedTable({ caption, columns, rows, sort, descending = true, onOpen, 
 
 function tableRow(columns, row, onOpen) {
   const cells = columns.map((column) => h("td", { class: [column.number && "number", column.wide && "wide"].filter(Boolean).join(" ") }, column.cell(row)));
-  const element = h("tr", onOpen ? { tabindex: "0", class: "opens" } : {}, cells);
+  const element = h("tr", onOpen ? { tabindex: "-1", class: "opens" } : {}, cells);
   if (onOpen) {
+    // One stop for the tabulator key in the whole table: the arrows go from row to row, and Enter opens what the links do.
+    for (const link of element.querySelectorAll("a")) link.tabIndex = -1;
     element.addEventListener("click", (event) => { if (!event.target.closest("a, button") && !getSelection().toString()) onOpen(row); });
     element.addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target === element) onOpen(row); });
   }
@@ -56,6 +59,10 @@ function sortedBy(rows, value, descending) {
 
 /** Up and down from row to row. */
 function arrowKeys(body) {
+  body.addEventListener("focusin", (event) => {
+    const row = event.target.closest("tr");
+    for (const each of body.children) each.tabIndex = each === row ? 0 : -1;
+  });
   body.addEventListener("keydown", (event) => {
     const row = event.target.closest("tr");
     const next = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling, Home: body.firstElementChild, End: body.lastElementChild }[event.key];
