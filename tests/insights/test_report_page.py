@@ -437,18 +437,24 @@ def test_policy_forbids_every_request(browser: Browser, url: str):
 
 def test_page_of_metrics_alone_has_no_views_of_runs(browser: Browser, report: Report, tmp_path: Path):
     """A part of the data that a source does not have is left out, with the links that lead to it."""
-    lacking = dict.fromkeys(("runs", "flames", "critical", "errors", "sessions", "details"))
+    lacking = dict.fromkeys(("runs", "flames", "critical", "sessions", "details"))
+    errors = report.data["errors"]
+    no_samples = {name: [None] * len(errors["name"]) for name in ("first_ms", "sample_trace_id", "sample_span_id")}
+    workers = {"instance": [0], "worker": [-1], "cpu_utilization": [0.25], "memory_bytes": [2**28]}
     count = report.data["overview"]["bins"]
     curve = {**report.data["resources"][0], "over": {"highest": [2.0] * count, "median": [1.0] * count}}
-    url = page_of(replace(report, data={**report.data, **lacking, "resources": [curve]}, traces=[]), tmp_path)
+    known = {"errors": {**errors, **no_samples}, "workers": workers}
+    url = page_of(replace(report, data={**report.data, **lacking, "resources": [curve], **known}, traces=[]), tmp_path)
     for page in window(browser):
-        for view in ("overview", "components", "models", "data"):
-            opened(page, url, view)
-        views = page.locator("nav.views a")
-        assert [each.get_attribute("data-view") for each in views.all()] == ["overview", "components", "models", "data"]
-        views.first.click()
+        opened(page, url)
+        views = [each.get_attribute("data-view") for each in page.locator("nav.views a").all()]
+        assert views == ["overview", "components", "errors", "models", "data"]
+        for view in views:
+            opened(page, url, str(view))
+            assert page.locator("main a[href^='#/run'], main a[href^='#/flame']").count() == 0, view
+        opened(page, url)
         page.wait_for_selector("main.view-overview .chart canvas")
-        assert page.locator("a[href^='#/runs'], a[href^='#/errors']").count() == 0
+        assert "256 MiB" in page.locator("main table").last.inner_text()
 
 
 def test_deep_tree_keeps_its_names(browser: Browser, tmp_path: Path):

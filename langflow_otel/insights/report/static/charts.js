@@ -137,7 +137,7 @@ function runDots(places, height = 230) {
     cursor: { sync: { key: "time", setSeries: false }, points: { show: false }, drag: { x: true, y: false, uni: 20 } },
     series: [{}, ...sets.map((set) => ({
       stroke: style(colors[set]), paths: () => null,
-      points: { show: true, size: places.length > 3000 ? 3.2 : 5, width: 0, fill: style(colors[set]) },
+      points: { show: true, size: places.length > 3000 ? 3.2 : places.length > 100 ? 5 : 7, width: 0, fill: style(colors[set]) },
     }))],
   };
   mountPlot(box, options, [x, ...y], (plot) => {

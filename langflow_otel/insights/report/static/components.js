@@ -33,7 +33,7 @@ function componentsView(main, { flow, parameters }) {
   const box = h("div");
   const draw = (value) => box.replaceChildren(componentTable(list.filter((each) => `${each.name} ${each.flow} ${each.id} ${each.kind}`.toLowerCase().includes(value.toLowerCase())), flow));
   main.append(section("All components", h("div", { class: "toolbar" }, searchField("Search components", "name, flow, kind …", query, (value) => { remember({ q: value }); draw(value); })), box,
-    note("The time is a component's own: what runs inside of it (the body of a loop, another flow, another component) is counted there. Executions that were answered from the cache count no time. P50, P95 and P99: half, 95 % and 99 % of the executions took at most that long.")));
+    note(`${data.source === "metrics" ? "The time of a component includes that of the components inside of it (the body of a loop, another flow)." : "The time is a component's own: what runs inside of it (the body of a loop, another flow, another component) is counted there."} Executions that were answered from the cache count no time. P50, P95 and P99: half, 95 % and 99 % of the executions took at most that long.`)));
   draw(query);
 }
 
@@ -42,7 +42,7 @@ const inFlames = (name, flow) => (has("flames") ? h("a", { href: href("flame", {
 
 function componentTable(list, flow) {
   return sortedTable({ caption: "Components", rows: list, sort: "total", columns: [
-    { name: "name", title: "Component", wide: true, value: (row) => row.name, cell: (row) => h("span", { class: "with-small" }, kindMark(row.kind === "agent" ? "agent" : "component"), inFlames(row.name, flow || row.flow), h("small", {}, label(row.kind, "").replace(/_/g, " "))) },
+    { name: "name", title: "Component", wide: true, value: (row) => row.name, cell: (row) => h("span", { class: "with-small" }, kindMark(row.kind === "agent" ? "agent" : "component"), inFlames(row.name, flow || row.flow), row.kind && h("small", {}, label(row.kind, "").replace(/_/g, " "))) },
     !flow && { name: "flow", title: "Flow", value: (row) => row.flow, cell: (row) => h("a", { href: href("components", { flow: row.flow }) }, label(row.flow)) },
     { name: "total", title: "Share of time", number: true, value: (row) => row.total, cell: (row) => [shareBar(row.share, row.few ? "" : "faint"), figure(percent(row.share))] },
     { name: "sum", title: "Total", number: true, value: (row) => row.total, cell: (row) => seconds(row.total) },

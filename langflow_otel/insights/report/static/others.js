@@ -8,7 +8,9 @@ function errorsOf(flow) {
   })).filter((each) => !flow || each.flow === flow);
 }
 
+/** A sample of the error in its run; metrics have none. */
 function errorHref(each) {
+  if (!each.trace) return null;
   const place = placeOfRun(each.trace);
   return place >= 0 ? runHref(place, each.span) : href("run", { span: each.span }, each.trace);
 }
@@ -18,16 +20,17 @@ function errorsView(main, { flow }) {
   main.append(h("h1", {}, "Errors"));
   if (!list.length) { main.append(empty("Nothing failed in these traces.")); return; }
   const total = flowFigures(flow)?.runs || 1;
-  main.append(h("p", { class: "lead" }, `${plural(list.reduce((sum, each) => sum + each.count, 0), "error")} of ${plural(list.length, "kind")}, by type and by the place where they arose. A click shows one of them in its run.`));
-  main.append(section("", sortedTable({ caption: "Errors", rows: list, sort: "count", onOpen: (row) => go(errorHref(row)), columns: [
-    { name: "type", title: "Error", wide: true, value: (row) => row.type, cell: (row) => h("div", { class: "error-cell" }, h("a", { href: errorHref(row) }, label(row.type, "error without a type")), row.http && h("span", { class: "mark" }, `HTTP ${label(row.http)}`), row.message && h("p", {}, label(row.message))) },
-    { name: "category", title: "Category", value: (row) => row.category, cell: (row) => row.category && h("span", { class: "mark" }, label(row.category).replace(/_/g, " ")) },
+  main.append(h("p", { class: "lead" }, `${plural(list.reduce((sum, each) => sum + each.count, 0), "error")} of ${plural(list.length, "kind")}, by type and by the place where they arose.${list.some(errorHref) ? " A click shows one of them in its run." : ""}`));
+  const known = (name) => list.some((row) => row[name] != null);
+  main.append(section("", sortedTable({ caption: "Errors", rows: list, sort: "count", onOpen: list.some(errorHref) && ((row) => { if (errorHref(row)) go(errorHref(row)); }), columns: [
+    { name: "type", title: "Error", wide: true, value: (row) => row.type, cell: (row) => h("div", { class: "error-cell" }, h(errorHref(row) ? "a" : "span", { href: errorHref(row) }, label(row.type, "error without a type")), row.http && h("span", { class: "mark" }, `HTTP ${label(row.http)}`), row.message && h("p", {}, label(row.message))) },
+    list.some((row) => row.category) && { name: "category", title: "Category", value: (row) => row.category, cell: (row) => row.category && h("span", { class: "mark" }, label(row.category).replace(/_/g, " ")) },
     { name: "place", title: "Where", value: (row) => row.component || row.name, cell: (row) => h("span", { class: "with-small" }, label(row.component || row.name), h("small", {}, row.component && row.name !== `component ${row.component}` ? label(row.name) : "")) },
     !flow && { name: "flow", title: "Flow", value: (row) => row.flow, cell: (row) => label(row.flow, "–") },
     { name: "count", title: "Times", number: true, value: (row) => row.count, cell: (row) => [shareBar(row.count / list[0].count, "bad"), figure(count(row.count))] },
-    { name: "runs", title: "Failed runs", number: true, value: (row) => row.failed, cell: (row) => `${count(row.failed)} (${percent(row.failed / total)})` },
-    { name: "first", title: "First", number: true, value: (row) => row.first, cell: (row) => when(row.first, { seconds: false }) },
-    { name: "last", title: "Last", number: true, value: (row) => row.last, cell: (row) => when(row.last, { seconds: false }) },
+    known("failed") && { name: "runs", title: "Failed runs", number: true, value: (row) => row.failed, cell: (row) => `${count(row.failed)} (${percent(row.failed / total)})` },
+    known("first") && { name: "first", title: "First", number: true, value: (row) => row.first, cell: (row) => when(row.first, { seconds: false }) },
+    known("last") && { name: "last", title: "Last", number: true, value: (row) => row.last, cell: (row) => when(row.last, { seconds: false }) },
   ].filter(Boolean) })));
 }
 
@@ -39,11 +42,11 @@ function modelsView(main, { flow }) {
   const rows = list.model.map((model, place) => ({ model: text(model), provider: text(list.provider[place]), costs: list.cost[place], ...Object.fromEntries(["calls", "runs", "errors", "retries", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "calls_without_tokens", "p50_s", "p95_s", "first_chunk_p50_s"].map((name) => [name, list[name][place]])) }));
   const figures = flowFigures(flow), over = figures.over, x = binTimes();
   main.append(h("p", { class: "lead" }, `${plural(rows.reduce((sum, row) => sum + row.calls, 0), "call")} of ${plural(rows.length, "model")}, ${compact(figures.input)} tokens in and ${compact(figures.output)} out${figures.costs.length ? `, ${costs(figures.costs)}` : ""}.`));
-  if (over) main.append(h("div", { class: "charts" }, overviewCharts(over, flow).filter((chart) => /Tokens|Cost/.test(chart.getAttribute("aria-label")))));
+  if (over) main.append(h("h2", { class: "visually-hidden" }, "Over time"), h("div", { class: "charts" }, overviewCharts(over, flow).filter((chart) => /Tokens|Cost/.test(chart.getAttribute("aria-label")))));
   const tokens = (name, title) => ({ name, title, number: true, value: (row) => row[name], cell: (row) => compact(row[name]) });
   main.append(section("", sortedTable({ caption: "Models", rows, sort: "calls", columns: [
     { name: "model", title: "Model", wide: true, value: (row) => row.model, cell: (row) => h("span", { class: "with-small" }, kindMark("model"), label(row.model), h("small", {}, label(row.provider, ""))) },
-    { name: "calls", title: "Calls", number: true, value: (row) => row.calls, cell: (row) => h("span", { title: `${count(row.calls_without_tokens)} of them without tokens` }, count(row.calls)) },
+    { name: "calls", title: "Calls", number: true, value: (row) => row.calls, cell: (row) => h("span", { title: row.calls_without_tokens ? `${count(row.calls_without_tokens)} of them without tokens` : null }, count(row.calls)) },
     { name: "errors", title: "Failed", number: true, value: (row) => row.errors / row.calls, cell: (row) => h("span", { class: row.errors ? "bad-word" : "", title: count(row.errors) }, percent(row.errors / row.calls)) },
     { name: "retries", title: "Retries", number: true, value: (row) => row.retries, cell: (row) => count(row.retries) },
     { name: "p50", title: "P50", number: true, value: (row) => row.p50_s, cell: (row) => seconds(row.p50_s) },

@@ -32,7 +32,8 @@ function overviewView(main, { flow }) {
     runDots(placesOf(flow))));
   main.append(h("div", { class: "columns" }, has("components") && whereTimeGoes(flow), has("errors") && whatFailed(flow)));
   if (!flow && data.overview.flows.length > 1) main.append(flowsTable());
-  if (over) main.append(h("div", { class: "charts" }, overviewCharts(over, flow)));
+  if (over) main.append(h("h2", { class: "visually-hidden" }, "Over time"), h("div", { class: "charts" }, overviewCharts(over, flow)));
+  if (!flow && data.workers?.instance.length) main.append(workersTable(data.workers));
 }
 
 function headline({ runs: all, errors, percentiles: [p50, p95], cancelled }) {
@@ -133,9 +134,20 @@ function whatFailed(flow) {
   const list = errorsOf(flow).slice(0, 6);
   return section("What fails",
     list.length ? h("ol", { class: "bars" }, list.map((each) => h("li", {},
-      h("a", { href: errorHref(each) }, h("span", { class: "words" }, label(each.type, "error without a type")), h("small", {}, label(each.component || each.name))),
+      h(errorHref(each) ? "a" : "span", { class: errorHref(each) ? null : "named", href: errorHref(each) }, h("span", { class: "words" }, label(each.type, "error without a type")), h("small", {}, label(each.component || each.name))),
       shareBar(each.count / list[0].count, "bad"), h("span", { class: "number" }, count(each.count))))) : note("Nothing failed."),
     list.length > 0 && h("a", { class: "onward", href: href("errors", { flow }) }, "All errors"));
+}
+
+/** The processes, which metrics know and traces do not. */
+function workersTable(list) {
+  const rows = list.instance.map((instance, place) => ({ instance: text(instance), worker: text(list.worker[place]), cpu: list.cpu_utilization[place], memory: list.memory_bytes[place] }));
+  return section("Processes", sortedTable({ caption: "Processes", rows, sort: "memory", columns: [
+    { name: "instance", title: "Process", wide: true, value: (row) => row.instance, cell: (row) => label(row.instance, "–") },
+    { name: "worker", title: "Worker", value: (row) => row.worker, cell: (row) => label(row.worker, "–") },
+    { name: "cpu", title: "CPU", number: true, value: (row) => row.cpu, cell: (row) => percent(row.cpu) },
+    { name: "memory", title: "Memory", number: true, value: (row) => row.memory, cell: (row) => (row.memory == null ? "–" : bytes(row.memory)) },
+  ] }));
 }
 
 function flowsTable() {
