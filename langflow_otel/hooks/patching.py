@@ -191,7 +191,7 @@ def _rename(changes: Mapping[int, Any]) -> None:
     """
     if not changes:
         return
-    for module in tuple(sys.modules.values()):
+    for module in _loaded_modules():
         try:
             # Not by getattr(): a module that is loaded on first use would be loaded.
             names: dict[str, Any] = object.__getattribute__(module, "__dict__")
@@ -199,3 +199,7 @@ def _rename(changes: Mapping[int, Any]) -> None:
             continue
         for name in [name for name, value in tuple(names.items()) if id(value) in changes]:
             names[name] = changes[id(names[name])]
+
+
+def _loaded_modules() -> Iterable[ModuleType]:
+    return tuple(sys.modules.values())

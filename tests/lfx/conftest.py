@@ -4,11 +4,16 @@ import pytest
 
 pytest.importorskip("lfx", reason="these tests run flows on LangFlow's engine: pip install 'langflow-otel[lfx]'")
 
-from collections.abc import AsyncIterator
+import functools
+import sys
+import sysconfig
+from collections.abc import AsyncIterator, Iterator
+from types import ModuleType
 
 from flows import Cache
 from lfx.log.logger import configure
 
+from langflow_otel.hooks import patching
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 
@@ -16,6 +21,28 @@ from langflow_otel.testing import Telemetry, capture_telemetry
 def _quiet_langflow() -> None:
     # Not kept by the loggers: a test may want their lines.
     configure(log_level="CRITICAL", cache=False)
+
+
+@functools.cache
+def _may_import_langflow(module: str) -> bool:
+    package = module.partition(".")[0]
+    if package in sys.stdlib_module_names:
+        return False
+    path = getattr(sys.modules.get(package), "__file__", None) or ""
+    return package.startswith(("lfx", "langflow")) or not path.startswith(sysconfig.get_path("purelib"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hooks_are_looked_for_where_they_may_be() -> Iterator[None]:
+    """Not among the 100,000 names that LangFlow's dependencies have in their modules, four times for each test: that
+    took half of its time. The tests that start a process show that all are looked through."""
+
+    def modules() -> list[ModuleType]:
+        return [module for name, module in tuple(sys.modules.items()) if _may_import_langflow(name)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patching, "_loaded_modules", modules)
+        yield
 
 
 @pytest.fixture
