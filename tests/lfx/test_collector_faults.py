@@ -368,7 +368,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _warm() -> Iterator[None]:
+def _warm() -> None:
     """What gRPC and others start once in a process, and keep."""
     with pytest.MonkeyPatch.context() as patch:
         for protocol in (HTTP, GRPC):
@@ -378,9 +378,8 @@ def _warm() -> Iterator[None]:
                 instrument()
                 asyncio.run(cancelled("caller"))
                 uninstrument()
+    gc.collect()
     gc.freeze()  # All that is there by now need not be looked through each time.
-    yield
-    gc.unfreeze()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, protocol: Protocol, address: str, **variables: str) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 import tracemalloc
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,6 @@ ON = Settings(
     content_on_spans=True, content_in_events=True, error_messages="redacted", log_bodies=True, detail="output"
 )
 HELD = Settings(content_on_spans=True, error_messages="full", sampling=(("*", 0.0),), keep_errors=True, keep_slow_s=0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections() -> Iterator[None]:
-    """LangFlow's modules are not looked at each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 Make = Callable[[], Graph]
