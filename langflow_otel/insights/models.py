@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 # Where calls have no spans, the model is on the component that made them, with the sum of their tokens.
 _MODELS = """
     , calls AS (
-        SELECT *, greatest(0, duration_ns) / 1e9 AS seconds FROM chosen_spans
-        WHERE model IS NOT NULL AND what NOT IN ('flow', 'agent')
+        SELECT * REPLACE (coalesce(model, 'unknown') AS model), greatest(0, duration_ns) / 1e9 AS seconds
+        FROM chosen_spans WHERE model IS NOT NULL AND what NOT IN ('flow', 'agent') OR what IN ('model', 'embeddings')
     ),
     costs AS (
         SELECT model, provider, map_from_entries(list((currency, amount) ORDER BY currency)) AS cost
@@ -40,6 +40,7 @@ class ModelUse:
     """The calls of one model. Times are seconds.
 
     Attributes:
+        model: ``unknown`` for calls that do not say which, as in the metrics.
         calls: Spans of calls; a component whose calls have no spans counts as one.
         runs: Runs that called it.
         retries: Requests that the provider's library sent again.

@@ -39,10 +39,11 @@ _START: Final = metrics.START_TIME.prometheus_name
 
 # Not increase() alone: it extrapolates, and does not count the first sample of a series. So: it where a counter was
 # reset in between; else the difference; else a new series from 0, if its process began within the time, or was scraped
-# before it; else what increase() makes of it.
+# before it; else what increase() makes of it. The value before is that of the last scrape which succeeded: a plain
+# selector has none where the one just before failed, and the series would seem to be new.
 _GROWN_IN: Final = (
     "((increase({s}[{w}]) and resets({s}[{w}]) > 0)"
-    " or (last_over_time({s}[{w}]) - ({s} offset {w}))"
+    " or ((last_over_time({s}[{w}]) - last_over_time({s}[5m] offset {w})) >= 0)"
     " or ((last_over_time({s}[{w}]) * 1) and on (job, instance)"
     f" (last_over_time({_START}[{{w}}]) >= time() - {{seconds}} or up offset {{w}} >= 0))"
     " or increase({s}[{w}]))"

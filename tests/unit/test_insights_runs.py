@@ -293,3 +293,13 @@ def test_langflows_own_span_of_a_run_takes_no_time(around):
     ]
     assert [each.name for each in critical_paths(connection).shares] == ["invoke_workflow shop", "component A"]
     assert [each.component for each in error_groups(connection)] == ["A"]
+
+
+def test_calls_without_a_model_are_counted_as_in_metrics():
+    made = MadeTraces()
+    run = made.run(3)
+    run.add("component LLM", 0, 2).add("chat", 0, 1, what="model", provider="openai", status="error")
+
+    (use,) = model_use(made.connect())
+
+    assert (use.model, use.provider, use.calls, use.errors) == ("unknown", "openai", 1, 1)
