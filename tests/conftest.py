@@ -12,7 +12,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 import hypothesis
 import pytest
 
-from langflow_otel.recording import guard, known_secrets
+from langflow_otel.recording import denied_errors, guard, known_secrets
 
 # An example may take long on a busy machine, and says nothing about the code then.
 hypothesis.settings.register_profile("without deadline", deadline=None)
@@ -57,3 +57,9 @@ def _strict_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_known_secrets() -> None:
     """Those of one test are the harmless texts of another."""
     known_secrets.forget_secrets()
+
+
+@pytest.fixture(autouse=True)
+def _no_denied_errors() -> None:
+    """Nor are the messages of its errors known in another."""
+    denied_errors.forget_denied()

@@ -16,7 +16,7 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.export import content_names
 from langflow_otel.export.content import treat_as_library, without_url_values
-from langflow_otel.export.nested import note_start, note_tokens
+from langflow_otel.export.nested import is_denied_in, note_start, note_tokens
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.keeper import HeldTrace
@@ -137,5 +137,6 @@ def _hold(
     span = held.start_span(tracer, name, above, kind=kind, attributes=attributes, links=links, start_time=start_time)
     if run.component is not None:
         span.on_end = functools.partial(note_tokens, run.component)
+    span.denied = is_denied_in(run)
     note_start(span, run)
     return span

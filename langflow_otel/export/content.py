@@ -10,7 +10,7 @@ their value are taken out of all of them, our own too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -22,6 +22,7 @@ from langflow_otel.export.known_secrets import KnownSecrets
 from langflow_otel.export.replaced_span import ReplacedSpan
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
+from langflow_otel.recording.denied_errors import quotes_denied
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.privacy import redactor
@@ -67,6 +68,15 @@ def _url(name: str, value: str, *, whole_path: bool) -> str:
     return template_without_values(value)
 
 
+_DENIED: Final = "_langflow_otel_denied"
+"""On a span as the exporters get it."""
+
+
+def deny_content(span: ReadableSpan) -> None:
+    """The span was made where content is denied: neither content nor messages of errors leave with it."""
+    setattr(span, _DENIED, True)
+
+
 class ContentFilter(SpanExporter):
     """The same exporter, behind the rule above. The spans themselves are not changed.
 
@@ -77,8 +87,9 @@ class ContentFilter(SpanExporter):
 
     def __init__(self, exporter: SpanExporter, settings: Settings | None = None) -> None:
         self._exporter = exporter
-        self._settings = settings or Settings()
-        self._gate = ContentGate(self._settings) if self._settings.captures_content else None
+        settings = settings or Settings()
+        self._rule = _Rule(settings)
+        self._rule_where_denied = _Rule(settings, is_denied=True)
         self._secrets = KnownSecrets()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -87,7 +98,8 @@ class ContentFilter(SpanExporter):
         for span in GivingWay(spans):
             # A span that cannot be judged does not leave.
             with _FILTER:
-                harmless.append(self._secrets.taken_out_of(self._harmless(span)))
+                rule = self._rule_where_denied if getattr(span, _DENIED, False) else self._rule
+                harmless.append(self._secrets.taken_out_of(rule.harmless(span)))
         return self._exporter.export(GivingWay(harmless))
 
     def shutdown(self) -> None:
@@ -96,7 +108,21 @@ class ContentFilter(SpanExporter):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return self._exporter.force_flush(timeout_millis)
 
-    def _harmless(self, span: ReadableSpan) -> ReadableSpan:
+
+class _Rule:
+    """What leaves of a span under these settings.
+
+    Args:
+        is_denied: True for spans of which neither content nor messages leave.
+    """
+
+    def __init__(self, settings: Settings, *, is_denied: bool = False) -> None:
+        self._settings = settings
+        self._gate = ContentGate(settings) if settings.captures_content and not is_denied else None
+        self._has_messages = settings.error_messages != "none" and not is_denied
+
+    def harmless(self, span: ReadableSpan) -> ReadableSpan:
+        """The span without what may not leave."""
         scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
         if scope == semconv.SCOPE:
             return span
@@ -152,8 +178,8 @@ class ContentFilter(SpanExporter):
         return {} if text is None else {name: text}
 
     def _message(self, text: Any) -> Any:
-        """As far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it pass; None if it does not."""
-        if text is None or self._settings.error_messages == "none":
+        """As far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it pass; None if it does not, or quotes a denied error."""
+        if text is None or not self._has_messages or quotes_denied(str(text)):
             return None
         text = without_source(str(text))
         if self._settings.error_messages == "full":

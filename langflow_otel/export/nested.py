@@ -6,16 +6,18 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import Tracer
 
-from langflow_otel.export.content import is_library
+from langflow_otel.export.content import deny_content, is_library
 from langflow_otel.recording import semconv
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.held import DENIED
 from langflow_otel.recording.model_runs import call_awaiting_answer
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import Run, current_run
@@ -28,7 +30,8 @@ _DEPTH: Final = 2
 
 class NestedModelSpans(SpanProcessor):
     """Notices model spans of other instrumentors that start inside a component, wherever they end: callbacks
-    of models often run in another task or thread. Each span inside a flow gets the flow's name and id.
+    of models often run in another task or thread. Each span inside a flow gets the flow's name and id. Of those that
+    start where content is denied, the exporters' filter is told.
 
     Works for spans that pass through the provider that it is added to, and that are sent where ours are.
     """
@@ -36,6 +39,7 @@ class NestedModelSpans(SpanProcessor):
     def __init__(self) -> None:
         # Weakly: there are instrumentors that never end a span whose stream was left.
         self._within: weakref.WeakValueDictionary[int, ComponentRun] = weakref.WeakValueDictionary()
+        self._denied: weakref.WeakValueDictionary[int, Span] = weakref.WeakValueDictionary()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         # The SDK would raise an error in the code that makes the span.
@@ -44,6 +48,8 @@ class NestedModelSpans(SpanProcessor):
             if scope is not None and scope.name == semconv.SCOPE:
                 return
             run = current_run()
+            if otel_context.get_value(DENIED, parent_context) or (run is not None and is_denied_in(run)):
+                self._denied[_span_id(span)] = span
             if run is None or not _is_sent_with_ours(span):
                 return
             if run.flow is not None:
@@ -55,6 +61,8 @@ class NestedModelSpans(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         with _NOTE:
+            if self._denied.pop(_span_id(span), None) is not None:
+                deny_content(span)
             component = self._within.pop(_span_id(span), None)
             if component is not None:
                 note_tokens(component, span)
@@ -63,6 +71,12 @@ class NestedModelSpans(SpanProcessor):
 def _is_sent_with_ours(span: Span) -> bool:
     recorder = active_recorder()
     return recorder is None or (span.get_span_context().trace_flags.sampled and recorder.reaches(span))
+
+
+def is_denied_in(run: Run) -> bool:
+    """True where content of the spans of other instrumentors stays here. They do not say which part of it is of a
+    denied tool: so all of it, where one may be called."""
+    return run.is_denied or run.has_denied_tools
 
 
 def note_start(span: Any, run: Run) -> None:

@@ -26,6 +26,7 @@ from opentelemetry.trace import TracerProvider
 
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
+from langflow_otel.export.nested import watch_nested_model_spans
 from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.refusals import raise_too_large
 from langflow_otel.export.resources import langflow_resource
@@ -159,6 +160,8 @@ def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
         provider = SdkTracerProvider(resource=langflow_resource(settings), span_limits=_span_limits(settings))
         if settings.samples:
             let_recorder_decide(provider, per_flow=bool(settings.sampling))
+        # Before the exporters: what it notes at a span's end, they have to know.
+        watch_nested_model_spans(provider)
         try:
             for processor in made("TRACES", _span_processors(settings)).values():
                 provider.add_span_processor(processor)

@@ -12,11 +12,12 @@ from langflow_otel.hooks.identity import component_info, loop_index, only_offere
 from langflow_otel.hooks.kinds import component_kind
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
-from langflow_otel.hooks.tool_content import take_tools
+from langflow_otel.hooks.tool_content import is_denied_component, take_tools
 from langflow_otel.hooks.usage import ModelCall
 from langflow_otel.recording import semconv
 from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.content import SpanContent
+from langflow_otel.recording.content import ContentGate, SpanContent
+from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.guard import Guard
@@ -54,7 +55,7 @@ async def build_vertex(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
         with _FAIL:
-            _fail(run, exc)
+            _fail(run, vertex, exc)
         raise
     with _FINISH:
         _finish(run, vertex, was_built)
@@ -78,10 +79,16 @@ def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
         flow.component_started(info.component_id)
     run = recorder.start_component(info, within)
     run.class_known = vertex.custom_component is not None
+    if recorder.gate is not None:
+        run.denied = is_denied_component(recorder.gate, info, None)
     return run
 
 
-def _fail(run: ComponentRun, exc: BaseException) -> None:
+def _fail(run: ComponentRun, vertex: Any, exc: BaseException) -> None:
+    recorder = active_recorder()
+    if not run.entered and recorder is not None and recorder.gate is not None and vertex.custom_component is not None:
+        with _CONTENT:
+            _judge(recorder.gate, run, vertex.custom_component)
     if run.content is not None:
         _leave_content(run, run.content)
     # What the code raised counts, even if LangFlow's handling of it was cancelled.
@@ -126,11 +133,13 @@ async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: An
         run = own_run(component)
         if run is not None:
             output_run = _enter(run, component, _output_of(args, kwargs))
-    if run is None or not run.observed:
+    if run is None or not (run.observed or run.denied):
         return await wrapped(*args, **kwargs)
     try:
         result = await wrapped(*args, **kwargs)
     except BaseException as exc:
+        with _FAIL:
+            _note_denied(run, exc)
         if output_run is not None:
             with _FAIL:
                 output_run.finish(outcome_of(exc))
@@ -157,6 +166,9 @@ def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
     if recorder is None:
         return None
     if not was_entered:
+        if recorder.gate is not None:
+            with _CONTENT:
+                _judge(recorder.gate, run, component)
         with _CONTENT:
             _take_content(recorder, run, component)
     return recorder.start_output(output.name, run)
@@ -171,8 +183,20 @@ def _take_content(recorder: Recorder, run: ComponentRun, component: Any) -> None
     if recorder.content is None or run.span is None or _stays_around(run.flow):
         return
     run.content = component_content(recorder.content, run.info, component, withheld)
-    if run.content is not None:
-        take_tools(run.content, component)
+
+
+def _judge(gate: ContentGate, run: ComponentRun, component: Any) -> None:
+    """Whether something of it is denied, and which tools it has."""
+    # In this order: what fails to be judged stays here.
+    run.denied = True
+    run.denied = is_denied_component(gate, run.info, component)
+    take_tools(run, gate, component)
+
+
+def _note_denied(run: Run, error: BaseException) -> None:
+    """Before LangFlow logs it."""
+    if run.is_denied:
+        deny(error)
 
 
 def _stays_around(flow: FlowRun | None) -> bool:
@@ -191,6 +215,7 @@ async def send_error(wrapped: Call, component: Any, args: Any, kwargs: Any) -> A
         run = own_run(component)
         error = args[0] if args else kwargs.get("exception")
         if run is not None and isinstance(error, BaseException):
+            _note_denied(run, error)
             run.note_failure(outcome_of(error).error or error)
     return await wrapped(*args, **kwargs)
 
@@ -205,6 +230,7 @@ async def process_agent_events(wrapped: Call, _: Any, args: Any, kwargs: Any) ->
             run = current_run()
             outcome = outcome_of(exc)
             if run is not None and run.component is not None and outcome.error is not None:
+                _note_denied(run, exc)
                 # LangFlow may yet work around it, and ask the model again.
                 run.component.note_failure(outcome.error, final=False)
         raise

@@ -13,9 +13,12 @@ from typing import Any, Final
 from langflow_otel.hooks.content import may_leave_whole, open_object, opts_out, text_or_value
 from langflow_otel.hooks.identity import component_info
 from langflow_otel.recording import semconv
+from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import ContentGate, SpanContent
+from langflow_otel.recording.facts import ComponentInfo
 from langflow_otel.recording.plain import MAX_ITEMS
 from langflow_otel.recording.runs import Run
+from langflow_otel.recording.tool_runs import ToolRun
 
 OWNER: Final = "langflow_otel_owner"
 """On the function of a tool: the component that it runs."""
@@ -23,12 +26,9 @@ OWNER: Final = "langflow_otel_owner"
 _FUNCTIONS: Final = ("coroutine", "func")
 
 
-def tool_content(
-    gate: ContentGate, tool: Any, within: Run, arguments: Any, withheld: Collection[str] = ()
-) -> SpanContent | None:
-    """The arguments of a tool call; None if its content stays here."""
-    name = str(tool.name)
-    if gate.denies(name) or not may_leave_whole(within) or name in withheld_tools(within):
+def tool_content(gate: ContentGate, within: Run, arguments: Any, withheld: Collection[str] = ()) -> SpanContent | None:
+    """The arguments of a tool call that is not denied; None if they stay here all the same."""
+    if not may_leave_whole(within):
         return None
     content = SpanContent(gate, open_object, withheld)
     content.add(semconv.GEN_AI_TOOL_CALL_ARGUMENTS, text_or_value(arguments))
@@ -37,14 +37,29 @@ def tool_content(
 
 def withheld_tools(within: Run) -> frozenset[str]:
     """Names of the tools at hand here whose arguments and results stay here."""
-    holders = [each.content for each in (within.component, within.tool) if each is not None]
-    return frozenset().union(*(each.withheld_tools() for each in holders if each is not None))
+    holders = [each for each in (within.component, within.tool) if each is not None]
+    return frozenset().union(*(each.denied_tools() for each in holders))
 
 
-def take_tools(content: SpanContent, component: Any) -> None:
-    """The component, whose content that is, may call its tools. Which it has shows only when it does: LangFlow renames
+def take_tools(run: ComponentRun | ToolRun, gate: ContentGate, component: Any) -> None:
+    """The component, whose run that is, may call its tools. Which it has shows only when it does: LangFlow renames
     those that have the same name."""
-    content.withheld_tools = functools.partial(_denied_tools, content.gate, component)
+    run.denied_tools = functools.partial(_denied_tools, gate, component)
+
+
+def is_denied_component(gate: ContentGate, info: ComponentInfo, component: Any) -> bool:
+    """True where something of a component stays here by its name or by its author's word: its errors may quote it."""
+    names = (info.component_id, info.component_type, info.display_name)
+    return gate.denies(*names) or (component is not None and is_denied_as_tool(gate, component))
+
+
+def is_denied_call(gate: ContentGate, tool: Any, within: Run) -> bool:
+    """The same of a tool that is called there."""
+    name = str(tool.name)
+    owner = _owner_of(tool)
+    if within.is_denied or gate.denies(name) or (owner is not None and is_denied_as_tool(gate, owner)):
+        return True
+    return name in withheld_tools(within)
 
 
 def is_denied_as_tool(gate: ContentGate, component: Any) -> bool:
@@ -79,13 +94,19 @@ def _is_tool(kind: type) -> bool:
 
 
 def _owner_is_denied(gate: ContentGate, component: Any, field: str, tool: Any) -> bool:
-    for name in _FUNCTIONS:
-        owner = getattr(tool.__dict__.get(name), OWNER, None)
-        if owner is not None:
-            return is_denied_as_tool(gate, owner)
+    owner = _owner_of(tool)
+    if owner is not None:
+        return is_denied_as_tool(gate, owner)
     # A tool of a component's own making: by the components that are wired to the field, and by any of them, since
     # the tools of several come in one list.
     return any(_is_denied_source(gate, source) for source in _sources(component, field))
+
+
+def _owner_of(tool: Any) -> Any:
+    """The component that a tool runs; None where the tool does not say."""
+    own = getattr(tool, "__dict__", {})
+    owners = (getattr(own.get(name), OWNER, None) for name in _FUNCTIONS)
+    return next((owner for owner in owners if owner is not None), None)
 
 
 def _sources(component: Any, field: str) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from langflow_otel.hooks.content import text_or_value
 from langflow_otel.hooks.models import watched
 from langflow_otel.hooks.outcomes import outcome_of
-from langflow_otel.hooks.tool_content import OWNER, is_denied_as_tool, take_tools, tool_content
+from langflow_otel.hooks.tool_content import OWNER, is_denied_as_tool, is_denied_call, take_tools, tool_content
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
 from langflow_otel.recording.guard import Guard
@@ -81,11 +81,15 @@ def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun 
         component_id=str(source) if source else None,
     )
     run = recorder.start_tool(info, within, is_reported=True)
-    if recorder.content is not None and run.recording:
+    if recorder.gate is not None:
         with _CONTENT:
-            withheld = () if within.flow is None else within.flow.withheld
-            given = args[0] if args else kwargs.get("tool_input")
-            run.content = tool_content(recorder.content, tool, within, given, withheld)
+            # In this order: what fails to be judged stays here.
+            run.denied = True
+            run.denied = is_denied_call(recorder.gate, tool, within)
+            if recorder.content is not None and run.recording and not run.denied:
+                withheld = () if within.flow is None else within.flow.withheld
+                given = args[0] if args else kwargs.get("tool_input")
+                run.content = tool_content(recorder.content, within, given, withheld)
     return run
 
 
@@ -173,11 +177,14 @@ def _note_component(component: Any) -> None:
         run = current_run()
         if isinstance(run, ToolRun):
             run.add({semconv.COMPONENT_ID: chosen(str(component._id))})
-            # In this order: what fails to be judged stays here.
-            content, run.content = run.content, None
-            if content is not None and not is_denied_as_tool(content.gate, component):
-                take_tools(content, component)
-                run.content = content
+            recorder = active_recorder()
+            if recorder is not None and recorder.gate is not None:
+                # In this order: what fails to be judged stays here.
+                content, run.content = run.content, None
+                was_denied, run.denied = run.denied, True
+                run.denied = was_denied or is_denied_as_tool(recorder.gate, component)
+                take_tools(run, recorder.gate, component)
+                run.content = None if run.denied else content
 
 
 def _note_failure(exc: BaseException) -> None:

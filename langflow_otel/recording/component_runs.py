@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ class ComponentRun(RunAboveCalls):
 
     Attributes:
         info: The component, as far as it is known.
+        denied: True if content of it stays here by a name or by its author's word.
+        denied_tools: Gives the names of tools that its code may call, and whose content stays here so.
         around: The component in which this one runs, such as a loop; None for one of the flow's own.
         class_known: True if ``info`` was made with the component's class at hand.
         entered: True once the component's own code was reached (a cached one never is).
@@ -52,6 +54,8 @@ class ComponentRun(RunAboveCalls):
         "around",
         "chunks",
         "class_known",
+        "denied",
+        "denied_tools",
         "entered",
         "info",
         "iterations",
@@ -72,6 +76,8 @@ class ComponentRun(RunAboveCalls):
         super().__init__(span, context, flow, settings)
         self.measures = measures
         self.component = self
+        self.denied = False
+        self.denied_tools: Callable[[], Collection[str]] = frozenset
         self.around: ComponentRun | None = None
         self.info = info
         self.class_known = False

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 DECIDED: Final = otel_context.create_key("langflow_otel.decided")
 """In the context of a span that is made whatever the sampler would say."""
+DENIED: Final = otel_context.create_key("langflow_otel.denied")
+"""In the context of a span that another instrumentor made where content is denied."""
 
 _RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 """W3C Trace Context, level 2; 0 where the API does not know it, and the SDK would not set it either."""
@@ -135,6 +137,7 @@ class HeldSpan(Span):
 
     Attributes:
         claimed: True once a flow has started below, and decides.
+        denied: True if another instrumentor made it where content is denied.
         on_end: Called with the span at its end.
     """
 
@@ -150,6 +153,7 @@ class HeldSpan(Span):
         "_tracer",
         "attributes",
         "claimed",
+        "denied",
         "end_time",
         "events",
         "kept",
@@ -190,6 +194,7 @@ class HeldSpan(Span):
         self.start_time = time.time_ns() if start_time is None else start_time
         self.end_time: int | None = None
         self.claimed = False
+        self.denied = False
         self.kept = False
         self.made = False
         self.on_end: Callable[[HeldSpan], None] | None = None
@@ -389,6 +394,8 @@ class HeldSpan(Span):
         self.made = True
         with _KEEP:
             context, links = self._place()
+            if self.denied:
+                context = otel_context.set_value(DENIED, True, context)
             span = make_span(
                 self._tracer,
                 self.get_span_context(),

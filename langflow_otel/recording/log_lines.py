@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from langflow_otel.recording import semconv
+from langflow_otel.recording.denied_errors import is_denied, quotes_denied
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.plain import MARGIN, sendable
 from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redacted
@@ -82,7 +83,8 @@ def log_line(
         settings: Says whether texts and messages may leave.
     """
     secrets = recent_secrets()
-    if settings.log_bodies or event.get(EXPORT_BODY) is True:
+    # Where the error is denied, so is what is said about it.
+    if (settings.log_bodies or event.get(EXPORT_BODY) is True) and not (error is not None and is_denied(error)):
         body = _redacted(str(event.get("event", "")), settings, secrets)
         attributes = {chosen(key): _redacted(value, settings, secrets) for key, value in _all(event).items()}
     else:
@@ -126,6 +128,8 @@ def _redacted(value: Any, settings: Settings, secrets: Collection[str]) -> Any:
     """The value, cut. Secrets are taken out of no more than leaves."""
     if not isinstance(value, str):
         return value
+    if quotes_denied(value):
+        return WITHHELD
     read = without_source(sendable(value[:_READ]))
     if not settings.redacts:
         return cut(without_secrets(read, secrets), MAX_VALUE, len(value))

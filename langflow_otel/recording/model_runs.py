@@ -71,7 +71,7 @@ class ModelRun(Run):
         span_above: Callable[[Context], Span],
     ) -> None:
         super().__init__(None, above, within.flow, settings)
-        self.component = within.component
+        self.component, self.tool = within.component, within.tool
         self.theirs: list[Span] = []
         self._above = above
         self._span_above = span_above

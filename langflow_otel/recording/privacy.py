@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from langflow_otel.recording.denied_errors import is_denied, quotes_denied
 from langflow_otel.recording.errors import with_causes
 from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.plain import MARGIN, cut_mark, sendable
@@ -52,6 +53,8 @@ def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Co
 def message_of(exc: BaseException, settings: Settings, withheld: Collection[str] = ()) -> str | None:
     """The exception's message as far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it leave, else None.
 
+    The message of one that arose where content is denied does not leave, nor does one that quotes it.
+
     It is cut as content is: a prompt of megabytes that a message quotes would be on each span that the error ends.
 
     Args:
@@ -59,11 +62,13 @@ def message_of(exc: BaseException, settings: Settings, withheld: Collection[str]
         settings: The policy.
         withheld: Secrets that are known by their value.
     """
-    if settings.error_messages == "none":
+    if settings.error_messages == "none" or is_denied(exc):
         return None
     try:
         message = str(exc)
     except Exception:  # noqa: BLE001 - a message that cannot be made is no message; __str__ is the user's code
+        return None
+    if quotes_denied(message):
         return None
     if settings.error_messages == "full":
         longest, length = settings.content_length, len(message)

@@ -59,6 +59,8 @@ class Recorder:
 
     Attributes:
         content: Decides what content may leave; None if none may.
+        gate: The same, also where no content but other texts may leave, such as messages of errors: what is denied does
+            not leave in them either. None if no text may.
         on_stop: Called when the server stops, with the seconds that there are to send the rest.
         on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
         flush: Sends what is there, in the thread that it returns.
@@ -86,7 +88,9 @@ class Recorder:
         self._components_on = settings.detail != "flow"
         self._models_on = settings.shows_models
         self._outputs_on = settings.detail == "output"
-        self.content = ContentGate(settings) if settings.captures_content else None
+        has_texts = settings.captures_content or settings.error_messages != "none" or settings.log_bodies
+        self.gate = ContentGate(settings) if has_texts else None
+        self.content = self.gate if settings.captures_content else None
         self.use_tracer_provider(provider)
 
     def use_tracer_provider(

@@ -19,6 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from langflow_otel.recording import semconv, spans
+from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.error_categories import Category, category_of
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.guard import Guard
@@ -53,6 +54,7 @@ if hasattr(os, "register_at_fork"):
 
 _STOP = Guard("stop")
 _CONTENT = Guard("content.leave")
+_DENY = Guard("content.deny")
 
 
 def current_run() -> Run | None:
@@ -171,6 +173,20 @@ class Run:
             _open_runs.add(self)
 
     @property
+    def is_denied(self) -> bool:
+        """True where content stays here by name or by an author's word: that of its component, its tool, or the one
+        that runs its flow. Then messages of errors do so as well."""
+        if any(each is not None and each.denied for each in (self.component, self.tool)):
+            return True
+        outer = None if self.flow is None else self.flow.outer
+        return outer is not None and outer.is_denied
+
+    @property
+    def has_denied_tools(self) -> bool:
+        """True if the code of its component, or of its tool, may call tools of which content is denied."""
+        return any(each is not None and each.denied_tools() for each in (self.component, self.tool))
+
+    @property
     def recording(self) -> bool:
         """True while attributes set here will be exported."""
         return (self.span is not None or self._put_off is not None) and not self._ended
@@ -247,6 +263,10 @@ class Run:
         if self._ended:
             return
         self._ended = True
+        if outcome.error is not None:
+            with _DENY:
+                if self.is_denied:
+                    deny(outcome.error)
         self.begin()
         span = self.span
         if span is None:

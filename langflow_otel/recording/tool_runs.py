@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
@@ -13,11 +15,17 @@ from langflow_otel.settings import Settings
 
 
 class ToolRun(Run):
-    """One tool call, of the tool of this name. ``failure`` is set where the host turns the tool's error into text."""
+    """One tool call, of the tool of this name.
+
+    Attributes:
+        denied: True if its arguments and results stay here by a name or by an author's word.
+        denied_tools: Gives the names of tools that its code may call, and whose content stays here so.
+        failure: Set where the host turns the tool's error into text.
+    """
 
     _unknown_error = "tool"
 
-    __slots__ = ("failure", "name")
+    __slots__ = ("denied", "denied_tools", "failure", "name")
 
     def __init__(
         self, span: Span | None, context: Context, flow: FlowRun | None, settings: Settings, name: str
@@ -25,6 +33,8 @@ class ToolRun(Run):
         super().__init__(span, context, flow, settings)
         self.tool = self
         self.name = name
+        self.denied = False
+        self.denied_tools: Callable[[], Collection[str]] = frozenset
         self.failure: Outcome | None = None
 
     def reported(self, theirs: Span | None) -> None:

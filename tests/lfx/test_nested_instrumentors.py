@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from flows import chat_output
+from flows import chat_output, run
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager, CallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
@@ -27,7 +27,7 @@ from langchain_core.tools import BaseTool
 from lfx.components.input_output import ChatInput
 from lfx.events.event_manager import create_default_event_manager
 from lfx.graph import Graph
-from nodes import nested
+from nodes import models, nested
 from openai_server import FakeOpenAI, fake_openai
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -35,6 +35,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from test_denied_tools import ARGUMENT, Asking, wired
 
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.instrumentors import OtherInstrumentors
@@ -274,6 +275,39 @@ async def test_content_arrives_where_it_may_leave(telemetry, monkeypatch, name, 
     assert content_variables() == before
     denied = Settings(content_on_spans=True, content_length=100, redact="canary-[a-z]+")
     assert nested.CANARY.encode() not in sent_by_others(telemetry, denied)
+
+
+@pytest.mark.usefixtures("_content_as_by_default")
+@pytest.mark.parametrize("denied", ["Shout", "shout", "Agent-a"])
+# The others have no content on a span that is held until it is known whether its run is kept.
+@pytest.mark.parametrize(("name", "share"), [*((name, 1.0) for name in CONTENT_ON_SPANS), (OPENINFERENCE, 0.0)])
+async def test_content_of_a_denied_tool_stays_on_their_spans(monkeypatch, name, denied, share):
+    monkeypatch.setenv(CAPTURE, "true")
+
+    async def sent(*deny: str) -> bytes:
+        settings = Settings(content_on_spans=True, content_deny=deny, sampling=(("*", share),), keep_slow_s=0.0)
+        with capture_telemetry(settings=settings) as telemetry, loaded(telemetry, name, content_on_spans=True):
+            await run(await wired(Asking, models.Shout(_id="Shout-s")))
+        check_one_tree(telemetry)
+        return sent_by_others(telemetry, settings).lower()
+
+    assert ARGUMENT.encode() in await sent()
+    assert ARGUMENT.encode() not in await sent(denied)
+
+
+@pytest.mark.usefixtures("_content_as_by_default")
+@pytest.mark.parametrize("name", CONTENT_ON_SPANS)
+async def test_content_of_a_denied_component_stays_on_their_spans(monkeypatch, name):
+    monkeypatch.setenv(CAPTURE, "true")
+    settings = Settings(content_on_spans=True, error_messages="full", content_deny=("Answers", "Breaks"))
+    with capture_telemetry(settings=settings) as telemetry, loaded(telemetry, name, content_on_spans=True):
+        await run_model(nested.Answers)
+        with pytest.raises(Exception, match=nested.FAULT):
+            await run_model(nested.Breaks)
+
+    assert nested.ANSWER in str([dict(span.attributes) for span in of_others(telemetry)])
+    assert nested.CANARY.encode() not in sent_by_others(telemetry, settings)
+    telemetry.warnings.clear()  # older releases of OpenLLMetry set a status as the SDK does not like it
 
 
 @pytest.mark.usefixtures("_content_as_by_default")

@@ -18,6 +18,7 @@ from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel.export.nested import NestedModelSpans
 from langflow_otel.export.otlp import headers_in, otlp_exporter
 from langflow_otel.export.providers import (
     Choice,
@@ -65,7 +66,13 @@ def built() -> Iterator[list[Choice]]:
 
 def exporters_of(provider: TracerProvider) -> list[object]:
     """Below what counts and filters."""
-    return [innermost(processor.span_exporter) for processor in provider._active_span_processor._span_processors]
+    return [innermost(processor.span_exporter) for processor in exporting(provider)]
+
+
+def exporting(provider: TracerProvider) -> list[Any]:
+    """The processors that export."""
+    processors = provider._active_span_processor._span_processors
+    return [processor for processor in processors if not isinstance(processor, NestedModelSpans)]
 
 
 def innermost(exporter: object) -> object:
@@ -157,13 +164,14 @@ def test_each_destination_has_its_exporter(tmp_path, monkeypatch):
     provider = build_tracer_provider(settings)
     kinds = [type(processor) for processor in provider._active_span_processor._span_processors]
 
-    assert kinds == [CountingBatchSpanProcessor, CountingBatchSpanProcessor, SimpleSpanProcessor]
+    # First what notes at a span's end whether its content may leave.
+    assert kinds == [NestedModelSpans, CountingBatchSpanProcessor, CountingBatchSpanProcessor, SimpleSpanProcessor]
     otlp, file, console = exporters_of(provider)
     assert otlp._endpoint == "http://127.0.0.1:9/v1/traces"  # type: ignore[attr-defined]
     assert isinstance(file, TraceFileExporter)
     assert isinstance(console, ConsoleSpanExporter)
     # What other instrumentors put on their spans leaves by none of them.
-    assert all(is_filtered(processor.span_exporter) for processor in provider._active_span_processor._span_processors)
+    assert all(is_filtered(processor.span_exporter) for processor in exporting(provider))
     provider.shutdown()
 
 

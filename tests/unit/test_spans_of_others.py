@@ -3,25 +3,69 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Span
 
+from langflow_otel.export.below_runs import TracersBelowRuns
+from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.destinations import reaches_same_backend
 from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tracers
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse
+from langflow_otel.export.sampling import let_recorder_decide
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse, Outcome, ToolInfo
 from langflow_otel.recording.model_runs import calling_model
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.spans_of_others import ReportedSpans
 from langflow_otel.settings import Settings
 
+from .support import recorder, recording
+
 LIBRARY = "opentelemetry.instrumentation.some"
 CHAT = {"gen_ai.operation.name": "chat"}
 COMPONENT = ComponentInfo("Model-1", "Model", "Model")
+
+
+class _Keeps(SpanExporter):
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.spans += spans
+        return SpanExportResult.SUCCESS
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0], ids=["sampled", "kept"])
+@pytest.mark.parametrize("where", ["before", "component", "tool"])
+def test_content_where_it_is_denied_does_not_leave_with_them(where: str, share: float):
+    settings = Settings(content_on_spans=True, error_messages="full", sampling=(("*", share),), keep_errors=True)
+    tracers = TracersBelowRuns()
+    with recording(settings) as telemetry:
+        let_recorder_decide(telemetry.provider, per_flow=True)
+        recorder().use_tracer_provider(telemetry.provider, decides=True)
+        watch_nested_model_spans(telemetry.provider)
+        tracers.makes_spans = telemetry.provider
+        flow = recorder().start_flow(FlowInfo("demo"))
+        component = recorder().start_component(COMPONENT, flow)
+        tool = recorder().start_tool(ToolInfo("look up"), component)
+        component.denied, tool.denied = where == "component", where == "tool"
+        attributes = {"input.value": "canary", "llm.model_name": "m"}
+        with (
+            pytest.raises(ValueError, match="canary"),
+            tracers.get_tracer(LIBRARY).start_as_current_span("theirs", attributes=attributes),
+        ):
+            raise ValueError("canary")
+        for run in (tool, component, flow):
+            run.finish(Outcome("error", KeyError("x")))
+
+    kept = _Keeps()
+    ContentFilter(kept, settings).export(telemetry.sdk_spans)
+    (theirs,) = [span for span in kept.spans if span.name == "theirs"]
+    assert theirs.attributes["llm.model_name"] == "m"
+    assert ("canary" in theirs.to_json()) is (where == "before")
 
 
 class Process:

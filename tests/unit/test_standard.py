@@ -107,7 +107,8 @@ def field(made: Any, name: str) -> Any:
 
 
 def span_processor(provider: Any) -> Any:
-    return provider._active_span_processor._span_processors[0]
+    """The one that exports."""
+    return provider._active_span_processor._span_processors[-1]
 
 
 def log_processor(provider: Any) -> Any:
