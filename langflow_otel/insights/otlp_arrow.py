@@ -6,7 +6,6 @@ What pyarrow cannot read, or reads as something else than OTLP's JSON means, is 
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -102,7 +101,9 @@ def read_block(data: bytes) -> Block:
     if len(fast) < len(lines):
         chosen = {id(line) for line in fast}
         _read_each([line for line in lines if id(line) not in chosen], block)
-    _read_fast(fast, block)
+        _read_fast(fast, block)
+    else:
+        _read_fast(fast, block, data)
     return block
 
 
@@ -116,12 +117,16 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _read_fast(lines: list[bytes], block: Block) -> None:
-    """By pyarrow; where it fails, by halves, so that one bad line costs only its neighbours some time."""
+def _read_fast(lines: list[bytes], block: Block, data: bytes = b"") -> None:
+    """By pyarrow; where it fails, by halves, so that one bad line costs only its neighbours some time.
+
+    Args:
+        data: The lines in one piece, where it is there.
+    """
     if not lines:
         return
     try:
-        spans = flat_spans(_parsed(b"\n".join(lines), len(lines)))
+        spans = flat_spans(_parsed(data or b"\n".join(lines), len(lines)))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError):
         if len(lines) == 1:
             _read_each(lines, block)
@@ -145,7 +150,7 @@ def _parsed(data: bytes, lines: int) -> pa.ListArray:
         ArrowInvalid: A line is no JSON, or of another form.
     """
     table = pyarrow.json.read_json(
-        io.BytesIO(data),
+        pa.BufferReader(data),
         read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
         parse_options=pyarrow.json.ParseOptions(explicit_schema=_FAST, unexpected_field_behavior="ignore"),
     )

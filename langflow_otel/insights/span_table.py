@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -111,7 +111,8 @@ INTERNAL_COLUMNS = ("attribute_types", "event_attribute_types")
 
 _ERROR_CODE = 2
 _SERVER_KIND = 2
-_KINDS = pa.array(["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"])
+# No Arrow array: making one imports pandas where that is installed, and what is in the cache needs none.
+_KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,19 @@ class _Attributes:
         values = _field(entries, "value")
         self._integers = _field(values, "intValue").cast(pa.int64())
         self._doubles = _field(values, "doubleValue")
-        self.texts, self.types = _texts_and_types(values, self._doubles)
-        self._number = pc.index_in(self.keys, value_set=pa.array(_NAMES))
+        self.texts, self._types = _texts_and_types(values, self._doubles)
         self._every_owner = _range(self.owners)
+        # The entries in the order of their names, so that those of each name follow one another.
+        numbers = pc.index_in(self.keys, value_set=pa.array(_NAMES))
+        self._entries = pc.array_sort_indices(numbers)
+        self._owners = self.owner.take(self._entries)
+        counts = pc.value_counts(numbers.take(self._entries))
+        self._slices: dict[str, tuple[int, int]] = {}
+        start = 0
+        for number, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True):
+            if number is not None:
+                self._slices[_NAMES[number]] = (start, count)
+            start += count
 
     def maps(self) -> pa.MapArray:
         """Texts by key, one map an owner."""
@@ -185,7 +196,8 @@ class _Attributes:
 
     def type_letters(self) -> pa.StringArray:
         """The letters of an owner's values as one text."""
-        return pc.binary_join(pa.ListArray.from_arrays(self._offsets, self.types), "")
+        letters = self._types.buffers()[1] or pa.py_buffer(b"")
+        return pa.StringArray.from_buffers(self.owners, self._offsets.buffers()[1], letters)
 
     def text(self, *names: str) -> pa.StringArray:
         """Of each owner the value of the first of these that it has; null if it has none."""
@@ -193,27 +205,33 @@ class _Attributes:
 
     def integer(self, *names: str) -> pa.Int64Array:
         """The same of whole numbers; a text is none."""
-        whole = pc.if_else(pc.is_finite(self._doubles), self._doubles, None)
-        return self._first(names, pc.coalesce(self._integers, pc.cast(whole, pa.int64(), safe=False)))
+        return self._first(names, self._whole_numbers)
 
     def number(self, *names: str) -> pa.DoubleArray:
         """The same of numbers."""
-        numbers = pc.coalesce(self._doubles, pc.cast(self._integers, pa.float64(), safe=False))
-        return self._first(names, numbers)
+        return self._first(names, self._numbers)
+
+    @cached_property
+    def _whole_numbers(self) -> pa.Int64Array:
+        whole = pc.if_else(pc.is_finite(self._doubles), self._doubles, None)
+        return pc.coalesce(self._integers, pc.cast(whole, pa.int64(), safe=False))
+
+    @cached_property
+    def _numbers(self) -> pa.DoubleArray:
+        return pc.coalesce(self._doubles, pc.cast(self._integers, pa.float64(), safe=False))
 
     def _first(self, names: tuple[str, ...], values: pa.Array) -> pa.Array:
-        found = [each for each in (self._column(name, values) for name in names) if each is not None]
+        found = [values.take(self._place(name)) for name in names if name in self._slices]
         if not found:
             return pa.nulls(self.owners, values.type)
         return found[0] if len(found) == 1 else pc.coalesce(*found)
 
-    def _column(self, name: str, values: pa.Array) -> pa.Array | None:
-        chosen = pc.equal(self._number, _NUMBERS[name])
-        owner = pc.filter(self.owner, chosen)
-        if not len(owner):
-            return None
-        place = pc.index_in(self._every_owner, value_set=owner)
-        return pc.filter(values, chosen).take(place)
+    def _place(self, name: str) -> pa.Array:
+        """Of each owner the place of its entry of this name, null where it has none."""
+        entries, owners = (each.slice(*self._slices[name]) for each in (self._entries, self._owners))
+        if owners.equals(self._every_owner):
+            return entries
+        return entries.take(pc.index_in(self._every_owner, value_set=owners))
 
 
 def _field(values: pa.Array, name: str) -> pa.Array:
@@ -228,10 +246,11 @@ def _range(length: int) -> pa.Array:
 def _offsets(lists: pa.ListArray) -> pa.Array:
     """Where each list begins in the flattened values; a null list is empty."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).cast(pa.int32())
-    return pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+    return pa.concat_arrays([pa.repeat(pa.scalar(0, pa.int32()), 1), pc.cumulative_sum(lengths)])
 
 
 def _texts_and_types(values: pa.Array, doubles: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The values' texts, and the letters of their types as numbers."""
     strings, integers, booleans = (_field(values, name) for name in ("stringValue", "intValue", "boolValue"))
     texts: list[tuple[str, pa.Array]] = [
         ("s", strings),
@@ -240,26 +259,33 @@ def _texts_and_types(values: pa.Array, doubles: pa.Array) -> tuple[pa.Array, pa.
         ("d", _double_texts(doubles)),
         ("y", _field(values, "bytesValue")),
     ]
+    rest = pa.scalar(ord("n"), pa.int8())
     if values.type.get_field_index("json") >= 0:
-        json_values, types = _field(values, "json"), _field(values, "type")
-        text = pc.coalesce(*(each for _, each in texts), json_values)
-        letters = pc.coalesce(*(_letters(letter, each) for letter, each in texts), types, pa.scalar("n"))
-        return text, letters
-    texts.append(("a", _array_texts(_field(values, "arrayValue"))))
-    text = pc.coalesce(*(each for _, each in texts))
-    return text, pc.coalesce(*(_letters(letter, each) for letter, each in texts), pa.scalar("n"))
+        types = _field(values, "type")
+        rest = pc.if_else(pc.equal(types, "k"), _letter("k"), pc.if_else(pc.is_valid(types), _letter("a"), rest))
+        texts.append(("", _field(values, "json")))
+    else:
+        texts.append(("a", _array_texts(_field(values, "arrayValue"))))
+    there = [(letter, each) for letter, each in texts if each.null_count < len(each)] or texts[:1]
+    types = reduce(
+        lambda found, pair: pc.if_else(pc.is_valid(pair[1]), _letter(pair[0]), found),
+        reversed([pair for pair in there if pair[0]]),
+        rest,
+    )
+    return pc.coalesce(*(each for _, each in there)), types
 
 
-def _letters(letter: str, texts: pa.Array) -> pa.Array:
-    return pc.if_else(pc.is_valid(texts), letter, None)
+def _letter(letter: str) -> pa.Scalar:
+    return pa.scalar(ord(letter), pa.int8())
 
 
 def _double_texts(doubles: pa.Array) -> pa.Array:
     """As Python writes them: the type is seen."""
-    texts = doubles.cast(pa.string())
     if doubles.null_count == len(doubles):
-        return texts
-    return pc.if_else(pc.match_substring_regex(texts, "[.en]"), texts, pc.binary_join_element_wise(texts, ".0", ""))
+        return pa.nulls(len(doubles), pa.string())
+    texts = doubles.drop_null().cast(pa.string())
+    texts = pc.if_else(pc.match_substring_regex(texts, "[.en]"), texts, pc.binary_join_element_wise(texts, ".0", ""))
+    return pc.replace_with_mask(pa.nulls(len(doubles), pa.string()), pc.is_valid(doubles), texts)
 
 
 def _array_texts(arrays: pa.Array) -> pa.Array:
@@ -322,12 +348,20 @@ def _unread(attributes: _Attributes) -> pa.Array:
 
 
 def _is_no_id(ids: pa.Array, digits: int) -> pa.Array:
-    is_id = pc.and_not(pc.match_substring_regex(ids, f"^[0-9a-f]{{{digits}}}$"), pc.equal(ids, "0" * digits))
+    is_id = _all_of(
+        pc.equal(pc.binary_length(ids), digits),
+        pc.equal(pc.ascii_ltrim(ids, "0123456789abcdef"), ""),
+        pc.not_equal(pc.ascii_ltrim(ids, "0"), ""),
+    )
     return pc.invert(pc.fill_null(is_id, False))
 
 
 def _is_no_time(times: pa.Array) -> pa.Array:
     return pc.fill_null(pc.starts_with(times, "-"), True)
+
+
+def _all_of(*masks: pa.Array) -> pa.Array:
+    return reduce(pc.and_, masks)
 
 
 def _any(*masks: pa.Array) -> pa.Array:
@@ -355,7 +389,7 @@ def _columns(
         "instance": resources.text("service.instance.id").take(nested.resource_of_span),
         "scope": scope,
         "name": pc.fill_null(_field(spans, "name"), ""),
-        "span_kind": _KINDS.take(pc.if_else(pc.is_in(kind, pa.array(range(1, len(_KINDS)))), kind, 0)),
+        "span_kind": pa.array(_KINDS).take(_kind_numbers(kind)),
         "start_ns": start,
         "end_ns": end,
         "duration_ns": pc.subtract(end, start),
@@ -378,6 +412,11 @@ def _columns(
     columns["retries"] = pc.coalesce(columns["retries"], _component_retries(event_lists, len(spans)))
     end_before_start = pc.sum(pc.less(told_end, start)).as_py() or 0
     return {name: columns[name] for name in SCHEMA.names}, end_before_start
+
+
+def _kind_numbers(kinds: pa.Array) -> pa.Array:
+    is_known = pc.and_(pc.greater_equal(kinds, 0), pc.less(kinds, len(_KINDS)))
+    return pc.if_else(pc.fill_null(is_known, False), kinds, 0)
 
 
 def _component_retries(event_lists: pa.Array, spans: int) -> pa.Array:
