@@ -111,6 +111,10 @@ class Read:
         self.end_before_start += end_before_start
 
 
+class CacheError(OSError):
+    """A folder of the cache cannot be written."""
+
+
 class CachedFile:
     """What is kept of one trace file.
 
@@ -121,7 +125,7 @@ class CachedFile:
         compressed: Its content cannot be continued in the middle.
 
     Raises:
-        OSError: The folder cannot be written.
+        CacheError: Its folder cannot be written.
     """
 
     def __init__(self, cache_dir: Path, path: Path, file: BinaryIO, *, compressed: bool) -> None:
@@ -130,7 +134,11 @@ class CachedFile:
         self._path = path
         self._compressed = compressed
         self.folder = cache_dir / f"{self._stat.st_dev:x}-{self._stat.st_ino:x}"
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.folder / "lock").touch()
+        except OSError as exc:
+            raise CacheError(exc.errno, exc.strerror, str(self.folder)) from exc
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -142,7 +142,8 @@ def _add(block: Block, read: Read, writer: PartWriter) -> None:
 def _read_rest(blocks: Blocks, read: Read, writer: PartWriter) -> None:
     """What has no end of line: it may still be written, or be whole all the same."""
     rest = read_block(blocks.rest)
-    if blocks.is_broken or NOT_JSON in rest.problems.lines:
+    is_cut = NOT_JSON in rest.problems.lines and blocks.rest.lstrip().startswith(b"{")
+    if blocks.is_broken or is_cut:
         read.bad_rest = CUT_OFF
     else:
         _add(rest, read, writer)

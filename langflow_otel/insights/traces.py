@@ -24,7 +24,7 @@ import duckdb
 
 from langflow_otel.insights.span_views import span_views
 from langflow_otel.insights.trace import SpanEvent, TraceSpan, build_trees
-from langflow_otel.insights.trace_cache import Read, default_cache_dir, remove_old
+from langflow_otel.insights.trace_cache import CacheError, Read, default_cache_dir, remove_old
 from langflow_otel.insights.trace_reader import read_files
 
 
@@ -132,6 +132,9 @@ def open_traces(
             for each in folder.glob("*/read.json"):
                 each.unlink(missing_ok=True)
             connection, reading = _opened(paths, folder, on_progress)
+        except CacheError:
+            # It belongs to another user.
+            connection, reading = _opened(paths, _temporary_folder(stack), on_progress)
         return Traces(connection, reading, stack.pop_all())
 
 
@@ -141,11 +144,14 @@ def _cache_folder(wanted: Path, stack: ExitStack) -> Path:
         with tempfile.TemporaryFile(dir=wanted):
             pass
     except OSError:
-        return Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="langflow-otel-", ignore_cleanup_errors=True))
-        )
+        return _temporary_folder(stack)
     remove_old(wanted)
     return wanted
+
+
+def _temporary_folder(stack: ExitStack) -> Path:
+    made = tempfile.TemporaryDirectory(prefix="langflow-otel-", ignore_cleanup_errors=True)
+    return Path(stack.enter_context(made))
 
 
 def _opened(

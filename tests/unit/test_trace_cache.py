@@ -6,6 +6,7 @@ import gzip
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,33 @@ def test_a_file_that_is_rotated_during_the_reading_is_read(path, cache, monkeypa
     assert read(path, cache)[0] == [0, 1, 2, 3]
 
 
+def test_a_file_that_grows_during_the_reading_is_read_on(path, cache, monkeypatch):
+    def grows(data: bytes) -> otlp_arrow.Block:
+        monkeypatch.setattr(trace_reader, "read_block", otlp_arrow.read_block)
+        append(path, line(3))
+        return otlp_arrow.read_block(data)
+
+    monkeypatch.setattr(trace_reader, "read_block", grows)
+    read(path, cache)
+
+    numbers, reading = read(path, cache)
+    assert (numbers, reading.lines, reading.duplicates, reading.bad_lines) == ([0, 1, 2, 3], 3, 0, {})
+
+
+def test_a_file_that_is_cut_during_the_reading_is_read_anew(path, cache, monkeypatch):
+    def is_cut(data: bytes) -> otlp_arrow.Block:
+        monkeypatch.setattr(trace_reader, "read_block", otlp_arrow.read_block)
+        path.write_text(line(7))
+        return otlp_arrow.read_block(data)
+
+    monkeypatch.setattr(trace_reader, "read_block", is_cut)
+    read(path, cache)
+    append(path, line(8, 9) + line(10))
+
+    numbers, reading = read(path, cache)
+    assert (numbers, reading.duplicates, reading.bad_lines) == ([7, 8, 9, 10], 0, {})
+
+
 def written_anew(path: Path) -> None:
     path.write_text(line(7) + line(8, 9) + line(10))
 
@@ -212,6 +240,11 @@ def removed(cache: Path) -> None:
         each.unlink()
 
 
+def overwritten(cache: Path) -> None:
+    for each in cache.rglob("*.parquet"):
+        each.write_bytes(b"PAR1" + bytes(500) + b"PAR1")
+
+
 def described_wrongly(cache: Path) -> None:
     for each in descriptions(cache):
         each.write_text('{"parts": [3]}')
@@ -222,7 +255,7 @@ def of_another_version(cache: Path) -> None:
         each.write_text(each.read_text().replace(trace_cache._FORMAT, "0.1"))
 
 
-@pytest.mark.parametrize("damage", [emptied, removed, described_wrongly, of_another_version])
+@pytest.mark.parametrize("damage", [emptied, removed, overwritten, described_wrongly, of_another_version])
 def test_a_damaged_cache_is_made_anew(path, cache, damage: Callable[[Path], None]):
     read(path, cache)
     damage(cache)
@@ -235,6 +268,17 @@ def test_without_a_cache_folder_a_temporary_one_is_used(path, tmp_path):
     blocked.write_text("")
 
     assert read(path, blocked / "cache")[0] == [0, 1, 2]
+
+
+def test_where_a_folder_of_the_cache_cannot_be_written_a_temporary_one_is_used(path, cache):
+    """As one that belongs to another user."""
+    read(path, cache)
+    for each in cache.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+            each.write_text("")
+
+    assert read(path, cache)[0] == [0, 1, 2]
 
 
 def test_the_cache_is_for_its_owner_alone(path, cache):

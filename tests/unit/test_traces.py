@@ -240,9 +240,33 @@ def test_numbers_and_ids_may_have_their_other_forms(tmp_path):
     assert root.attributes == {"n": 7, "deep": {"a": "nan"}, "null": None}
 
 
-@pytest.mark.parametrize("content", ["", "\n", "hello\n", "{}\n"])
-def test_without_any_span_it_is_an_error(tmp_path, content: str):
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0\n\xff\xfe\n"
+FOREIGN = {
+    "empty": (b"", "the files are empty"),
+    "blank": (b"\n \n", "the files are empty"),
+    "text": (b"hello\nworld\n", "2 x not JSON"),
+    "JSON": (b'{"a": 1}\n[]\n', "2 x not OTLP JSON"),
+    "metrics": (b'{"resourceMetrics": []}\n', "1 x metrics or log records"),
+    "no spans": (b'{"resourceSpans": []}\n', "their lines hold none"),
+    "binary": (PNG, "not JSON"),
+    "zeros": (bytes(1000), "1 x not JSON"),
+    "text without an end of line": (b"hello", "1 x not JSON"),
+    "UTF-16": ("\ufeff{}\n".encode("utf-16"), "not JSON"),
+    "gzip of text": (gzip.compress(b"hello\n"), "1 x not JSON"),
+    "gzip cut off": (gzip.compress(b"hello\n" * 100)[:20], CUT_OFF),
+    "no gzip": (b"\x1f\x8b" + bytes(100), CUT_OFF),
+    "zstd of text": (pa.compress(b"hello\n", "zstd", asbytes=True), "1 x not JSON"),
+    "no zstd": (b"\x28\xb5\x2f\xfd" + b"x" * 100, CUT_OFF),
+    "protobuf of something else": (message(b"\n\3abc\xff"), "1 x not JSON"),
+    "one cut line": (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"aa', CUT_OFF),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_file_without_any_span_says_what_it_holds(tmp_path, what: str):
+    content, said = FOREIGN[what]
     path = tmp_path / "spans.jsonl"
-    path.write_text(content)
-    with pytest.raises(NoSpansError, match="no spans: "):
+    path.write_bytes(content)
+    with pytest.raises(NoSpansError, match="no spans: ") as caught:
         open_traces([path])
+    assert said in str(caught.value)
