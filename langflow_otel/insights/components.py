@@ -25,7 +25,7 @@ _SHARES = """
         SELECT * FROM chosen_spans WHERE what IN ('component', 'agent') AND component_id IS NOT NULL
     ),
     climbing AS (
-        SELECT run_span_id, span_id, parent_id AS above_id FROM components
+        SELECT run_span_id, span_id, parent_id AS above_id FROM components WHERE parent_id <> run_span_id
         UNION
         SELECT climbing.run_span_id, climbing.span_id, spans.parent_id
         FROM climbing JOIN chosen_spans spans
@@ -54,7 +54,7 @@ _SHARES = """
     skips AS (
         SELECT flow_name, event.attributes['langflow.component.id'] AS component_id,
             any_value(event.attributes['langflow.component.display_name']) AS component_name, count(*) AS skipped
-        FROM (SELECT flow_name, unnest(events) AS event FROM chosen_spans WHERE what = 'flow')
+        FROM (SELECT flow_name, unnest(events) AS event FROM whole_spans WHERE what = 'flow')
         WHERE event.name = 'component.skipped' GROUP BY ALL
     ),
     counted AS (

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
+from langflow_otel.insights.selection import EVERY_RUN, Selection, ask, rows
 from langflow_otel.insights.trace import TraceSpan, build_trees
 from langflow_otel.recording import semconv
 
@@ -171,7 +171,8 @@ def critical_paths(
     Args:
         max_runs: With more runs the newest are taken: each run's spans are looked at one by one.
     """
-    selected = ask(connection, selection, "SELECT count(*) AS runs FROM chosen")[0]["runs"]
+    chosen, given = selection.chosen()
+    selected = rows(connection, f"SELECT count(*) AS runs FROM ({chosen})", given)[0]["runs"]
     newest = max_runs if selection.newest is None else min(max_runs, selection.newest)
     spans = ask(
         connection,

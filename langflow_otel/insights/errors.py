@@ -32,11 +32,16 @@ _ERRORS = """
             ON spans.run_span_id = climbing.run_span_id AND spans.span_id = climbing.at_id
         WHERE spans.what IN ('component', 'agent')
     ),
+    exceptions AS (
+        SELECT run_span_id, span_id,
+            list_extract(list_filter(events, lambda event: event.name = 'exception'), 1).attributes AS exception
+        FROM whole_spans WHERE status = 'error'
+    ),
     placed AS (
         SELECT origins.*, coalesce(around.component_id, '') AS inside_id, coalesce(around.component_name, '') AS inside,
             chosen.status = 'error' AS run_failed,
-            list_extract(list_filter(origins.events, lambda event: event.name = 'exception'), 1).attributes AS exception
-        FROM origins LEFT JOIN around USING (run_span_id, span_id)
+            exception
+        FROM origins LEFT JOIN around USING (run_span_id, span_id) LEFT JOIN exceptions USING (run_span_id, span_id)
             JOIN chosen ON chosen.span_id = origins.run_span_id
     )
     SELECT coalesce(error_type, '') AS error_type, coalesce(error_category, '') AS category,

@@ -33,7 +33,7 @@ class Selection:
     newest: int | None = None
 
     def chosen(self) -> tuple[str, dict[str, Any]]:
-        """A query for the rows of the view ``runs`` that are selected, and its parameters."""
+        """A query for the rows of the table ``run_rows`` that are selected, and its parameters."""
         parts = {
             "flow": (self.flow, "(flow_name = $flow OR flow_id = $flow)"),
             "version": (self.version, "flow_version = $version"),
@@ -47,16 +47,25 @@ class Selection:
         given = {name: value for name, (value, _) in parts.items() if value is not None}
         conditions = [parts[name][1] for name in given] + ([] if self.flow is not None else ["NOT is_sub_run"])
         newest = "" if self.newest is None else f" ORDER BY start_ns DESC LIMIT {int(self.newest)}"
-        return f"SELECT * FROM runs WHERE {' AND '.join(conditions)}{newest}", given
+        return f"SELECT * FROM run_rows WHERE {' AND '.join(conditions)}{newest}", given
 
 
 EVERY_RUN = Selection()
 
-_CHOSEN_SPANS = """
-    chosen AS MATERIALIZED ({chosen}),
+# Spans above a run may begin before it, and what goes on in the background after it. With these bounds, only those
+# parts of the files are read in which such times are.
+_BEFORE_NS = 600 * 10**9
+_AFTER_NS = 3600 * 10**9
+
+_CHOSEN_SPANS = f"""
+    CREATE OR REPLACE TEMP TABLE chosen_spans AS
+    WITH RECURSIVE near AS MATERIALIZED (
+        SELECT * EXCLUDE (attributes, resource, events, links, status_message, span_kind, service) FROM spans
+        WHERE trace_id IN (SELECT trace_id FROM chosen) AND start_ns BETWEEN {{first_ns}} AND {{last_ns}}
+    ),
     -- Where a trace holds one run and nothing else of LangFlow, all its spans are the run's.
     alone AS (
-        SELECT trace_id, any_value(span_id) AS run_span_id FROM runs
+        SELECT trace_id, any_value(span_id) AS run_span_id FROM run_rows
         WHERE NOT is_sub_run AND trace_id IN (SELECT trace_id FROM chosen WHERE NOT is_sub_run)
         GROUP BY trace_id HAVING count(*) = 1
     ),
@@ -64,22 +73,26 @@ _CHOSEN_SPANS = """
         SELECT trace_id, span_id AS run_span_id, span_id FROM chosen
         WHERE span_id NOT IN (SELECT run_span_id FROM alone)
         UNION
-        SELECT spans.trace_id, below.run_span_id, spans.span_id
-        FROM below JOIN spans ON spans.trace_id = below.trace_id AND spans.parent_id = below.span_id
+        SELECT near.trace_id, below.run_span_id, near.span_id
+        FROM below JOIN near ON near.trace_id = below.trace_id AND near.parent_id = below.span_id
     ),
     every_span AS (
-        SELECT alone.run_span_id, spans.* FROM alone JOIN spans USING (trace_id)
+        SELECT alone.run_span_id, near.* FROM alone JOIN near USING (trace_id)
         UNION ALL
-        SELECT below.run_span_id, spans.* FROM below JOIN spans USING (trace_id, span_id)
+        SELECT below.run_span_id, near.* FROM below JOIN near USING (trace_id, span_id)
     ),
     -- LangFlow's own span of a run lies beside or around our components and takes as long as the run: what is below it
     -- is moved to its parent.
-    native AS (SELECT run_span_id, span_id, parent_id FROM every_span WHERE scope = '{langflow_scope}'),
-    chosen_spans AS (
-        SELECT every_span.* REPLACE (coalesce(native.parent_id, every_span.parent_id) AS parent_id)
-        FROM every_span LEFT JOIN native
-            ON native.run_span_id = every_span.run_span_id AND native.span_id = every_span.parent_id
-        WHERE every_span.scope IS DISTINCT FROM '{langflow_scope}'
+    native AS (SELECT run_span_id, span_id, parent_id FROM every_span WHERE scope = '{semconv.LANGFLOW_SCOPE}')
+    SELECT every_span.* REPLACE (coalesce(native.parent_id, every_span.parent_id) AS parent_id)
+    FROM every_span LEFT JOIN native
+        ON native.run_span_id = every_span.run_span_id AND native.span_id = every_span.parent_id
+    WHERE every_span.scope IS DISTINCT FROM '{semconv.LANGFLOW_SCOPE}'
+"""
+_WHOLE_SPANS = """
+    WITH RECURSIVE whole_spans AS (
+        SELECT chosen_spans.*, attributes, resource, events, links FROM chosen_spans
+        JOIN spans USING (trace_id, span_id) WHERE spans.start_ns BETWEEN {first_ns} AND {last_ns}
     )
 """
 
@@ -87,12 +100,29 @@ _CHOSEN_SPANS = """
 def ask(connection: DuckDBPyConnection, selection: Selection, query: str, **parameters: Any) -> list[dict[str, Any]]:
     """The rows of a query on ``chosen`` (the selected runs) and ``chosen_spans`` (their spans).
 
-    Each of ``chosen_spans`` has the columns of the view ``spans`` and ``run_span_id``, the span of its run. LangFlow's
-    own span of a run is not among them.
+    Each of ``chosen_spans`` has columns of the view ``spans`` and ``run_span_id``, the span of its run; attributes,
+    events and links are in ``whole_spans``, which takes longer. LangFlow's own span of a run is not among them. The
+    tables are made once for queries about the same selection that follow one another.
     """
+    first_ns, last_ns = _choose(connection, selection)
+    return rows(connection, _WHOLE_SPANS.format(first_ns=first_ns, last_ns=last_ns) + query, parameters)
+
+
+def _choose(connection: DuckDBPyConnection, selection: Selection) -> tuple[int, int]:
+    """Make the tables, if they are not there; returns between which times their spans start."""
+    key = repr(selection)
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS selected (key VARCHAR, first_ns BIGINT, last_ns BIGINT)")
+    found = connection.execute("SELECT first_ns, last_ns FROM selected WHERE key = ?", [key]).fetchall()
+    if found:
+        return found[0]
+    connection.execute("DELETE FROM selected")
     chosen, given = selection.chosen()
-    whole = f"WITH RECURSIVE {_CHOSEN_SPANS.format(chosen=chosen, langflow_scope=semconv.LANGFLOW_SCOPE)} {query}"
-    return rows(connection, whole, {**given, **parameters})
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE chosen AS {chosen}", given)
+    bounds = f"SELECT coalesce(min(start_ns) - {_BEFORE_NS}, 0), coalesce(max(end_ns) + {_AFTER_NS}, 0) FROM chosen"
+    ((first_ns, last_ns),) = connection.execute(bounds).fetchall()
+    connection.execute(_CHOSEN_SPANS.format(first_ns=first_ns, last_ns=last_ns))
+    connection.execute("INSERT INTO selected VALUES (?, ?, ?)", [key, first_ns, last_ns])
+    return first_ns, last_ns
 
 
 def rows(connection: DuckDBPyConnection, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,9 +14,16 @@ from langflow_otel.insights.span_table import INTERNAL_COLUMNS
 
 _MEMORY_LIMIT: Final = "1GB"
 
+RUN_COLUMNS: Final = (
+    "trace_id", "span_id", "start_ns", "end_ns", "duration_ns", "status", "error_type", "error_category", "instance",
+    "flow_name", "flow_id", "flow_version", "entry_point", "session_id", "user_id", "input_tokens", "output_tokens",
+    "cost", "currency",
+)  # fmt: skip
+"""Of ``run_rows``, the table of all runs, which is held in memory; the others are in the view ``runs``."""
+
 
 def span_views(parts: Sequence[Path], cache_dir: Path) -> duckdb.DuckDBPyConnection:
-    """A connection with the views ``spans``, ``runs`` and ``all_columns``, and the table ``repeated``.
+    """A connection with the views ``spans``, ``runs`` and ``all_columns``, the tables ``repeated`` and ``run_rows``.
 
     Args:
         parts: Parquet files.
@@ -50,7 +57,7 @@ def span_views(parts: Sequence[Path], cache_dir: Path) -> duckdb.DuckDBPyConnect
     else:
         connection.execute(f"CREATE VIEW all_columns AS SELECT * FROM read_parquet([{files}])")
     connection.execute(f"CREATE VIEW spans AS SELECT * EXCLUDE ({', '.join(INTERNAL_COLUMNS)}) FROM all_columns")
-    connection.execute(RUNS)
+    add_runs(connection)
     return connection
 
 
@@ -83,23 +90,32 @@ _REPEATED = """
 
 # A flow that a flow runs has the entry point 'flow'. Running at a run's start are those of its instance that have
 # started by then, less those that have ended. DuckDB 1.4 has no ASOF join that finds NULL.
-RUNS = """
-    CREATE VIEW runs AS
-    WITH flows AS (SELECT * FROM spans WHERE what = 'flow'),
+_RUN_ROWS = f"""
+    CREATE TABLE run_rows AS
+    WITH flows AS (
+        SELECT {", ".join(RUN_COLUMNS)}, entry_point IS NOT DISTINCT FROM 'flow' AS is_sub_run
+        FROM spans WHERE what = 'flow'
+    ),
     changes AS (
-        SELECT coalesce(instance, '') AS instance, start_ns AS at_ns, 1 AS change
-        FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
+        SELECT coalesce(instance, '') AS instance, start_ns AS at_ns, 1 AS change FROM flows WHERE NOT is_sub_run
         UNION ALL
-        SELECT coalesce(instance, ''), end_ns, -1 FROM flows WHERE entry_point IS DISTINCT FROM 'flow'
+        SELECT coalesce(instance, ''), end_ns, -1 FROM flows WHERE NOT is_sub_run
     ),
     running AS (
         SELECT instance, at_ns, sum(sum(change)) OVER (PARTITION BY instance ORDER BY at_ns) AS running
         FROM changes GROUP BY instance, at_ns
     )
-    SELECT
-        flows.*,
-        entry_point IS NOT DISTINCT FROM 'flow' AS is_sub_run,
-        CAST(coalesce(running.running, 0) AS BIGINT) AS concurrent
+    SELECT flows.*, CAST(coalesce(running.running, 0) AS BIGINT) AS concurrent
     FROM flows ASOF LEFT JOIN running
     ON running.instance = coalesce(flows.instance, '') AND flows.start_ns >= running.at_ns
 """
+_RUNS = """
+    CREATE VIEW runs AS
+    SELECT spans.*, is_sub_run, concurrent FROM spans JOIN run_rows USING (trace_id, span_id) WHERE what = 'flow'
+"""
+
+
+def add_runs(connection: duckdb.DuckDBPyConnection) -> None:
+    """The table ``run_rows`` and the view ``runs``, of the view ``spans``."""
+    connection.execute(_RUN_ROWS)
+    connection.execute(_RUNS)

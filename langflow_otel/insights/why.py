@@ -264,7 +264,7 @@ def _load(connection: DuckDBPyConnection, runs: Sequence[dict[str, Any]]) -> lis
         """
         SELECT run_span_id, trace_id, span_id, parent_id, name, what, start_ns, end_ns, status, attributes,
             list_transform(events, lambda event: {'name': event.name, 'attributes': event.attributes}) AS events
-        FROM chosen_spans WHERE list_contains($ids, run_span_id) ORDER BY run_span_id
+        FROM whole_spans WHERE list_contains($ids, run_span_id) ORDER BY run_span_id
         """,
         ids=list(by_id),
     )

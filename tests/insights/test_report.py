@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from langflow_otel.cli.main import app
 from langflow_otel.insights.report import Report, build_report, render
 from langflow_otel.insights.report import details as report_details
+from langflow_otel.insights.report import figures as report_figures
 from langflow_otel.insights.report.page import as_json
 from langflow_otel.insights.selection import Selection
 from langflow_otel.insights.traces import Traces, open_traces
@@ -143,6 +144,21 @@ def test_spans_are_kept_of_so_many_runs(traces: Traces, monkeypatch: pytest.Monk
     assert 0 < small.data["details"]["spans"] <= 100
     assert len(small.traces) == len(small.data["details"]["traces"]) < RUNS
     assert len(small.data["runs"]["trace"]) == RUNS
+
+
+def test_of_very_many_runs_the_newest_are_looked_into(traces: Traces, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(report_figures, "MAX_LOOKED_INTO", 20)
+    made = build_report(traces)
+    newest = set(made.data["runs"]["trace"][:20])
+
+    assert made.figures["all"]["runs"] == len(made.data["runs"]["trace"]) == RUNS
+    assert made.figures["critical_path"]["runs"] == 20
+    assert sum(each["runs"] for each in made.figures["sessions"]) <= 20
+    assert {each["id"] for each in made.traces} == newest
+    assert made.data["missing"][0][0] == "Spans of older runs."
+    assert "newest 20 of 60 runs" in made.data["missing"][0][1]
+    slowest = dict(zip(made.data["runs"]["trace"], made.data["runs"]["slowest"], strict=True))
+    assert {trace for trace, place in slowest.items() if place is not None} <= newest
 
 
 def test_large_trace_keeps_longest_spans_and_those_around(traces: Traces, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from langflow_otel.insights.span_table import _FLOAT_COLUMNS, _INTEGER_COLUMNS, _TEXT_COLUMNS, INTERNAL_COLUMNS, SCHEMA
-from langflow_otel.insights.span_views import RUNS
+from langflow_otel.insights.span_views import add_runs
 
 START_NS = 1_800_000_000_000_000_000
 
@@ -106,7 +106,7 @@ class MadeTraces:
         rows = [{**row, "attributes": {key: str(each) for key, each in _attributes(row).items()}} for row in self.rows]
         connection.register("made", pa.Table.from_pylist(rows, schema=SCHEMA))
         connection.execute(f"CREATE TABLE spans AS SELECT * EXCLUDE ({', '.join(INTERNAL_COLUMNS)}) FROM made")
-        connection.execute(RUNS)
+        add_runs(connection)
         return connection
 
 

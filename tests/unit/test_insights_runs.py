@@ -278,6 +278,27 @@ def test_selection_meets_every_condition(selection, count):
     assert flame_graph(made.connect(), selection).count == count
 
 
+def test_selections_do_not_disturb_one_another():
+    made = MadeTraces()
+    for flow in ("shop", "help"):
+        made.run(2, flow=flow).add(f"component {flow}", 0, 1)
+    connection = made.connect()
+    found = [
+        [each.flow for each in component_shares(connection, Selection(flow=flow))]
+        for flow in ("shop", "help", "none", "shop")
+    ]
+
+    assert found == [["shop"], ["help"], [], ["shop"]]
+    assert len(component_shares(connection)) == 2
+
+
+def test_what_goes_on_after_a_run_is_its_own():
+    made = MadeTraces()
+    made.run(1).add("component Background", 1800, 3)
+
+    assert [each.name for each in component_shares(made.connect())] == ["Background"]
+
+
 @pytest.mark.parametrize("around", [True, False])
 def test_langflows_own_span_of_a_run_takes_no_time(around):
     made = MadeTraces()

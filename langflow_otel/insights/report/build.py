@@ -80,25 +80,33 @@ def build_report(
     connection, strings, steps = traces.connection, Strings(), Steps(_STEPS, on_progress)
     runs = figures.choose_runs(connection, selection)
     overview = figures.overview(connection, strings) if runs else {"all": None, "flows": []}
+    shown = figures.looked_into(connection, selection, runs=runs)
     steps.done()
     flows = [strings.all[each["flow"]] for each in overview["flows"] if each["flow"] >= 0][:_MAX_FLOWS]
-    # With one flow only, its figures are those of all.
-    parts = [("", selection), *((flow, replace(selection, flow=flow)) for flow in flows if len(flows) > 1)]
-    components, errors = component_shares(connection, selection), error_groups(connection, selection)
-    steps.done()
-    paths = [(flow, critical_paths(connection, each, max_runs=_NEWEST)) for flow, each in parts]
-    steps.done()
-    uses = [(flow, model_use(connection, each)) for flow, each in parts]
-    found_sessions = sessions(connection, selection, newest=_MAX_SESSIONS)
+    components, errors = component_shares(connection, shown), error_groups(connection, shown)
+    found_sessions = sessions(connection, shown, newest=_MAX_SESSIONS)
     steps.done()
     samples = [each.sample_trace_id for each in errors[:_MAX_SAMPLES]]
-    trace_ids = interesting_traces(connection, samples)
-    written = written_traces(connection, trace_ids)
+    trace_ids = interesting_traces(connection, shown, samples)
+    written = written_traces(connection, shown, trace_ids)
     steps.done()
-    flames = _flames(traces, selection, flows, strings)
+    listed = figures.listed_runs(connection, shown, strings)
+    resources = figures.resources(connection, shown, listed["span"])
+    missing = [*_older_runs(shown, selection, runs), *what_is_missing(connection, shown)]
     steps.done()
-    listed = figures.listed_runs(connection, strings)
-    missing = what_is_missing(connection, selection)
+    # With one flow only, its figures are those of all.
+    parts = [("", shown), *((flow, replace(shown, flow=flow)) for flow in flows if len(flows) > 1)]
+    uses, paths, of_parts = [], [], {}
+    for flow, each in parts:
+        uses.append((flow, model_use(connection, each)))
+        path = critical_paths(connection, each, max_runs=_NEWEST)
+        paths.append((flow, path))
+        of_parts[flow] = flame_graph(
+            connection, each if path.runs_selected <= _NEWEST else replace(each, newest=_NEWEST)
+        )
+    steps.done()
+    flames = _flames(traces, shown, flows, of_parts, strings)
+    steps.done()
     data = {
         "source": "traces",
         "made": {"version": __version__, "at_ms": time.time_ns() // 1_000_000, "selection": described},
@@ -107,7 +115,7 @@ def build_report(
         "overview": overview,
         "runs": listed,
         "listed": len(listed["place"]),
-        "resources": figures.resources(connection, listed["place"]),
+        "resources": resources,
         "flames": flames,
         "components": _component_data(components, strings),
         "critical": [_path_data(flow, each, strings) for flow, each in paths],
@@ -122,6 +130,17 @@ def build_report(
     steps.done()
     plain = _plain(overview, strings, components, errors, uses[0][1], paths[0][1], found_sessions, missing)
     return Report(title="LangFlow runs", figures=plain, data=data, traces=written)
+
+
+def _older_runs(shown: Selection, selection: Selection, runs: int) -> Iterator[tuple[str, str]]:
+    if shown != selection:
+        since = datetime.fromtimestamp((shown.since_ns or 0) / _S)
+        yield (
+            "Spans of older runs.",
+            "Components, errors, models, sessions, critical paths and flame graphs are those of the newest "
+            f"{figures.MAX_LOOKED_INTO:,} of {runs:,} runs, since {since:%Y-%m-%d %H:%M}. Figures over time are of all "
+            "runs. --flow and --since choose others.",
+        )
 
 
 def _plain(
@@ -213,14 +232,21 @@ def _session_data(found: Sequence[Session], strings: Strings) -> dict[str, Any]:
     }
 
 
-def _flames(traces: Traces, selection: Selection, flows: Sequence[str], strings: Strings) -> dict[str, Any]:
-    """Every set of runs that can be looked at or compared. Frames of all sets are nodes of one tree."""
+def _flames(
+    traces: Traces, selection: Selection, flows: Sequence[str], known: dict[str, Frame], strings: Strings
+) -> dict[str, Any]:
+    """Every set of runs that can be looked at or compared. Frames of all sets are nodes of one tree.
+
+    Args:
+        known: Flame graphs of all runs (under an empty name) and of flows.
+    """
     nodes: dict[tuple[int, str], int] = {(-1, ""): 0}
     whats = {0: ""}
     found = []
     for flow, title, runs in _sets(traces, selection, flows):
         frames: dict[str, list[Any]] = {name: [] for name in ("node", "total", "self", "count", "errors")}
-        tree = flame_graph(traces.connection, replace(runs, newest=_NEWEST))
+        of_part = None if title else known["" if runs == selection else flow]
+        tree = of_part or flame_graph(traces.connection, replace(runs, newest=_NEWEST))
         for frame, node in _numbered(tree, nodes, whats):
             values = (node, round(frame.total_s, 6), round(frame.self_s, 6), frame.count, frame.errors)
             for name, value in zip(frames, values, strict=True):
@@ -259,13 +285,14 @@ def _sets(traces: Traces, selection: Selection, flows: Sequence[str]) -> Iterato
         if several:
             yield flow, "", of_flow
         versions = traces.connection.execute(
-            "SELECT flow_version, max(start_ns) FROM report_runs WHERE flow = ? AND flow_version IS NOT NULL "
-            "GROUP BY 1 ORDER BY 2 DESC LIMIT ?",
-            [flow, _MAX_VERSIONS],
+            "SELECT flow_version, max(start_ns) FROM report_runs WHERE flow = ? AND start_ns >= ? "
+            "AND flow_version IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT ?",
+            [flow, selection.since_ns or 0, _MAX_VERSIONS],
         ).fetchall()
         if len(versions) > 1:
             yield from ((flow, f"version {version}", replace(of_flow, version=version)) for version, _ in versions)
-    first, last = traces.connection.execute("SELECT min(start_ns), max(start_ns) FROM report_runs").fetchall()[0]
+    times = "SELECT min(start_ns), max(start_ns) FROM report_runs WHERE start_ns >= ?"
+    first, last = traces.connection.execute(times, [selection.since_ns or 0]).fetchall()[0]
     for title, since_ns, until_ns in _days(first, last) if first is not None else ():
         yield (
             selection.flow or "",

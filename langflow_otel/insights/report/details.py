@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langflow_otel.insights.critical_path import critical_path
 from langflow_otel.insights.report.tables import Strings
-from langflow_otel.insights.selection import rows
+from langflow_otel.insights.selection import Selection, ask, rows
 from langflow_otel.insights.trace import TraceSpan, build_trees
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ _EACH = 60
 _OF_EACH_FLOW = 6
 
 _INTERESTING = f"""
-    WITH ranked AS (
+    , named AS (SELECT *, coalesce(flow_name, flow_id) AS flow FROM chosen),
+    ranked AS (
         SELECT trace_id, start_ns, status,
             row_number() OVER (ORDER BY duration_ns DESC) AS slowest,
             row_number() OVER (ORDER BY start_ns DESC) AS newest,
@@ -30,7 +31,7 @@ _INTERESTING = f"""
             row_number() OVER (PARTITION BY flow, flow_version ORDER BY duration_ns DESC) AS slowest_of_flow,
             row_number() OVER (PARTITION BY flow, flow_version ORDER BY start_ns DESC) AS newest_of_flow,
             abs(percent_rank() OVER (PARTITION BY flow, flow_version ORDER BY duration_ns) - 0.5) AS off_median
-        FROM report_runs
+        FROM named
     )
     SELECT trace_id, min(CASE
         WHEN newest <= 10 OR slowest <= 10 THEN 0
@@ -42,14 +43,24 @@ _INTERESTING = f"""
 """
 
 
-def interesting_traces(connection: DuckDBPyConnection, samples: Iterable[str]) -> list[str]:
+# The start spares reading what lies long before.
+_THESE = "trace_id IN (SELECT unnest($ids::VARCHAR[])) AND start_ns >= $from_ns"
+_BEFORE_NS = 2 * 3600 * 10**9
+
+
+def _from_ns(shown: Selection) -> int:
+    """Spans above a run may begin before it."""
+    return (shown.since_ns or 0) - _BEFORE_NS
+
+
+def interesting_traces(connection: DuckDBPyConnection, shown: Selection, samples: Iterable[str]) -> list[str]:
     """Trace ids of the newest, slowest and failed runs, of some of each flow and version, and these samples."""
-    found = rows(connection, _INTERESTING, {})
+    found = ask(connection, shown, _INTERESTING)
     chosen = list(dict.fromkeys([*samples, *(row["trace_id"] for row in found)]))[:MAX_TRACES]
     counts = rows(
         connection,
-        "SELECT trace_id, count(*) AS spans FROM spans WHERE trace_id IN (SELECT unnest($ids::VARCHAR[])) GROUP BY ALL",
-        {"ids": chosen},
+        f"SELECT trace_id, count(*) AS spans FROM spans WHERE {_THESE} GROUP BY ALL",
+        {"ids": chosen, "from_ns": _from_ns(shown)},
     )
     sizes = {row["trace_id"]: min(row["spans"], MAX_SPANS_OF_A_TRACE) for row in counts}
     kept, spans = [], 0
@@ -60,15 +71,15 @@ def interesting_traces(connection: DuckDBPyConnection, samples: Iterable[str]) -
     return kept
 
 
-def written_traces(connection: DuckDBPyConnection, trace_ids: Sequence[str]) -> list[dict[str, Any]]:
+def written_traces(connection: DuckDBPyConnection, shown: Selection, trace_ids: Sequence[str]) -> list[dict[str, Any]]:
     """All that is known of these traces, in their order."""
     found = connection.execute(
-        """
+        f"""
         SELECT trace_id, span_id, parent_id, name, what, status, start_ns, duration_ns, attributes, resource, events,
             links
-        FROM spans WHERE trace_id IN (SELECT unnest($ids::VARCHAR[])) ORDER BY trace_id, start_ns, span_id
+        FROM spans WHERE {_THESE} ORDER BY trace_id, start_ns, span_id
         """,
-        {"ids": list(trace_ids)},
+        {"ids": list(trace_ids), "from_ns": _from_ns(shown)},
     )
     by_trace: dict[str, list[dict[str, Any]]] = defaultdict(list)
     names = [column[0] for column in found.description or ()]

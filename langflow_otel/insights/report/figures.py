@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langflow_otel.insights.report.tables import Strings, columns, significant
-from langflow_otel.insights.selection import Selection, rows
+from langflow_otel.insights.selection import Selection, ask, rows
 from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 MAX_LISTED = 50_000
-"""Runs in the list of the page; with more, the newest, and the failed and slowest of the others."""
+"""Runs in the list of the page; with more, the newest half, the failed ones of the others, and then the newest."""
+MAX_LOOKED_INTO = 20_000
+"""Runs whose spans are asked for: the newest."""
 MAX_FLOWS = 40
 """Flows with curves of their own."""
 MAX_BINS = 120
@@ -33,20 +36,18 @@ RESOURCES = (
 
 _RUNS = """
     CREATE OR REPLACE TEMP TABLE report_runs AS
-    WITH chosen AS ({chosen}),
-    parts AS (
-        -- The longest component that holds no other one: a loop's or sub-flow's time is that of what is in it.
-        SELECT trace_id, arg_max(component_name, duration_ns) AS slowest FROM spans part
-        WHERE what IN ('component', 'agent') AND trace_id IN (SELECT trace_id FROM chosen)
-        AND NOT EXISTS (
-            SELECT 1 FROM spans child WHERE child.trace_id = part.trace_id AND child.parent_id = part.span_id
-            AND child.what IN ('component', 'agent', 'flow')
-        )
-        GROUP BY trace_id
-    )
-    SELECT chosen.*, coalesce(flow_name, flow_id, '') AS flow, parts.slowest,
+    SELECT *, coalesce(flow_name, flow_id, '') AS flow,
         row_number() OVER (ORDER BY start_ns DESC, span_id) - 1 AS place
-    FROM chosen LEFT JOIN parts USING (trace_id)
+    FROM ({chosen})
+"""
+# The longest component that holds no other one: a loop's or sub-flow's time is that of what is in it.
+_SLOWEST = """
+    SELECT run_span_id, arg_max(component_name, duration_ns) AS slowest FROM chosen_spans part
+    WHERE what IN ('component', 'agent') AND NOT EXISTS (
+        SELECT 1 FROM chosen_spans child WHERE child.run_span_id = part.run_span_id AND child.parent_id = part.span_id
+        AND child.what IN ('component', 'agent', 'flow')
+    )
+    GROUP BY run_span_id
 """
 
 
@@ -55,6 +56,19 @@ def choose_runs(connection: DuckDBPyConnection, selection: Selection) -> int:
     chosen, given = selection.chosen()
     connection.execute(_RUNS.format(chosen=chosen), given)
     return int(connection.execute("SELECT count(*) FROM report_runs").fetchall()[0][0])
+
+
+def looked_into(connection: DuckDBPyConnection, selection: Selection, *, runs: int) -> Selection:
+    """The newest of these runs, if there are too many to look at the spans of all of them.
+
+    Args:
+        runs: How many are selected.
+    """
+    if runs <= MAX_LOOKED_INTO:
+        return selection
+    query = "SELECT start_ns FROM report_runs WHERE place = ?"
+    ((since_ns,),) = connection.execute(query, [MAX_LOOKED_INTO - 1]).fetchall()
+    return replace(selection, since_ns=since_ns)
 
 
 def overview(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]:
@@ -156,14 +170,19 @@ _LISTED = (
 )  # fmt: skip
 
 
-def listed_runs(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]:
-    """The list of runs, the newest first: start in milliseconds, duration in microseconds."""
+def listed_runs(connection: DuckDBPyConnection, shown: Selection, strings: Strings) -> dict[str, Any]:
+    """The list of runs, the newest first: start in milliseconds, duration in microseconds.
+
+    Args:
+        shown: The runs whose spans are asked for the longest component.
+    """
+    slowest = {row["run_span_id"]: row["slowest"] for row in ask(connection, shown, _SLOWEST)}
     found = rows(
         connection,
         """
         SELECT place, trace_id, span_id, start_ns // 1000000 AS start, duration_ns // 1000 AS duration, flow,
             flow_version AS version, status, error_type AS error, error_category AS category, session_id AS session,
-            user_id AS user, entry_point AS entry, instance, slowest, input_tokens AS input, output_tokens AS output,
+            user_id AS user, entry_point AS entry, instance, input_tokens AS input, output_tokens AS output,
             cost, currency, concurrent
         FROM report_runs QUALIFY row_number() OVER (
             ORDER BY place >= $max / 2 AND status <> 'error', place >= $max / 2 AND status = 'error', place
@@ -171,6 +190,8 @@ def listed_runs(connection: DuckDBPyConnection, strings: Strings) -> dict[str, A
         """,
         {"max": MAX_LISTED},
     )
+    for row in found:
+        row["slowest"] = slowest.get(row["span_id"])
     listed = columns(found, _LISTED, strings)
     return {
         "place": [row["place"] for row in found],
@@ -180,14 +201,18 @@ def listed_runs(connection: DuckDBPyConnection, strings: Strings) -> dict[str, A
     }
 
 
-def resources(connection: DuckDBPyConnection, listed: list[int]) -> list[dict[str, Any]]:
-    """What the runs' spans tell of their processes, in the order of the list."""
-    names = [name for name, _, _, _ in RESOURCES]
-    read = ", ".join(f"try_cast(attributes['{name}'] AS DOUBLE)" for name in names)
-    found = {row[0]: row[1:] for row in connection.execute(f"SELECT place, {read} FROM report_runs").fetchall()}
+def resources(connection: DuckDBPyConnection, shown: Selection, listed: list[str]) -> list[dict[str, Any]]:
+    """What the runs' spans tell of their processes, in the order of the list.
+
+    Args:
+        listed: Ids of the runs' spans.
+    """
+    read = ", ".join(f"try_cast(attributes['{name}'] AS DOUBLE) AS \"{name}\"" for name, _, _, _ in RESOURCES)
+    query = f"SELECT span_id, {read} FROM whole_spans WHERE span_id = run_span_id AND what = 'flow'"
+    found = {row["span_id"]: row for row in ask(connection, shown, query)}
     curves = []
-    for index, (name, title, hint, unit) in enumerate(RESOURCES):
-        values = [significant(found[place][index]) for place in listed]
+    for name, title, hint, unit in RESOURCES:
+        values = [significant(found[each][name]) if each in found else None for each in listed]
         if any(value is not None for value in values):
             curves.append({"name": name, "title": title, "hint": hint, "unit": unit, "values": values})
     return curves

@@ -25,11 +25,11 @@ _FACTS = f"""
         count(*) FILTER (status = 'error') AS errors,
         count(*) FILTER (len(list_filter(events, lambda event: event.name = 'exception'
             AND event.attributes['exception.message'] IS NOT NULL)) > 0) AS with_message
-    FROM chosen_spans
+    FROM whole_spans
 """
 _OUTSIDE = """
     SELECT count(DISTINCT trace_id) AS traces, count(*) AS spans FROM spans
-    WHERE trace_id NOT IN (SELECT trace_id FROM runs)
+    WHERE trace_id NOT IN (SELECT trace_id FROM run_rows)
 """
 
 
