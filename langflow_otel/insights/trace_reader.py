@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import pyarrow as pa
+
 from langflow_otel.insights.otlp_arrow import Block, read_block
 from langflow_otel.insights.otlp_lines import CUT_OFF, NOT_JSON, TOO_LONG
 from langflow_otel.insights.trace_cache import CachedFile, PartWriter, Read
@@ -64,6 +66,8 @@ def read_files(
                     read, folder = _read_file(path, file, cache_dir, pool, progress)
                     progress.end(stat.st_size)
                     yield path, read, folder
+    # DuckDB has memory of its own.
+    pa.default_memory_pool().release_unused()
 
 
 def _nothing(done: int, total: int) -> None:

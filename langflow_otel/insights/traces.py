@@ -127,6 +127,8 @@ def open_traces(
         folder = _cache_folder(cache_dir or default_cache_dir(), stack)
         try:
             connection, reading = _opened(paths, folder, on_progress)
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error:
             # A Parquet file is damaged. All of them are made anew.
             for each in folder.glob("*/read.json"):
