@@ -173,10 +173,12 @@ def critical_paths(
     """
     chosen, given = selection.chosen()
     selected = rows(connection, f"SELECT count(*) AS runs FROM ({chosen})", given)[0]["runs"]
-    newest = max_runs if selection.newest is None else min(max_runs, selection.newest)
+    # What was asked about the same selection before need not be chosen again.
+    if selected > max_runs:
+        selection = replace(selection, newest=max_runs)
     spans = ask(
         connection,
-        replace(selection, newest=newest),
+        selection,
         """
         SELECT run_span_id, trace_id, span_id, parent_id, name, start_ns, end_ns, component_name, entry_point
         FROM chosen_spans ORDER BY run_span_id
