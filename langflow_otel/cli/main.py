@@ -21,7 +21,7 @@ app = typer.Typer(
 # typing.Optional: Typer on Python 3.10 knows no other form.
 _Files = Annotated[
     Optional[list[Path]],  # noqa: UP045
-    typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    typer.Argument(metavar="FILES", help="Trace files and folders; default: the file of LANGFLOW_OTEL_TRACE_FILE."),
 ]
 _Which = Annotated[
     str, typer.Argument(metavar="TRACE", help="A trace id or its first digits, last, slowest or failed.")
@@ -32,11 +32,11 @@ _Prometheus = Annotated[
 ]
 _TokenFile = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--prometheus-token-file", metavar="FILE", help="Its bearer token."),
+    typer.Option("--prometheus-token-file", metavar="FILE", help="A file with the bearer token for it."),
 ]
 _CaFile = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--prometheus-ca-file", metavar="FILE", help="PEM certificates to trust for it."),
+    typer.Option("--prometheus-ca-file", metavar="FILE", help="A file of PEM certificates to trust for it."),
 ]
 _Flow = Annotated[
     Optional[str],  # noqa: UP045
@@ -155,7 +155,9 @@ def tree(
 
     Example: langflow-otel tree slowest spans.jsonl
 
-    Of runs that a flow started, the run of that flow is shown.
+    Where a flow has run other flows, the whole run is shown, from the outermost flow. last and a trace id need no
+    extra, slowest and failed langflow-otel[insights]. If failed is asked for and no run failed, a line says so and the
+    exit code is 0; it is 2 if there is nothing to show.
     """
     from langflow_otel.cli import tree as command
 
@@ -173,7 +175,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object on a line for each refresh.")] = False,
 ) -> None:
-    """Watch a running LangFlow: throughput, errors, P95, slowest components, resources. q ends it.
+    """Watch a running LangFlow: throughput, errors, P95, slowest components, resources. q or Ctrl-C ends it.
 
     It reads LangFlow's scrape endpoint, at OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, with the token and certificate of
     LANGFLOW_OTEL_SCRAPE_TOKEN_FILE and _CERT_FILE. With --once these are figures since LangFlow's start. With
@@ -258,7 +260,8 @@ def why(
 
     Against the other runs of the same flow: which component took longer than usual, and what else was different
     about the run (version, model, tokens, retries, worker, load, any attribute), as far as that goes with slowness,
-    or with the error, more often than chance allows. Needs langflow-otel[insights], and no LangFlow.
+    or with the error, more often than chance allows. Needs langflow-otel[insights], and no LangFlow. Exit codes are
+    those of tree.
     """
     from langflow_otel.cli import why as command
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from langflow_otel.insights.traces import Reading, Traces
 
 TRACE_FILE = "LANGFLOW_OTEL_TRACE_FILE"
-PATHS_HELP = "Trace files and folders; default: the file that LANGFLOW_OTEL_TRACE_FILE names."
 NEEDS_INSIGHTS = "{} is not installed; this needs: pip install 'langflow-otel[insights]'"
 
 _MAX_FILES_NAMED = 10
