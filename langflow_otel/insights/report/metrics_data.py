@@ -196,7 +196,7 @@ def _error(error: ErrorFigures) -> dict[str, Any]:
         "error_type": error.error_type,
         "flow": error.flow,
         "component": error.component_type,
-        "name": error.component_type,
+        "name": f"component {error.component_type}",
         "count": round(error.count),
     }
     return {**dict.fromkeys(ERROR_COLUMNS), **known}
