@@ -38,11 +38,12 @@ _going_on: ContextVar[_Call | None] = ContextVar("langflow_otel_embeddings", def
 class _Call:
     """One call, whatever methods of the class it goes through."""
 
-    __slots__ = ("all_counted", "input_tokens", "is_over", "model", "run")
+    __slots__ = ("all_counted", "input_tokens", "is_over", "is_query", "model", "run")
 
-    def __init__(self, run: ModelRun) -> None:
+    def __init__(self, run: ModelRun, *, is_query: bool) -> None:
         self.run = run
         self.model: str | None = None
+        self.is_query = is_query
         self.input_tokens: int | None = None
         self.all_counted = True
         self.is_over = False
@@ -63,8 +64,8 @@ class _Call:
             else:
                 self.all_counted, self.input_tokens = False, None
 
-    def answered(self, result: Any, *, is_query: bool) -> None:
-        vector = result if is_query else next(iter(result), None) if isinstance(result, (list, tuple)) else None
+    def answered(self, result: Any) -> None:
+        vector = result if self.is_query else next(iter(result), None) if isinstance(result, (list, tuple)) else None
         if isinstance(vector, (list, tuple)) and vector:
             self.run.add({semconv.GEN_AI_EMBEDDINGS_DIMENSION: len(vector)})
         self.run.answered(ModelResponse(model=self.model, input_tokens=self.input_tokens))
@@ -90,7 +91,7 @@ def embed(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) ->
         raise
     finally:
         _leave(token)
-    _finish(call, wrapped, result)
+    _finish(call, result)
     return result
 
 
@@ -110,7 +111,7 @@ async def async_embed(wrapped: Callable[..., Any], instance: Any, args: Any, kwa
         raise
     finally:
         _leave(token)
-    _finish(call, wrapped, result)
+    _finish(call, result)
     return result
 
 
@@ -127,7 +128,7 @@ def _start(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> _Call | None:
     recorder, within = active_recorder(), current_run()
     if recorder is None or within is None:
         return None
-    is_query = _is_query(wrapped)
+    is_query = str(wrapped.__name__).endswith("query")
     given = args[0] if args else kwargs.get("text" if is_query else "texts")
     texts = 1 if is_query else len(given) if isinstance(given, (list, tuple)) else None
     model, provider = _model(instance), provider_of_class(type(instance))
@@ -137,7 +138,7 @@ def _start(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> _Call | None:
         return None
     if texts is not None:
         run.add({semconv.EMBEDDINGS_TEXT_COUNT: texts})
-    return _Call(run)
+    return _Call(run, is_query=is_query)
 
 
 def _new_info(model: str | None, provider: str | None) -> ModelInfo:
@@ -148,14 +149,10 @@ def _new_info(model: str | None, provider: str | None) -> ModelInfo:
 _info = functools.lru_cache(maxsize=128)(_new_info)
 
 
-def _is_query(wrapped: Any) -> bool:
-    return str(wrapped.__name__).endswith("query")
-
-
-def _finish(call: _Call, wrapped: Any, result: Any) -> None:
+def _finish(call: _Call, result: Any) -> None:
     with _END:
         try:
-            call.answered(result, is_query=_is_query(wrapped))
+            call.answered(result)
         finally:
             call.end(OK)
 

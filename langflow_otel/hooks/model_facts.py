@@ -191,7 +191,10 @@ def finish_reason_of(generation: Any) -> str | None:
 
 
 def _finish_reason(about: Mapping[str, Any]) -> str | None:
-    return next((about[name] for name in _FINISH_REASONS if type(about.get(name)) is str), None)
+    for name in _FINISH_REASONS:
+        if type(reason := about.get(name)) is str:
+            return reason
+    return None
 
 
 def _about(generation: Any, message: Any) -> Mapping[str, Any]:

@@ -113,9 +113,11 @@ class Costs(NamedTuple):
     unpriced_calls: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class ModelUsage:
     """What a component's own model call used, as far as LangFlow knows it. Names are cut.
+
+    Not to be changed. It is not frozen, for that takes four times as long to make, which each model call would feel.
 
     Attributes:
         costs: What that costs; None without prices.
@@ -128,7 +130,10 @@ class ModelUsage:
     costs: Costs | None = None
 
     def __post_init__(self) -> None:
-        _cut(self, ("model", "provider"))
+        if self.model is not None:
+            self.model = chosen(self.model)
+        if self.provider is not None:
+            self.provider = chosen(self.provider)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ _DETAILS = (
 )
 
 
-class ModelMetrics:
+class CallMetrics:
     """The series of the calls of one kind: of one flow, to one model, answered by one model.
 
     Those that each call of the kind has are looked up once, here; the others when a call first has them.
@@ -31,19 +31,19 @@ class ModelMetrics:
     Args:
         owner: Makes the series.
         labels: Of the flow and of the call; all but the error's.
+        duration: The metric of their durations.
     """
 
-    __slots__ = ("_durations", "_input", "_labels", "_output", "_owner", "_retries", "_when_known")
+    __slots__ = ("_duration", "_durations", "_labels", "_owner", "_retries", "_when_known")
 
-    def __init__(self, owner: RunMetrics, labels: dict[str, str]) -> None:
+    def __init__(self, owner: RunMetrics, labels: dict[str, str], duration: Metric) -> None:
         self._owner = owner
         self._labels = {**labels, "gen_ai.token.modality": "unknown"}
+        self._duration = duration
         self._durations: dict[str, Recording] = {}
         self._retries = self._series(metrics.MODEL_RETRIES)
         # At 0 from the first call on, so that a first retry is an increase.
         self._retries.add(0)
-        self._input = self._series(metrics.MODEL_INPUT_TOKENS)
-        self._output = self._series(metrics.MODEL_OUTPUT_TOKENS)
         self._when_known: dict[str, Recording] = {}
 
     def ended(self, response: ModelResponse, finished: Finished, first_chunk_s: float | None, retries: int) -> None:
@@ -51,39 +51,25 @@ class ModelMetrics:
         error = finished.outcome.error
         # As on the span: a call that was cancelled has none.
         failed = finished.outcome.status == "error"
-        self._duration(self._owner.error_type(error) if failed else "").record(finished.duration_s, finished.context)
+        error_type = self._owner.error_type(error) if failed else ""
+        self._duration_of(error_type).record(finished.duration_s, finished.context)
         if first_chunk_s is not None:
             self._known(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context)
         if retries:
             self._retries.add(retries)
-        # The counters also of a call without an answer, the histograms only of those with one, as the conventions say.
-        self.add_tokens(response.input_tokens or 0, response.output_tokens or 0)
-        if not failed:
-            self._distribute(response.input_tokens, response.output_tokens)
-        if response.has_details:
-            self._add_details(response)
+        self._count_tokens(response, failed=failed)
 
     def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
-        self._input.add(input_tokens)
-        self._output.add(output_tokens)
+        """So many more, of calls whose number is not known."""
 
-    def _distribute(self, input_tokens: int | None, output_tokens: int | None) -> None:
-        if input_tokens is not None:
-            self._known(metrics.MODEL_INPUT_TOKENS_EACH).record(input_tokens)
-        if output_tokens is not None:
-            self._known(metrics.MODEL_OUTPUT_TOKENS_EACH).record(output_tokens)
+    def _count_tokens(self, response: ModelResponse, *, failed: bool) -> None:
+        """Of one call."""
 
-    def _add_details(self, response: ModelResponse) -> None:
-        for name, metric in _DETAILS:
-            tokens = getattr(response, name)
-            if tokens:
-                self._known(metric).add(tokens)
-
-    def _duration(self, error_type: str) -> Recording:
+    def _duration_of(self, error_type: str) -> Recording:
         found = self._durations.get(error_type)
         if found is None:
             labels = {**self._labels, "error.type": error_type}
-            found = self._durations[error_type] = self._owner.recording(metrics.MODEL_DURATION, labels)
+            found = self._durations[error_type] = self._owner.recording(self._duration, labels)
         return found
 
     def _known(self, metric: Metric) -> Recording:
@@ -95,3 +81,49 @@ class ModelMetrics:
 
     def _series(self, metric: Metric) -> Recording:
         return self._owner.recording(metric, self._labels)
+
+
+class ModelMetrics(CallMetrics):
+    """Of a model that writes."""
+
+    __slots__ = ("_input", "_output")
+
+    def __init__(self, owner: RunMetrics, labels: dict[str, str]) -> None:
+        super().__init__(owner, labels, metrics.MODEL_DURATION)
+        self._input = self._series(metrics.MODEL_INPUT_TOKENS)
+        self._output = self._series(metrics.MODEL_OUTPUT_TOKENS)
+
+    def _count_tokens(self, response: ModelResponse, *, failed: bool) -> None:
+        # The counters also of a call without an answer, the histograms only of those with one, as the conventions say.
+        input_tokens, output_tokens = response.input_tokens, response.output_tokens
+        self._input.add(input_tokens or 0)
+        self._output.add(output_tokens or 0)
+        if not failed and input_tokens is not None:
+            self._known(metrics.MODEL_INPUT_TOKENS_EACH).record(input_tokens)
+        if not failed and output_tokens is not None:
+            self._known(metrics.MODEL_OUTPUT_TOKENS_EACH).record(output_tokens)
+        if response.has_details:
+            self._add_details(response)
+
+    def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
+        self._input.add(input_tokens)
+        self._output.add(output_tokens)
+
+    def _add_details(self, response: ModelResponse) -> None:
+        for name, metric in _DETAILS:
+            tokens = getattr(response, name)
+            if tokens:
+                self._known(metric).add(tokens)
+
+
+class EmbeddingMetrics(CallMetrics):
+    """Of an embedding model."""
+
+    __slots__ = ()
+
+    def __init__(self, owner: RunMetrics, labels: dict[str, str]) -> None:
+        super().__init__(owner, labels, metrics.EMBEDDINGS_DURATION)
+
+    def _count_tokens(self, response: ModelResponse, *, failed: bool) -> None:
+        if response.input_tokens is not None:
+            self._known(metrics.EMBEDDINGS_INPUT_TOKENS).record(response.input_tokens)

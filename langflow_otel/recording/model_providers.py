@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import Final
 
 _VALUES: Final = (
@@ -72,12 +73,24 @@ def provider_name(name: str) -> str:
     return _BY_LETTERS.get(_letters(name)) or name.strip().lower().replace(" ", "_")
 
 
+# Weakly: classes of authors' components are made anew from their source.
+_by_class: weakref.WeakKeyDictionary[type, str | None] = weakref.WeakKeyDictionary()
+
+
 def provider_of_class(cls: type) -> str | None:
     """The provider whose models a class of LangChain calls, by the name of its package, such as ``langchain_openai``.
 
     Returns:
         None for a class of any other package.
     """
+    try:
+        return _by_class[cls]
+    except KeyError:
+        found = _by_class[cls] = _provider_of_class(cls)
+        return found
+
+
+def _provider_of_class(cls: type) -> str | None:
     known = next((_BY_CLASS[base.__name__] for base in cls.__mro__ if base.__name__ in _BY_CLASS), None)
     if known is not None:
         return known

@@ -131,11 +131,11 @@ class ModelRun(Run):
 
     def settle(self) -> None:
         """Decide which span is the call's: another instrumentor's, if one has started by now, else ours, made now."""
-        theirs = next((span for span in self.theirs if is_of_a_model(span)), None)
-        if self._put_off is not None and theirs is not None:
-            self.replace_by(theirs)
-        else:
-            self.begin()
+        if self.theirs and self._put_off is not None:
+            theirs = next((span for span in self.theirs if is_of_a_model(span)), None)
+            if theirs is not None:
+                self.replace_by(theirs)
+        self.begin()
 
     def _is_innermost_in(self, context: Context) -> bool:
         """True if no span that is sent where ours are became current since the call began."""
@@ -172,7 +172,7 @@ class ModelRun(Run):
             self._costs = prices.costs_of(self._response, self._info.model, self._info.provider)
             if self._costs is not None and self._costs.amounts:
                 self._attributes.update(spans.cost_attributes(self._costs))
-        if self.flow is not None and (identity := self.flow.identity()) != self._identity:
+        if self.flow is not None and (identity := self.flow.identity()) is not self._identity:
             self._attributes.update(identity)
 
     def _count(self, finished: Finished) -> None:
@@ -183,10 +183,7 @@ class ModelRun(Run):
             calls.count(usage)
         if self._measures is not None:
             try:
-                if info.operation == semconv.EMBEDDINGS:
-                    self._measures.embedded(info, response, finished, self._retries)
-                else:
-                    self._measures.model_ended(info, response, finished, self._first_chunk_s, self._retries)
+                self._measures.model_ended(info, response, finished, self._first_chunk_s, self._retries)
                 self._measures.add_cost(usage)
             except Exception as exc:  # noqa: BLE001
                 _MEASURE.contain(exc)

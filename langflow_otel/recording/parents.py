@@ -23,13 +23,17 @@ from langflow_otel.settings import RemoteParent
 
 _OURS = otel_context.create_key("langflow_otel.span")
 
+(_CURRENT,) = trace.set_span_in_context(INVALID_SPAN, Context())
+"""The key by which OpenTelemetry itself finds the current span."""
+
 Reaches = Callable[[Span], bool]
 """True for a recording span that is sent where ours are sent."""
 
 
 def with_span(span: Span, context: Context) -> Context:
     """The context with that span of ours as the current one."""
-    return otel_context.set_value(_OURS, span, trace.set_span_in_context(span, context))
+    # One copy of the context and not two.
+    return Context({**context, _CURRENT: span, _OURS: span})
 
 
 def with_caller(caller: Span, context: Context) -> Context:

@@ -24,7 +24,7 @@ from langflow_otel.recording.facts import (
 from langflow_otel.recording.instruments import Instruments, Recording
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import Cells, Metric, Reading
-from langflow_otel.recording.model_metrics import ModelMetrics
+from langflow_otel.recording.model_metrics import CallMetrics, EmbeddingMetrics, ModelMetrics
 from langflow_otel.recording.privacy import error_type
 from langflow_otel.settings import Settings
 
@@ -35,7 +35,6 @@ _MAX_COMPONENT_TYPES = 500
 _MAX_ERROR_TYPES = 50
 _MAX_MODELS = 100
 _MAX_ROUTES = 500
-_OF_EMBEDDINGS = ("gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model", "error.type")
 
 _WINDOW_FIELDS = {"ok": window.OK, "error": window.FAILED}
 
@@ -62,9 +61,8 @@ class FlowMetrics:
         self.name = self._labels["flow"]
         self._durations: dict[tuple[str, str], Recording] = {}
         self._components: dict[tuple[str, str], Recording] = {}
-        self._models: dict[tuple[str, str, str, str], ModelMetrics] = {}
+        self._calls: dict[tuple[str | None, ...], CallMetrics] = {}
         self._costs: dict[tuple[str, str, str | None], Recording] = {}
-        self._embeddings: dict[tuple[str, ...], Recording] = {}
         self._has_succeeded = False
         self._failing_since_s: float | None = None
 
@@ -151,44 +149,29 @@ class FlowMetrics:
         first_chunk_s: float | None = None,
         retries: int = 0,
     ) -> None:
-        """One more model call is over."""
-        model = self._model(info.operation, info.provider, info.model, response.model)
-        model.ended(response, finished, first_chunk_s, retries)
-
-    def embedded(self, info: ModelInfo, response: ModelResponse, finished: Finished, retries: int) -> None:
-        """One more call of an embedding model is over."""
-        owner, outcome = self._owner, finished.outcome
-        error_type = owner.error_type(outcome.error) if outcome.status == "error" else ""
-        names = (owner.model(info.provider), owner.model(info.model), owner.answering_model(response.model), error_type)
-        self._embedding(metrics.EMBEDDINGS_DURATION, names).record(finished.duration_s, finished.context)
-        if response.input_tokens is not None:
-            self._embedding(metrics.EMBEDDINGS_INPUT_TOKENS, names).record(response.input_tokens)
-        # At 0 from the first call on, so that a first retry is an increase.
-        self._embedding(metrics.MODEL_RETRIES, names).add(retries)
-
-    def _embedding(self, metric: Metric, names: tuple[str, str, str, str]) -> Recording:
-        key = (metric.name, *names)
-        found = self._embeddings.get(key)
-        if found is None:
-            labels = {**self._labels, "gen_ai.operation.name": semconv.EMBEDDINGS}
-            labels |= dict(zip(_OF_EMBEDDINGS, names, strict=True))
-            found = self._embeddings[key] = self._owner.recording(metric, labels)
-        return found
+        """One more call of a model is over."""
+        calls = self._calls_of(info.operation, info.provider, info.model, response.model)
+        calls.ended(response, finished, first_chunk_s, retries)
 
     def used_model(self, usage: ModelUsage) -> None:
         """A component used a model, in calls that no hook has seen: their number and duration are not known."""
         if usage.input_tokens is not None or usage.output_tokens is not None:
-            model = self._model(semconv.CHAT, usage.provider, usage.model, None)
-            model.add_tokens(usage.input_tokens or 0, usage.output_tokens or 0)
+            calls = self._calls_of(semconv.CHAT, usage.provider, usage.model, None)
+            calls.add_tokens(usage.input_tokens or 0, usage.output_tokens or 0)
         self.add_cost(usage)
 
-    def _model(self, operation: str, provider: str | None, asked: str | None, answered: str | None) -> ModelMetrics:
+    def _calls_of(self, operation: str, provider: str | None, asked: str | None, answered: str | None) -> CallMetrics:
+        # A name that has series is its own label: the common case, without asking the caps.
+        found = self._calls.get((operation, provider, asked, answered))
+        if found is not None:
+            return found
         owner = self._owner
         key = (operation, owner.model(provider), owner.model(asked), owner.answering_model(answered))
-        found = self._models.get(key)
+        found = self._calls.get(key)
         if found is None:
-            labels = dict(zip(metrics.MODEL_DURATION.labels, key, strict=False))
-            found = self._models[key] = ModelMetrics(self._owner, {**self._labels, **labels})
+            labels = {**self._labels, **dict(zip(metrics.MODEL_DURATION.labels, key, strict=False))}
+            made = EmbeddingMetrics if operation == semconv.EMBEDDINGS else ModelMetrics
+            found = self._calls[key] = made(owner, labels)
         return found
 
     def add_cost(self, usage: ModelUsage) -> None:

@@ -191,7 +191,7 @@ def test_past_a_hundred_models_they_are_counted_together():
             call(ModelResponse(f"model-{number}", input_tokens=1), info=ModelInfo("chat", f"model-{number}", "one"))
         found = {each["gen_ai.response.model"]: value for each, value in pushed(telemetry)["usage.input_tokens"]}
         (flow,) = recorder().metrics._flows.values()
-        kept = len(flow._models)
+        kept = len(flow._calls)
 
     # The provider's name is one of the first hundred; models that answer have a hundred of their own.
     assert len(found) == kept == 101
