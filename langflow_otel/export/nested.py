@@ -60,6 +60,8 @@ class NestedModelSpans(SpanProcessor):
                 note_start(span, run)
 
     def on_end(self, span: ReadableSpan) -> None:
+        if not self._within and not self._denied:
+            return
         with _NOTE:
             if self._denied.pop(_span_id(span), None) is not None:
                 deny_content(span)

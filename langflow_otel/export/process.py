@@ -21,6 +21,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel.export.destinations import Passes, reaches_same_backend
+from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tracers
@@ -116,10 +117,11 @@ class ProcessTelemetry:
     def _serve_traces(self, recorder: Recorder) -> None:
         provider = None if self._traces is None else self._traces.provider
         reaches = reaches_same_backend(provider, self._passes)
-        recorder.use_tracer_provider(provider, decides=follows_recorder(provider), reaches=reaches)
+        own = None if self._traces is None else self._traces.own
+        sender = None if own is None else EndedSpans(own).sender
+        recorder.use_tracer_provider(provider, decides=follows_recorder(provider), reaches=reaches, sender=sender)
         if self._traces is not None:
-            is_own = self._traces.own is not None
-            self._others = OtherInstrumentors(self._settings, self._traces.provider, gated=is_own)
+            self._others = OtherInstrumentors(self._settings, self._traces.provider, gated=own is not None)
             self._others.load()
             recorder.restore_clients = self._others.restore
             recorder.watch_others = watch_other_tracers

@@ -46,8 +46,8 @@ class DecidedSampler(Sampler):
     """
 
     def __init__(self, otherwise: Sampler, *, follows_parent: bool = False) -> None:
-        self._otherwise = otherwise
-        self._follows_parent = follows_parent
+        self.otherwise = otherwise
+        self.follows_parent = follows_parent
 
     def should_sample(
         self,
@@ -64,13 +64,13 @@ class DecidedSampler(Sampler):
             parent = trace.get_current_span(parent_context).get_span_context()
             if parent_context is not None and parent_context.get(DECIDED):
                 return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
-            if self._follows_parent and parent.is_valid and not parent.is_remote:
+            if self.follows_parent and parent.is_valid and not parent.is_remote:
                 decision = Decision.RECORD_AND_SAMPLE if parent.trace_flags.sampled else Decision.DROP
                 return SamplingResult(decision, attributes, parent.trace_state)
-        return self._otherwise.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        return self.otherwise.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
-        return f"DecidedSampler({self._otherwise.get_description()})"
+        return f"DecidedSampler({self.otherwise.get_description()})"
 
 
 class PresetIds(IdGenerator):

@@ -1,8 +1,11 @@
-"""Spans that are not sampled, held as plain facts until it is known whether they are kept.
+"""Spans held as plain facts until they leave, or until it is known whether they do.
 
 A run that fails or is slow is worth its trace, though its flow is sampled at one percent. Whether it is, shows at
 its end. Until then its spans are :class:`HeldSpan`, which cost a fraction of a span; those of a run that is kept
 are made into spans then, with the ids that they had all along.
+
+Where the provider is ours, spans of model calls are :class:`HeldSpan` also in a run that is sampled. At their end they
+are sent as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -37,6 +40,7 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.sizes import MAX_SPAN_TEXT
 
 if TYPE_CHECKING:
     from langflow_otel.recording.keeper import HeldTrace
@@ -54,9 +58,13 @@ _BYTES_PER_EVENT: Final = 200
 _BYTES_PER_VALUE: Final = 32
 _NUMBERS: Final = frozenset({bool, int, float})
 _ONLY_TEXTS: Final = frozenset({str})
+_UNSET: Final = Status(StatusCode.UNSET)
 _KEEP = Guard("trace.keep")
 _END = Guard("trace.end")
 _ADD = Guard("trace.add")
+
+Send: TypeAlias = "Callable[[HeldSpan], None]"
+"""Sends a span that has ended."""
 
 _ids: ContextVar[SpanContext | None] = ContextVar("langflow_otel_ids", default=None)
 
@@ -87,13 +95,13 @@ def make_span(tracer: Tracer, own: SpanContext, name: str, *, context: Context, 
         return tracer.start_span(name, context=otel_context.set_value(DECIDED, True, context), **kwargs)
 
 
-def new_span_context(parent: SpanContext) -> SpanContext:
+def new_span_context(parent: SpanContext, *, sampled: bool = False) -> SpanContext:
     """Of a span below the parent, or of one that begins a trace if the parent is not valid."""
     span_id = random.getrandbits(64) or 1
     if not parent.is_valid:
         return SpanContext(random.getrandbits(128) or 1, span_id, False, TraceFlags(_RANDOM))
-    flags = TraceFlags(parent.trace_flags & _RANDOM)
-    return SpanContext(parent.trace_id, span_id, False, flags, parent.trace_state)
+    flags = parent.trace_flags & _RANDOM | (TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
+    return SpanContext(parent.trace_id, span_id, False, TraceFlags(flags), parent.trace_state)
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class HeldEvent(NamedTuple):
 
 
 class HeldSpan(Span):
-    """The facts of one span that is not sampled. Its context goes out with flag 0.
+    """The facts of one span. Where it is not sampled, its context goes out with flag 0.
 
     It holds no more than the span would that it may become, and each addition is weighed.
 
@@ -134,8 +142,10 @@ class HeldSpan(Span):
         above: What it is below of: another held span is kept with this one.
         trace_: The run's other spans; None for a span that is held by itself.
         own: Its own context, if that is known already.
+        send: Sends the span at its end; None for one that is not sampled.
 
     Attributes:
+        dropped: How many of its ``_attributes``, ``_events`` and ``_links`` did not fit.
         claimed: True once a flow has started below, and decides.
         denied: True if another instrumentor made it where content is denied.
         on_end: Called with the span at its end.
@@ -145,15 +155,16 @@ class HeldSpan(Span):
         "_above",
         "_context",
         "_discarded",
-        "_dropped",
         "_limits",
         "_links",
+        "_send",
         "_status",
         "_trace",
         "_tracer",
         "attributes",
         "claimed",
         "denied",
+        "dropped",
         "end_time",
         "events",
         "kept",
@@ -176,15 +187,17 @@ class HeldSpan(Span):
         start_time: int | None = None,
         trace_: HeldTrace | None = None,
         own: SpanContext | None = None,
+        send: Send | None = None,
     ) -> None:
         self._tracer = tracer
+        self._send = send
         self._above = above
         self._trace = trace_
         # Made when somebody asks: it is the dearest part of a span, and few ask for a component's.
         self._context = own
         self._limits: Any = getattr(tracer, "_span_limits", _DEFAULT_LIMITS)
         self._discarded = False
-        self._dropped: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}
         self._status: Status | None = None
         self.name = name
         self.kind = kind
@@ -195,7 +208,7 @@ class HeldSpan(Span):
         self.end_time: int | None = None
         self.claimed = False
         self.denied = False
-        self.kept = False
+        self.kept = send is not None
         self.made = False
         self.on_end: Callable[[HeldSpan], None] | None = None
         size = _BYTES_PER_SPAN + sys.getsizeof(name)
@@ -222,6 +235,15 @@ class HeldSpan(Span):
         """What it is linked to, until it is made or given up."""
         return [link for link, _ in self._links or ()]
 
+    @property
+    def status(self) -> Status:
+        return _UNSET if self._status is None else self._status
+
+    @property
+    def instrumentation_scope(self) -> Any:
+        """That of its tracer, as the SDK's spans have it; None where the tracer has none."""
+        return getattr(self._tracer, "_instrumentation_scope", None)
+
     def is_recording(self) -> bool:
         return self.end_time is None
 
@@ -236,6 +258,17 @@ class HeldSpan(Span):
         if self.end_time is None and not self._discarded:
             with _ADD:
                 self._weigh(self._set_all(attributes))
+
+    def take(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """The same, with attributes that this library has made itself: texts that are cut, and numbers. Where no limit
+        is set they are not looked at one by one, which takes as long as all the rest of a span."""
+        limits = self._limits
+        most, longest = limits.max_span_attributes, limits.max_span_attribute_length
+        fits = most is None or len(self.attributes) + len(attributes) <= most
+        if fits and (longest is None or longest >= MAX_SPAN_TEXT) and self._trace is None and self.end_time is None:
+            self.attributes.update(attributes)
+        else:
+            self.set_attributes(attributes)
 
     def add_event(
         self, name: str, attributes: Mapping[str, AttributeValue] | None = None, timestamp: int | None = None
@@ -260,7 +293,10 @@ class HeldSpan(Span):
         if self.end_time is None and not self._discarded:
             with _ADD:
                 before = self._status
-                self._status = now = Status(status, description) if isinstance(status, StatusCode) else status
+                now = Status(status, description) if isinstance(status, StatusCode) else status
+                if now.is_unset or (before is not None and before.status_code is StatusCode.OK):
+                    return
+                self._status = now
                 self._weigh(_size_of(now.description) - (0 if before is None else _size_of(before.description)))
 
     def record_exception(
@@ -270,26 +306,30 @@ class HeldSpan(Span):
         timestamp: int | None = None,
         escaped: bool = False,
     ) -> None:
-        stack = "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
-        facts = {
-            semconv.EXCEPTION_TYPE: f"{type(exception).__module__}.{type(exception).__qualname__}",
-            semconv.EXCEPTION_MESSAGE: str(exception),
-            semconv.EXCEPTION_STACKTRACE: stack,
-            "exception.escaped": str(escaped),
-            **(attributes or {}),
-        }
-        self.add_event(semconv.EXCEPTION, facts, timestamp)
+        # The exception's own text is its author's code.
+        with _ADD:
+            module, name = type(exception).__module__, type(exception).__qualname__
+            stack = "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
+            facts = {
+                semconv.EXCEPTION_TYPE: f"{module}.{name}" if module and module != "builtins" else name,
+                semconv.EXCEPTION_MESSAGE: str(exception),
+                semconv.EXCEPTION_STACKTRACE: stack,
+                "exception.escaped": str(escaped),
+                **(attributes or {}),
+            }
+            self.add_event(semconv.EXCEPTION, facts, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
         if self.end_time is not None:
             return
         self.end_time = time.time_ns() if end_time is None else end_time
-        # Other instrumentors end theirs themselves.
-        with _END:
-            if self.on_end is not None:
-                self.on_end(self)
-            if self._trace is not None:
-                self._trace.ended(self)
+        if self.on_end is not None or self._trace is not None:
+            # Other instrumentors end theirs themselves.
+            with _END:
+                if self.on_end is not None:
+                    self.on_end(self)
+                if self._trace is not None:
+                    self._trace.ended(self)
         if self.kept:
             self._make()
 
@@ -306,17 +346,27 @@ class HeldSpan(Span):
         self._discarded = True
         self.attributes, self.events, self._links, self._status = {}, None, None, None
 
-    def _set_all(self, attributes: Mapping[str, AttributeValue]) -> int:
+    def _set_all(self, attributes: Mapping[str, Any]) -> int:
         own, limits = self.attributes, self._limits
         most, longest = limits.max_span_attributes, limits.max_span_attribute_length
         if longest is None:
             longest = sys.maxsize
+        is_weighed = self._trace is not None
+        fits_whole = most is None or len(own) + len(attributes) <= most
         size = 0
         for key, value in attributes.items():
+            kind = type(value)
             # The common case, without a call for each.
-            if type(value) is str and len(value) <= longest and key not in own and (most is None or len(own) < most):
+            if (
+                fits_whole
+                and type(key) is str
+                and key
+                and key not in own
+                and (len(value) <= longest if kind is str else kind in _NUMBERS)
+            ):
                 own[key] = value
-                size += _BYTES_PER_VALUE + len(key) + sys.getsizeof(value)
+                if is_weighed:
+                    size += _BYTES_PER_VALUE + len(key) + _size_of(value)
             else:
                 size += self._set(key, value)
         return size
@@ -324,8 +374,8 @@ class HeldSpan(Span):
     def _set(self, key: str, value: AttributeValue) -> int:
         """Set an attribute as the SDK would; returns how many bytes more that are."""
         limits = self._limits
-        kind = type(value)
-        if kind not in _NUMBERS and not _is_plain(value, limits.max_span_attribute_length):
+        is_valid = type(key) is str and key
+        if not (is_valid and (type(value) in _NUMBERS or _is_plain(value, limits.max_span_attribute_length))):
             cleaned = _bounded({key: value}, None, limits.max_span_attribute_length)
             if key not in cleaned:
                 return 0
@@ -382,7 +432,7 @@ class HeldSpan(Span):
         return items[0] if items else None
 
     def _count_dropped(self, name: str) -> None:
-        self._dropped[name] = self._dropped.get(name, 0) + 1
+        self.dropped[name] = self.dropped.get(name, 0) + 1
 
     def _weigh(self, size: int) -> None:
         if self._trace is not None:
@@ -393,6 +443,9 @@ class HeldSpan(Span):
             return
         self.made = True
         with _KEEP:
+            if self._send is not None:
+                self._send(self)
+                return
             context, links = self._place()
             if self.denied:
                 context = otel_context.set_value(DENIED, True, context)
@@ -410,7 +463,7 @@ class HeldSpan(Span):
                 span.add_event(event.name, event.attributes, event.timestamp)
             if self._status is not None:
                 span.set_status(self._status)
-            for name, count in self._dropped.items():
+            for name, count in self.dropped.items():
                 # The SDK counts only what it drops itself.
                 bounded: Any = getattr(span, name, None)
                 if hasattr(bounded, "dropped"):
@@ -435,8 +488,13 @@ def _bounded(
     attributes: Mapping[str, AttributeValue] | None, most: int | None, longest: int | None
 ) -> Mapping[str, AttributeValue]:
     """The attributes as a span of the SDK takes them: those that are valid, and copies of what may change."""
-    found = dict(BoundedAttributes(most, attributes, max_value_len=longest)) if attributes else {}
-    return {key: value for key, value in found.items() if value is not None}
+    if not attributes:
+        return {}
+    # Of the SDK's class, which says how many did not fit.
+    found: Mapping[str, Any] = BoundedAttributes(most, attributes, max_value_len=longest)
+    if None in found.values():
+        return {key: value for key, value in found.items() if value is not None}
+    return found
 
 
 def _is_plain(value: Any, longest: int | None) -> bool:

@@ -15,6 +15,7 @@ from opentelemetry.trace import Span
 from langflow_otel.recording import prices, semconv, spans
 from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.run_metrics import Finished
 from langflow_otel.recording.runs import Run, adding
 from langflow_otel.recording.sizes import chosen
@@ -160,6 +161,13 @@ class ModelRun(Run):
             super().end(outcome)
         finally:
             self._count(Finished(outcome, duration_s, self.context))
+
+    def _set_attributes(self, span: Span) -> None:
+        # Content may be longer than what a span takes unseen.
+        if isinstance(span, HeldSpan) and self.content is None:
+            span.take(self._attributes)
+        else:
+            super()._set_attributes(span)
 
     @property
     def _retries(self) -> int:

@@ -28,6 +28,7 @@ from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
 from langflow_otel.recording.flow_runs import FlowRun
+from langflow_otel.recording.held import HeldSpan, Send, new_span_context
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.parents import Reaches, parent_and_links, same_provider, span_above, with_span
 from langflow_otel.recording.preparations import Preparations
@@ -94,7 +95,12 @@ class Recorder:
         self.use_tracer_provider(provider)
 
     def use_tracer_provider(
-        self, provider: TracerProvider | None, *, decides: bool = False, reaches: Reaches | None = None
+        self,
+        provider: TracerProvider | None,
+        *,
+        decides: bool = False,
+        reaches: Reaches | None = None,
+        sender: Callable[[], Send | None] | None = None,
     ) -> None:
         """Make spans with this provider from now on.
 
@@ -102,8 +108,10 @@ class Recorder:
             provider: None for no spans.
             decides: True if the provider samples as the recorder decides.
             reaches: Which spans are sent where its spans are; default: its own.
+            sender: Returns what sends a span at its end, or None while the provider must make it; default: always None.
         """
         self._traces = provider is not None
+        self._sender = sender or _no_sender
         self.reaches = reaches or same_provider(provider)
         self._sampling = Sampling(self.settings, decides=decides, dropped=_count_given_up)
         self.tracer: Tracer = (provider or NoOpTracerProvider()).get_tracer(
@@ -277,7 +285,8 @@ class Recorder:
             attributes = spans.model_attributes(info, openinference=self.settings.openinference)
             if within.flow is not None:
                 attributes = {**attributes, **within.flow.identity()}
-            make_span = self._span_later(spans.model_name(info), context, attributes, within, SpanKind.CLIENT)
+            arguments = spans.model_name(info), context, attributes, within, SpanKind.CLIENT
+            make_span = functools.partial(self._make_model_span, *arguments, time.time_ns())
         span_above = functools.partial(self.span_above, within=within)
         return ModelRun(make_span, theirs, context, within, self.settings, info, measures, span_above)
 
@@ -287,10 +296,31 @@ class Recorder:
         context: Context,
         attributes: Mapping[str, AttributeValue],
         within: Run,
-        kind: SpanKind = SpanKind.INTERNAL,
     ) -> Callable[[], Span]:
         """Makes the span of :meth:`make_span`, as if it were made now."""
-        return functools.partial(self.make_span, name, context, attributes, within, kind, time.time_ns())
+        return functools.partial(self.make_span, name, context, attributes, within, SpanKind.INTERNAL, time.time_ns())
+
+    def _make_model_span(
+        self,
+        name: str,
+        context: Context,
+        attributes: Mapping[str, AttributeValue],
+        within: Run,
+        kind: SpanKind,
+        started_ns: int,
+    ) -> Span:
+        """The span of :meth:`make_span`; where the provider is ours, one that costs less than the SDK's."""
+        flow = within.flow
+        send = self._sender() if flow is not None and flow.sampled else None
+        if send is not None:
+            above = self.span_above(context, within)
+            parent = above.get_span_context()
+            if parent.is_valid and parent.trace_flags.sampled:
+                own = new_span_context(parent, sampled=True)
+                span = HeldSpan(self.tracer, name, above, kind=kind, start_time=started_ns, own=own, send=send)
+                span.take(attributes)
+                return span
+        return self.make_span(name, context, attributes, within, kind, started_ns)
 
     def start_output(self, name: str, within: ComponentRun) -> Run | None:
         """An output method starts; None unless the detail is ``output``."""
@@ -377,6 +407,10 @@ class Recorder:
         if flow is not None:
             return flow.measures
         return None if self.metrics is None else self.metrics.flow(None)
+
+
+def _no_sender() -> None:
+    """The provider makes all spans."""
 
 
 def _suppressed(context: Context) -> bool:

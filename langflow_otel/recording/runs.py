@@ -283,9 +283,12 @@ class Run:
             if outcome.status == "error":
                 self._attributes[semconv.ERROR_TYPE] = spans.error_type_of(outcome)
                 spans.mark_error(span, outcome, self._settings, self.flow.withheld if self.flow is not None else ())
-            span.set_attributes(self._attributes)
+            self._set_attributes(span)
         finally:
             span.end(end_time=outcome.ended_ns)
+
+    def _set_attributes(self, span: Span) -> None:
+        span.set_attributes(self._attributes)
 
     def finish(self, outcome: Outcome = OK) -> None:
         """End the span and leave its context."""

@@ -32,6 +32,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel import instrument, uninstrument
+from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.store_metrics import READ_FROM_STORE
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
 from langflow_otel.recording.instruments import Instruments
@@ -164,11 +165,13 @@ provider = new_provider()
 
 
 @contextmanager
-def within_run(*, metrics: bool = True, **settings: Any) -> Iterator[None]:
-    """In a component of a flow that is instrumented."""
+def within_run(*, metrics: bool = True, own: bool = True, **settings: Any) -> Iterator[None]:
+    """In a component of a flow that is instrumented; with ``own`` as if the provider were one of the library's own."""
     instrument(tracer_provider=provider, settings=Settings(**settings))
     recorder = active_recorder()
     assert recorder is not None
+    if own:
+        recorder.use_tracer_provider(provider, reaches=recorder.reaches, sender=EndedSpans(provider).sender)
     if metrics:
         # To scrape and to push, as the library makes them itself.
         meter = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("benchmark")
@@ -225,6 +228,7 @@ def with_bare_spans() -> Iterator[None]:
 VARIANTS: dict[str, Callable[[], Any]] = {
     "a bare span": with_bare_spans,
     "langflow-otel": within_run,
+    "langflow-otel, a given provider": lambda: within_run(own=False),
     "langflow-otel, spans only": lambda: within_run(metrics=False),
     "langflow-otel, detail component": lambda: within_run(detail="component"),
     "langflow-otel, outside of runs": outside_of_runs,

@@ -32,10 +32,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.log_records import CountingLogExporter, in_memory_logger_provider
+from langflow_otel.export.sampling import follows_recorder
 from langflow_otel.export.trace_file import TraceFileExporter
 from langflow_otel.hooks.catalogue import HOOKS, LOG_HOOKS
 from langflow_otel.recording import guard
+from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import end_open_runs, innermost_run
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
@@ -161,7 +164,8 @@ HOOKED = {hook.wrapper for hook in (*HOOKS, *LOG_HOOKS)}
 
 @contextmanager
 def library(settings: Settings, folder: Path) -> Iterator[Telemetry]:
-    """This library as in production, with all that it has between a span and its exporter, and with prices."""
+    """This library as in production, with all that it has between a span and its exporter, and with prices. The spans'
+    provider is as its own one."""
     prices = folder / "prices.json"
     prices.write_text(json.dumps({"currency": "USD", "prices": [{"model": "*", "input": 1.0, "output": 2.0}]}))
     with capture_telemetry(settings=replace(settings, prices=prices), strict=False, check_leaks=False) as telemetry:
@@ -170,6 +174,14 @@ def library(settings: Settings, folder: Path) -> Iterator[Telemetry]:
         telemetry.provider.add_span_processor(CountingBatchSpanProcessor(InMemorySpanExporter()))
         _, kept = in_memory_logger_provider()
         telemetry.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(CountingLogExporter(kept)))
+        recorder, provider = active_recorder(), telemetry.provider
+        assert recorder is not None
+        recorder.use_tracer_provider(
+            provider,
+            decides=follows_recorder(provider),
+            reaches=recorder.reaches,
+            sender=EndedSpans(provider).sender,
+        )
         authored.tracers.makes_spans = authored.seen["provider"] = telemetry.provider
         try:
             yield telemetry
