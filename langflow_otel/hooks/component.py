@@ -77,10 +77,11 @@ def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
         info = replace(info, loop_index=index)
     if flow is not None:
         flow.component_started(info.component_id)
+    denied = recorder.gate is not None and is_denied_component(recorder.gate, info, None)
+    # From here on only the end of the run gives the caller's context back: nothing that may fail comes after it.
     run = recorder.start_component(info, within)
+    run.denied = denied
     run.class_known = vertex.custom_component is not None
-    if recorder.gate is not None:
-        run.denied = is_denied_component(recorder.gate, info, None)
     return run
 
 
