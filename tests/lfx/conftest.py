@@ -28,8 +28,10 @@ def _may_import_langflow(module: str) -> bool:
     package = module.partition(".")[0]
     if package in sys.stdlib_module_names:
         return False
-    path = getattr(sys.modules.get(package), "__file__", None) or ""
-    return package.startswith(("lfx", "langflow")) or not path.startswith(sysconfig.get_path("purelib"))
+    found = sys.modules.get(package)
+    paths = [*getattr(found, "__path__", ()), getattr(found, "__file__", None) or ""]
+    is_installed = any(path.startswith(sysconfig.get_path("purelib")) for path in paths)
+    return package in ("lfx", "langflow") or not is_installed
 
 
 @pytest.fixture(scope="session", autouse=True)
