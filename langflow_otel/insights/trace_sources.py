@@ -31,7 +31,8 @@ def trace_files(paths: Sequence[Path]) -> list[Path]:
     """The files of these paths, each once, older ones first.
 
     Of a folder these are the JSON files in it. A file comes with those that were rotated away from it:
-    ``spans.jsonl.1`` and so on, and ``spans-2026-01-31T09-30-00.000.jsonl`` as the collector names them.
+    ``spans.jsonl.1`` and so on, and as the collector names them ``spans-2026-01-31T09-30-00.000.jsonl`` or, in newer
+    versions with the reason, ``spans-2026-01-31T09-30-00.000-size.jsonl``.
 
     Raises:
         OSError: A path is not there, or a folder cannot be read.
@@ -60,7 +61,7 @@ def _rotated(path: Path) -> Iterator[Path]:
     """What was renamed when the file was full."""
     name, stem, suffix = map(re.escape, (path.name, path.stem, path.suffix))
     numbered = rf"{name}\.\d{{1,3}}(\.gz|\.zst)?"
-    timed = rf"{stem}-\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{3}}{suffix}(\.gz)?"
+    timed = rf"{stem}-\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{3}}(-[a-z]+)?{suffix}(\.gz|\.zst)?"
     backup = re.compile(f"{numbered}|{timed}")
     return (each for each in sorted(path.parent.iterdir()) if backup.fullmatch(each.name) and each.is_file())
 

@@ -115,9 +115,10 @@ def test_compressed_and_rotated_files_are_read_with_theirs(spans, tmp_path):
     written(tmp_path / "spans.jsonl.1", spans[1:2])
     (tmp_path / "spans.jsonl.2.gz").write_bytes(gzip.compress(otlp_json(spans[2:3]).encode()))
     written(tmp_path / "spans-2026-01-31T09-30-00.000.jsonl", spans[3:])
+    written(tmp_path / "spans-2026-01-31T09-31-00.000-size.jsonl", spans[3:])
     written(tmp_path / "others.jsonl", spans)
     with open_traces([path]) as traces:
-        assert (traces.reading.files, traces.reading.spans) == (4, 4)
+        assert (traces.reading.files, traces.reading.spans) == (5, 4)
 
 
 def message(data: bytes) -> bytes:
