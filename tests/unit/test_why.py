@@ -151,7 +151,7 @@ def test_peaks_are_told_apart_from_causes():
     assert "langflow.flow.event_loop.delay.peak at least 1.25 s" in summary(explanation)
 
 
-PLANTED_S = 4.5
+PLANTED_S = 3.6
 """What the demo's component takes for one order in five; see tests/lfx/test_cli_demo.py."""
 
 
