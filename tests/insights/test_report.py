@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_traces import HOSTILE, hostile_lines, made_lines, write
+from made_traces import HOSTILE, NOW_S, Run, S, as_line, hostile_lines, made_lines, write
 from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
@@ -22,6 +23,7 @@ from langflow_otel.insights.report import figures as report_figures
 from langflow_otel.insights.report.page import as_json
 from langflow_otel.insights.selection import Selection
 from langflow_otel.insights.traces import Traces, open_traces
+from langflow_otel.recording import semconv
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +137,24 @@ def test_critical_path_covers_the_run(report: Report):
     for trace in report.traces:
         path = sum(until - start for _, start, until in trace["path"])
         assert path == pytest.approx(trace["spans"]["duration"][trace["root"]], abs=2 * len(trace["path"]) + 2)
+
+
+def test_langflows_own_span_is_not_on_the_critical_path(tmp_path: Path):
+    run = Run(random.Random(1), NOW_S * S, "Orders", "orders")
+    root_span = run.span("invoke_workflow Orders", gen_ai__operation__name="invoke_workflow")
+    with root_span, run.component("Lookup", "Lookup", "tool"):
+        run.work(1)
+    batch = json.loads(as_line(run, "worker"))
+    (scope,) = batch["resourceSpans"][0]["scopeSpans"]
+    root = scope["spans"][0]
+    beside = {**root, "spanId": "f" * 16, "parentSpanId": root["spanId"], "name": "flow.execute", "attributes": []}
+    batch["resourceSpans"][0]["scopeSpans"].append({"scope": {"name": semconv.LANGFLOW_SCOPE}, "spans": [beside]})
+    with open_traces([write(tmp_path / "traces.jsonl", [json.dumps(batch)])]) as opened:
+        (trace,) = build_report(opened).traces
+    names = [trace["strings"][place] for place in trace["spans"]["name"]]
+
+    assert "flow.execute" in names
+    assert {names[index] for index, start, until in trace["path"] if until > start} == {"component Lookup"}
 
 
 def test_spans_are_kept_of_so_many_runs(traces: Traces, monkeypatch: pytest.MonkeyPatch):

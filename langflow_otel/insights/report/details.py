@@ -10,6 +10,7 @@ from langflow_otel.insights.critical_path import critical_path
 from langflow_otel.insights.report.tables import Strings
 from langflow_otel.insights.selection import Selection, ask, rows
 from langflow_otel.insights.trace import TraceSpan, build_trees
+from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -75,8 +76,8 @@ def written_traces(connection: DuckDBPyConnection, shown: Selection, trace_ids: 
     """All that is known of these traces, in their order."""
     found = connection.execute(
         f"""
-        SELECT trace_id, span_id, parent_id, name, what, status, start_ns, duration_ns, attributes, resource, events,
-            links
+        SELECT trace_id, span_id, parent_id, scope, name, what, status, start_ns, duration_ns, attributes, resource,
+            events, links
         FROM spans WHERE {_THESE} ORDER BY trace_id, start_ns, span_id
         """,
         {"ids": list(trace_ids), "from_ns": _from_ns(shown)},
@@ -160,17 +161,23 @@ def _longest(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _path(
     spans: list[dict[str, Any]], root_id: str, places: dict[str, int], start_ns: int
 ) -> list[tuple[int, int, int]]:
-    """The critical path of the run: place of the span, from, to; microseconds after the trace's start."""
+    """The critical path of the run: place of the span, from, to; microseconds after the trace's start.
+
+    LangFlow's own span of a run lies beside our components and takes as long as they do: what is below it is moved to
+    its parent, and it is left out.
+    """
+    native = {span["span_id"]: span["parent_id"] for span in spans if span["scope"] == semconv.LANGFLOW_SCOPE}
     tree = [
         TraceSpan(
             name=span["name"],
             trace_id=span["trace_id"],
             span_id=span["span_id"],
-            parent_id=span["parent_id"],
+            parent_id=native.get(span["parent_id"], span["parent_id"]),
             start_ns=span["start_ns"],
             end_ns=span["start_ns"] + max(0, span["duration_ns"]),
         )
         for span in spans
+        if span["span_id"] not in native
     ]
     build_trees(tree)
     root = next(span for span in tree if span.span_id == root_id)
