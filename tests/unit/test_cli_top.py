@@ -59,7 +59,9 @@ def terminal(*arguments: str, columns: int = 100, rows: int = 30) -> Iterator[Te
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     command = [sys.executable, "-c", "from langflow_otel.cli.main import main; main()", "top", *arguments]
-    environment = {**os.environ, "TERM": "xterm-256color"}
+    # Processes of pytest-xdist have the size of another terminal there, which counts for more than this one's.
+    sizes = ("COLUMNS", "LINES")
+    environment = {name: value for name, value in os.environ.items() if name not in sizes} | {"TERM": "xterm-256color"}
 
     def own_terminal() -> None:
         # A shell starts what it runs in the background with this one ignored.
