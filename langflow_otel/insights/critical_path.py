@@ -19,13 +19,13 @@ Three things differ, since spans of LangFlow are not only remote calls:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask, rows
-from langflow_otel.insights.trace import TraceSpan, build_trees
+from langflow_otel.insights.trace import TraceSpan, span_of, tree_of
 from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def critical_paths(
     sums: dict[tuple[str, str], list[float]] = defaultdict(list)
     runs, total_s = 0, 0.0
     for run_id, of_run in groupby(spans, key=lambda row: row["run_span_id"]):
-        root = _tree(of_run, run_id)
+        root = tree_of((span_of(row, attributes=_told(row)) for row in of_run), run_id)
         runs += 1
         total_s += root.duration_s
         for place, seconds in path_by_place(root).items():
@@ -224,23 +224,6 @@ def components_around(root: TraceSpan) -> dict[str, TraceSpan | None]:
         around[span.span_id] = component
         spans += [(child, component) for child in span.children]
     return around
-
-
-def _tree(rows: Iterable[dict[str, Any]], root_id: str) -> TraceSpan:
-    spans = [
-        TraceSpan(
-            name=row["name"],
-            trace_id=row["trace_id"],
-            span_id=row["span_id"],
-            parent_id=row["parent_id"],
-            start_ns=row["start_ns"],
-            end_ns=row["end_ns"],
-            attributes=_told(row),
-        )
-        for row in rows
-    ]
-    build_trees(spans)
-    return next(span for span in spans if span.span_id == root_id)
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

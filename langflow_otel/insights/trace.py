@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,19 @@ def build_trees(spans: Iterable[TraceSpan]) -> list[TraceSpan]:
         parent = by_id.get(span.parent_id or "")
         (parent.children if parent is not None else roots).append(span)
     return roots
+
+
+def tree_of(spans: Iterable[TraceSpan], root_id: str) -> TraceSpan:
+    """Link children to parents; returns the span with this id."""
+    spans = list(spans)
+    build_trees(spans)
+    return next(span for span in spans if span.span_id == root_id)
+
+
+def span_of(row: Mapping[str, Any], **more: Any) -> TraceSpan:
+    """The span of a row of the view ``spans``, with these further fields."""
+    columns = ("name", "trace_id", "span_id", "parent_id", "start_ns", "end_ns")
+    return TraceSpan(**{name: row[name] for name in columns}, **more)
 
 
 def without_scope(spans: Iterable[TraceSpan], scope: str) -> list[TraceSpan]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import median
@@ -28,7 +28,7 @@ from langflow_otel.insights.critical_path import components_around, critical_pat
 from langflow_otel.insights.differences import Differences, Fact, find_differences
 from langflow_otel.insights.run_facts import CPU_RATE, FAILED_SPANS, FIRST, GROWING, run_facts, with_zeros
 from langflow_otel.insights.selection import Selection, ask, rows
-from langflow_otel.insights.trace import SpanEvent, TraceSpan, build_trees
+from langflow_otel.insights.trace import SpanEvent, TraceSpan, span_of, tree_of
 from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def _load(connection: DuckDBPyConnection, runs: Sequence[dict[str, Any]]) -> lis
     loaded = {}
     for run_id, of_run in groupby(spans, key=lambda row: row["run_span_id"]):
         each = list(of_run)
-        root = _tree(each, run_id)
+        root = tree_of(map(_span, each), run_id)
         facts = run_facts(by_id[run_id], root, {row["span_id"]: row["what"] for row in each})
         facts[FIRST] = frozenset([str(by_id[run_id]["is_first"]).lower()])
         loaded[run_id] = _Loaded(by_id[run_id], root, facts, _path(root))
@@ -279,23 +279,13 @@ def _load(connection: DuckDBPyConnection, runs: Sequence[dict[str, Any]]) -> lis
     return [loaded[run["span_id"]] for run in runs if run["span_id"] in loaded]
 
 
-def _tree(spans: Iterable[dict[str, Any]], run_id: str) -> TraceSpan:
-    made = [
-        TraceSpan(
-            name=row["name"],
-            trace_id=row["trace_id"],
-            span_id=row["span_id"],
-            parent_id=row["parent_id"],
-            start_ns=row["start_ns"],
-            end_ns=row["end_ns"],
-            attributes=row["attributes"] or {},
-            events=[SpanEvent(event["name"], 0, event["attributes"] or {}) for event in row["events"] or ()],
-            is_error=row["status"] == "error",
-        )
-        for row in spans
-    ]
-    build_trees(made)
-    return next(span for span in made if span.span_id == run_id)
+def _span(row: Mapping[str, Any]) -> TraceSpan:
+    return span_of(
+        row,
+        attributes=row["attributes"] or {},
+        events=[SpanEvent(event["name"], 0, event["attributes"] or {}) for event in row["events"] or ()],
+        is_error=row["status"] == "error",
+    )
 
 
 def _path(root: TraceSpan) -> dict[str, _Part]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langflow_otel.insights.critical_path import critical_path
 from langflow_otel.insights.report.tables import Strings
 from langflow_otel.insights.selection import Selection, ask, rows
-from langflow_otel.insights.trace import TraceSpan, build_trees
+from langflow_otel.insights.trace import TraceSpan, tree_of
 from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ def _path(
         for span in spans
         if span["span_id"] not in native
     ]
-    build_trees(tree)
-    root = next(span for span in tree if span.span_id == root_id)
+    root = tree_of(tree, root_id)
     return [
         (places[part.span.span_id], (part.start_ns - start_ns) // 1000, (part.end_ns - start_ns) // 1000)
         for part in critical_path(root)
