@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from langflow_otel import span
 from langflow_otel.export.destinations import reaches_same_backend
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.hooks import native
-from langflow_otel.recording.facts import ComponentInfo, ComponentKind, FlowInfo
+from langflow_otel.recording.facts import ComponentInfo, ComponentKind, FlowInfo, Outcome
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
@@ -71,3 +74,18 @@ def recording(
             yield telemetry
         finally:
             set_active_recorder(None)
+
+
+def spans_with(values: Mapping[str, Any]) -> list[Any]:
+    """A request, a flow that is linked to it, a component that fails, and a span of an author's with these values."""
+    with recording() as telemetry:
+        with telemetry.provider.get_tracer("app").start_as_current_span("request") as request:
+            context = trace.set_span_in_context(request)
+        flow = recorder().start_flow(FLOW, parent=context)
+        assert flow is not None
+        run = recorder().start_component(component("日本 \u2028 \n"), flow)
+        with span("custom", **values):
+            pass
+        run.finish(Outcome("error", KeyError("canary")))
+        flow.finish()
+    return telemetry.sdk_spans

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import ParseDict
-from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from opentelemetry.sdk.trace.export import SpanExportResult
 
@@ -24,11 +23,10 @@ from langflow_otel.export import trace_file
 from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.export.trace_file import TraceFileExporter, otlp_json
 from langflow_otel.insights.trace import build_trees, from_file, from_sdk
-from langflow_otel.recording.facts import Outcome
 from langflow_otel.recording.recorder import Recorder
 from langflow_otel.settings import Settings
 
-from .support import FLOW, component, recorder, recording
+from .support import FLOW, recording, spans_with
 
 VALUES: dict[str, Any] = {
     "text": "ü\u2028\n",
@@ -45,17 +43,7 @@ VALUES: dict[str, Any] = {
 @pytest.fixture
 def spans() -> list[Any]:
     """A flow with all kinds of attribute values, an error and a link."""
-    with recording() as telemetry:
-        with telemetry.provider.get_tracer("app").start_as_current_span("request") as request:
-            context = trace.set_span_in_context(request)
-        flow = recorder().start_flow(FLOW, parent=context)
-        assert flow is not None
-        run = recorder().start_component(component("日本 \u2028 \n"), flow)
-        with span("custom", **VALUES):
-            pass
-        run.finish(Outcome("error", KeyError("canary")))
-        flow.finish()
-    return telemetry.sdk_spans
+    return spans_with(VALUES)
 
 
 def write(path: Path, batches: list[list[Any]], **kwargs: Any) -> list[SpanExportResult]:

@@ -9,19 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-from langflow_otel import span
 from langflow_otel.export.trace_file import otlp_json
 from langflow_otel.insights import trace_sources
 from langflow_otel.insights.otlp_lines import CUT_OFF, TOO_LONG, Problems
 from langflow_otel.insights.trace import build_trees, from_sdk
 from langflow_otel.insights.trace_search import last_trace_id, spans_of_trace
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
-from langflow_otel.recording.facts import Outcome
 
-from .support import FLOW, component, recorder, recording
+from .support import FLOW, component, spans_with
 
 VALUES: dict[str, Any] = {
     "text": 'ü\u2028\n"\\',
@@ -42,17 +39,7 @@ VALUES: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def spans() -> list[Any]:
     """A request, a flow that is linked to it, a component that fails, a span of an author's."""
-    with recording() as telemetry:
-        with telemetry.provider.get_tracer("app").start_as_current_span("request") as request:
-            context = trace.set_span_in_context(request)
-        flow = recorder().start_flow(FLOW, parent=context)
-        assert flow is not None
-        run = recorder().start_component(component("日本 \u2028 \n"), flow)
-        with span("custom", **VALUES):
-            pass
-        run.finish(Outcome("error", KeyError("canary")))
-        flow.finish()
-    return telemetry.sdk_spans
+    return spans_with(VALUES)
 
 
 def written(path: Path, *batches: list[Any]) -> Path:
