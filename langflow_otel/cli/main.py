@@ -268,6 +268,153 @@ def why(
     command.why(which, traces or [], as_json=as_json)
 
 
+@app.command("usage")
+def usage_(
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="flow, model, provider, user, session, or tag:NAME for an attribute of the run's span or resource."
+        ),
+    ] = "flow",
+    flow: Annotated[Optional[str], typer.Option(help="Only runs of this flow; its name or id.")] = None,  # noqa: UP045
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only runs that started so long ago at most: 30m, 24h, 7d."),
+    ] = None,
+    prices: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Price all calls by this file, in the form of LANGFLOW_OTEL_PRICES."),
+    ] = None,
+    budgets: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--budget", help="What may be spent: 100, 100EUR, alice=5EUR; exit code 1 if it is more."),
+    ] = None,
+    idle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Instead: the flows without a run for so long, such as 30d."),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A row a key, with a heading, on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Say what was used and what it cost: runs, time, tokens, money.
+
+    Example: langflow-otel usage spans.jsonl --by user --since 30d --prices prices.yaml --budget 500USD
+
+    Costs are those of the spans, or with --prices those of a file. A call that has tokens and no price is named on
+    stderr. The exit code is 1 if a budget is exceeded.
+    """
+    from langflow_otel.cli import usage as command
+
+    output_format = "json" if as_json else "csv" if as_csv else "table"
+    if idle is not None:
+        command.show_idle(traces or [], idle, output_format=output_format)
+        return
+    command.show_usage(
+        traces or [],
+        by,
+        flow=flow,
+        since=since,
+        prices=prices,
+        budgets=budgets or [],
+        output_format=output_format,
+    )
+
+
+baseline_app = typer.Typer(
+    help="Keep how flows behave, and say what a later run, or another version of a flow, does worse or better.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(baseline_app, name="baseline")
+
+
+@baseline_app.command("save")
+def baseline_save(
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The baseline.")] = Path("baseline.json"),
+    flow: Annotated[Optional[str], typer.Option(help="Only runs of this flow; its name or id.")] = None,  # noqa: UP045
+    version: Annotated[Optional[str], typer.Option(help="Only runs of this langflow.flow.version.")] = None,  # noqa: UP045
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only runs that started so long ago at most: 30m, 24h, 7d."),
+    ] = None,
+    prometheus: Annotated[Optional[str], typer.Option(help="Ask this Prometheus-compatible API instead.")] = None,  # noqa: UP045
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-token-file", help="Its bearer token."),
+    ] = None,
+    ca_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
+    ] = None,
+) -> None:
+    """Keep durations, errors, tokens and cost of flows and components.
+
+    Example: langflow-otel baseline save spans.jsonl -o baseline.json
+
+    The file has figures for readers, and a sample of at most 2,000 executions of each flow and component to compare
+    with. No content, user or session is in it. From a Prometheus (with --since) it has durations and errors only.
+    """
+    from langflow_otel.cli import baseline as command
+
+    if version is not None and prometheus is not None:
+        raise typer.BadParameter("metrics do not have the version of a flow", param_hint="--version")
+    wanted = command.Wanted(traces or [], flow, since, prometheus, token_file, ca_file)
+    command.save(wanted, output, version=version)
+
+
+@baseline_app.command("compare")
+def baseline_compare(
+    files: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(
+            metavar="BASELINE [FILES]",
+            help="The baseline, then trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE.",
+        ),
+    ] = None,
+    versions: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--version", help="Only runs of this langflow.flow.version; twice: compare these two."),
+    ] = None,
+    flow: Annotated[Optional[str], typer.Option(help="Only runs of this flow; its name or id.")] = None,  # noqa: UP045
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only runs that started so long ago at most: 30m, 24h, 7d."),
+    ] = None,
+    fail_over: Annotated[str, typer.Option(help="By how much a figure may be worse.")] = "10%",
+    every: Annotated[bool, typer.Option("--all", help="Show components without a difference, too.")] = False,
+    prometheus: Annotated[Optional[str], typer.Option(help="Ask this Prometheus-compatible API instead.")] = None,  # noqa: UP045
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-token-file", help="Its bearer token."),
+    ] = None,
+    ca_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say what is worse or better than a baseline, or in another version.
+
+    Examples: langflow-otel baseline compare baseline.json spans.jsonl --fail-over 10%, or
+    langflow-otel baseline compare --version b7d0c1 --version 99fe02 spans.jsonl
+
+    The exit code is 1 if a figure is worse by more than --fail-over and chance does not explain it, with all
+    comparisons counted, and 2 if nothing can be compared or there are too few runs to tell anything.
+    """
+    from langflow_otel.cli import baseline as command
+
+    wanted = command.Wanted(files or [], flow, since, prometheus, token_file, ca_file)
+    command.compare(wanted, versions or [], fail_over=fail_over, every=every, as_json=as_json)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

@@ -112,6 +112,11 @@ class PriceTable:
     def currencies(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry.rates.currency for entry in self._entries))
 
+    @property
+    def changes_s(self) -> tuple[float, ...]:
+        """When prices change, in seconds since the epoch, in this order."""
+        return tuple(sorted({entry.since_s for entry in self._entries} - {float("-inf")}))
+
     def rates(self, response_model: str | None, model: str | None, provider: str | None, at_s: float) -> Rates | None:
         """The price that fits best, of those that are valid; None if none fits.
 
