@@ -38,14 +38,8 @@ def show(comparison: Comparison, console: Console, *, every: bool) -> None:
     Args:
         every: Components without a difference, too.
     """
-    for flow, (runs, runs_after) in comparison.executions.items():
-        versions = " to ".join(_listed(each) or "none" for each in comparison.versions[flow])
-        is_known = any(comparison.versions[flow])
-        heading(
-            console,
-            printable(flow) or "a flow without a name",
-            f"{runs:,} runs before, {runs_after:,} now" + (f"; version {versions}" if is_known else ""),
-        )
+    for flow in dict.fromkeys([*comparison.executions, *(each.flow for each in comparison.changes)]):
+        heading(console, printable(flow) or "a flow without a name", _runs(comparison, flow))
         changes = [each for each in comparison.changes if each.flow == flow]
         console.print(_table(changes, console, every=every))
         for line in graph_lines([each for each in comparison.graph if each.flow == flow]):
@@ -55,6 +49,15 @@ def show(comparison: Comparison, console: Console, *, every: bool) -> None:
     console.print()
     for line in sentences(comparison):
         console.print(Text(line, "bold" if comparison.failed else ""), soft_wrap=True)
+
+
+def _runs(comparison: Comparison, flow: str) -> str:
+    if flow not in comparison.executions:
+        return "within other flows"
+    runs, runs_after = comparison.executions[flow]
+    versions = " to ".join(_listed(each) or "none" for each in comparison.versions[flow])
+    is_known = any(comparison.versions[flow])
+    return f"{runs:,} runs before, {runs_after:,} now" + (f"; version {versions}" if is_known else "")
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -118,7 +121,8 @@ def _relative(change: Change, difference: float) -> str:
     """As a part of the value before; where that is 0, in its unit."""
     before = change.difference.before
     if before:
-        percent = 100 * difference / before
+        # The lower bound of a difference may be below that of what was measured before, not of what is true.
+        percent = max(-100.0, 100 * difference / before)
         return f"{percent:+,.0f} %" if abs(percent) >= 9.95 else f"{percent:+.1f} %"
     if change.measured == FAILED:
         return f"{100 * difference:+.1f} points"
@@ -182,12 +186,29 @@ def sentences(comparison: Comparison) -> Iterator[str]:
         yield f"Worse by more than {limit}: {names}{more}."
     else:
         yield f"Nothing is worse by more than {limit}, as far as chance does not explain it."
+        yield from _not_excluded(comparison)
     if judged:
         too_few = total - judged
         yield (
             f"{judged} figures compared: {len(comparison.of(WORSE))} worse, {len(comparison.of(BETTER))} better, "
             f"{len(comparison.of(NO_DIFFERENCE))} without a difference"
             + (f"; {too_few} more have too few runs ({_needed(judged)})." if too_few else ".")
+        )
+
+
+def _not_excluded(comparison: Comparison) -> Iterator[str]:
+    """What so few runs may hide."""
+    hidden = [
+        f"{printable(each.flow)} ({_relative(each, each.difference.high)})"
+        for each in comparison.of(NO_DIFFERENCE)
+        if (each.component_id, each.measured, each.statistic) == (None, DURATION, "p50")
+        and each.difference.high is not None
+        and each.difference.high > comparison.fail_over * each.difference.before
+    ]
+    if hidden:
+        yield (
+            "So many runs cannot exclude that: by its interval, the median duration may be longer by up to "
+            f"{_listed(hidden)}. More runs narrow it."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 from rich import box
@@ -30,19 +31,20 @@ _COLUMNS = (
 def usage_table(found: Usage) -> Table:
     """The first 30 keys, the rest of them as one row, and all together."""
     what = "calls" if found.by in OF_CALLS else "runs"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_footer=len(found.uses) > 1)
     total = _together("all", found.uses)
-    table.add_column(found.by.removeprefix(TAG), no_wrap=True, overflow="crop", footer="all")
-    titles = ("runs", f"failed {what}", f"time of {what}", "calls", "input", "output", "cached", "reasoning", "cost")
-    for title, text in zip(titles, _cells(total, has_runs=found.by not in OF_CALLS), strict=True):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_footer=len(found.uses) > 1)
+    table.add_column(found.by.removeprefix(TAG), overflow="fold", footer="all")
+    titles = ("runs", f"failed {what}", "time", "calls", "input", "output", "cached", "reasoning", "cost")
+    is_shown = [bool(getattr(total, title + "_tokens", True)) for title in titles]
+    footers = _cells(total, has_runs=found.by not in OF_CALLS)
+    for title, text in compress(zip(titles, footers, strict=True), is_shown):
         table.add_column(title, justify="right", no_wrap=True, footer=text)
     shown, rest = found.uses[:_MAX_ROWS], found.uses[_MAX_ROWS:]
     for use in shown:
-        table.add_row(Text(printable(use.key) or "(none)"), *_cells(use))
+        table.add_row(Text(printable(use.key) or "(none)"), *compress(_cells(use), is_shown))
     if rest:
-        table.add_row(
-            Text(f"{len(rest):,} more", "dim"), *_cells(_together("", rest), has_runs=found.by not in OF_CALLS)
-        )
+        cells = _cells(_together("", rest), has_runs=found.by not in OF_CALLS)
+        table.add_row(Text(f"{len(rest):,} more", "dim"), *compress(cells, is_shown))
     return table
 
 
@@ -64,12 +66,19 @@ def _cells(use: Use, *, has_runs: bool = True) -> list[str]:
         f"{use.failed:,}",
         duration(use.seconds),
         f"{use.calls:,}",
-        f"{use.input_tokens:,}",
-        f"{use.output_tokens:,}",
-        f"{use.cached_tokens:,}",
-        f"{use.reasoning_tokens:,}",
+        tokens(use.input_tokens),
+        tokens(use.output_tokens),
+        tokens(use.cached_tokens),
+        tokens(use.reasoning_tokens),
         (f"at least {cost}" if cost else "not known") if use.unpriced_calls else cost or "-",
     ]
+
+
+def tokens(count: int) -> str:
+    """``92,000``, ``458 k``, ``3.44 M``."""
+    if count < 100_000:
+        return f"{count:,}"
+    return f"{count / 1000:.0f} k" if count < 999_500 else f"{count / 1e6:,.2f} M"
 
 
 def duration(seconds: float) -> str:

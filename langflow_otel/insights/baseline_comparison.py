@@ -163,7 +163,7 @@ def compare(before: Baseline, after: Baseline, *, fail_over: float = 0.1) -> Com
     judged = [_judged(change, value, fail_over) for change, value in zip(changes, adjusted, strict=True)]
     return Comparison(
         changes=tuple(judged),
-        graph=tuple(_graph(before, after, common)),
+        graph=tuple(_graph(before, after)),
         flows_gone=tuple(sorted(before.flows.keys() - after.flows.keys())),
         flows_new=tuple(sorted(after.flows.keys() - before.flows.keys())),
         versions={flow: (before.flows[flow].versions, after.flows[flow].versions) for flow in common},
@@ -231,7 +231,9 @@ def _judged(change: Change, adjusted: float | None, fail_over: float) -> Change:
     )
 
 
-def _graph(before: Baseline, after: Baseline, flows: list[str]) -> Iterator[GraphChange]:
+def _graph(before: Baseline, after: Baseline) -> Iterator[GraphChange]:
+    # A flow that only other flows run has components, and no runs of its own.
+    flows = {each.flow for each in before.entries} & {each.flow for each in after.entries}
     then, now = (
         {
             (each.flow, each.component_id): each

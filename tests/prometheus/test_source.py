@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 from live import Live, fetch, free_port, process
 
+from langflow_otel.insights.baseline_comparison import compare
+from langflow_otel.insights.baselines import baseline_of_prometheus
+from langflow_otel.insights.components import percentile
 from langflow_otel.insights.figures import Figures
 from langflow_otel.insights.prometheus_source import (
     GAUGES_OVER_TIME,
@@ -160,6 +163,20 @@ def test_components_tokens_and_costs_are_in_it(found: Figures) -> None:
     assert {cost.currency for cost in found.costs}
     assert found.workers
     assert all(worker.memory_bytes for worker in found.workers)
+
+
+def test_baseline_has_the_same_figures(found: Figures, asked: Asked) -> None:
+    baseline = baseline_of_prometheus(asked.source.measured(WINDOW_S, at_s=asked.at_s), end_s=asked.at_s)
+
+    flows = {flow.flow: flow for flow in found.flows if flow.runs >= 1}
+    assert set(baseline.flows) == set(flows)
+    for name, entry in baseline.flows.items():
+        median_s = percentile(entry.sample("duration").values, 0.5)
+        assert entry.count == pytest.approx(flows[name].runs, abs=0.6)
+        assert median_s is not None
+        assert median_s == pytest.approx(flows[name].durations.p50_s, abs=bucket_width(median_s))
+    assert {entry.component_type for entry in baseline.entries} >= {"Search", "TimesOut", "ChatInput"}
+    assert compare(baseline, baseline).failed == ()
 
 
 def test_one_flow_alone(asked: Asked) -> None:

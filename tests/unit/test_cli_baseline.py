@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,9 @@ from .made_spans import MadeTraces
 from .test_baseline_comparison import measured
 
 
-@pytest.fixture(autouse=True, scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("LANGFLOW_OTEL_TRACE_FILE", raising=False)
-        yield
+@pytest.fixture(autouse=True)
+def no_default_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LANGFLOW_OTEL_TRACE_FILE", raising=False)
 
 
 def add_runs(made: MadeTraces, runs: int, *, seed: int, llm_s: float = 1.0, version: str = "v1", **code: str) -> None:
@@ -83,6 +79,13 @@ def test_equal_runs_pass(files):
     assert "Nothing is worse by more than 10 %, as far as chance does not explain it." in result.stdout
     assert "0 worse, 0 better" in result.stdout
     assert "120 runs before, 120 now; version v1 to v1" in result.stdout
+
+
+def test_what_few_runs_may_hide_is_said(files):
+    result = cli("compare", files["baseline"], files["equal"], "--fail-over", "1%")
+
+    assert "by its interval, the median duration may be longer by up to shop (+" in result.stdout
+    assert "cannot exclude" not in cli("compare", files["baseline"], files["equal"], "--fail-over", "50%").stdout
 
 
 def test_slow_component_stops_the_deployment(files):
@@ -148,6 +151,23 @@ def test_runs_of_the_baseline_are_not_compared_with_it(files, tmp_path):
     result = cli("compare", baseline, made.write(path))
     assert "60 runs before, 80 now" in result.stdout
     assert "only newer ones are compared" in result.stderr
+
+
+def test_flow_within_another_has_its_components(tmp_path):
+    paths = []
+    for seed, llm_s in ((1, 1.0), (2, 2.0)):
+        made, rand = MadeTraces(), random.Random(seed)
+        for _ in range(40):
+            took_s = llm_s * rand.lognormvariate(0, 0.1)
+            inner = made.run(took_s, flow="outer").add("invoke_workflow inner", 0, took_s, what="flow")
+            inner.add("component LLM", 0, took_s)
+        paths.append(with_ids(made, seed).write(tmp_path / f"{seed}.jsonl"))
+    cli("save", paths[0], "-o", tmp_path / "baseline.json")
+
+    result = cli("compare", tmp_path / "baseline.json", paths[1], code=1)
+
+    assert "inner  within other flows" in result.stdout
+    assert "inner: LLM duration P50" in result.stdout
 
 
 def test_too_few_runs_tell_nothing(files, tmp_path):

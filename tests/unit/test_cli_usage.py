@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,6 @@ from langflow_otel.cli.main import app
 from .made_spans import MadeTraces
 
 DAY_NS = 86_400 * 10**9
-
-
-@pytest.fixture(autouse=True, scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("LANGFLOW_OTEL_TRACE_FILE", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module")
