@@ -294,8 +294,8 @@ def usage_(
         typer.Option("--budget", help="What may be spent: 100, 100EUR, alice=5EUR; exit code 1 if it is more."),
     ] = None,
     idle: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Instead: the flows without a run for so long, such as 30d."),
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0, metavar="DAYS", help="Instead: the flows without a run for so many days."),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="A row a key, with a heading, on stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,

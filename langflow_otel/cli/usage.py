@@ -76,16 +76,16 @@ def show_usage(
         raise typer.Exit(FAILED)
 
 
-def show_idle(paths: Sequence[Path], idle: str, *, output_format: str) -> None:
-    """Print the flows without a run for so long."""
+def show_idle(paths: Sequence[Path], idle_days: float, *, output_format: str) -> None:
+    """Print the flows without a run for so many days."""
     now_ns = time.time_ns()
-    before_ns = now_ns - int(seconds_of(idle, option="--idle") * 1e9)
+    before_ns = now_ns - int(idle_days * _DAY_NS)
     with opened_traces(paths) as traces:
         found, first_ns = idle_flows(traces.connection, before_ns), first_run_ns(traces.connection)
     if first_ns is None or first_ns > before_ns:
         days = 0.0 if first_ns is None else (now_ns - first_ns) / _DAY_NS
         reach = f"the files hold the runs of the last {days:.1f} days only"
-        give_up(f"{reach}: none can be known to be idle for {printable(idle)}")
+        give_up(f"{reach}: none can be known to be idle for {idle_days:g}")
     _print_idle(found, now_ns, output_format)
 
 
