@@ -415,6 +415,85 @@ def baseline_compare(
     command.compare(wanted, versions or [], fail_over=fail_over, every=every, as_json=as_json)
 
 
+@app.command()
+def anomalies(
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show what comes, until Ctrl-C.")] = False,
+    flow: Annotated[Optional[str], typer.Option(help="Only this flow; its name or id.")] = None,  # noqa: UP045
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only what went on so long ago at most: 30m, 24h, 7d."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="calibrated; or sigma and mad: 3 standard deviations from the mean, the median.")
+    ] = "calibrated",
+    false_a_day: Annotated[
+        float,
+        typer.Option("--false-a-day", min=1e-6, max=1000, help="So many false alarms a day, at most, of all flows."),
+    ] = 0.1,
+    every: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between looks, with --follow.")] = 1.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout; a line each with --follow.")
+    ] = False,
+) -> None:
+    """Find when a flow, or a type of component in it, was not as it usually is.
+
+    Example: langflow-otel anomalies spans.jsonl --since 24h
+
+    Windows of 5 seconds that slide by 1, and of 1 and 5 minutes, are compared with the hour before them: durations,
+    share of errors, throughput; and CPU, memory and event loop delay of the same minutes are shown beside. Needs
+    langflow-otel[insights], and no LangFlow.
+    """
+    from langflow_otel.cli import anomalies as command
+
+    wanted = command.Wanted(flow, since, method, false_a_day)
+    if follow:
+        command.follow(traces or [], wanted, every_s=every, as_json=as_json)
+    else:
+        command.anomalies(traces or [], wanted, as_json=as_json)
+
+
+@app.command()
+def forecast(
+    traces: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=365, help="How many days ahead.")] = 30,
+    limit: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="When is it reached? runs, tokens, cost (a day), cpu or memory, as memory=4GiB. Repeatable."),
+    ] = None,
+    flow: Annotated[Optional[str], typer.Option(help="Only this flow; its name or id.")] = None,  # noqa: UP045
+    prometheus: Annotated[Optional[str], typer.Option(help="Ask this Prometheus-compatible API instead.")] = None,  # noqa: UP045
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-token-file", help="Its bearer token."),
+    ] = None,
+    ca_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
+    ] = None,
+    history: Annotated[int, typer.Option(min=21, max=730, help="Days of history to ask the Prometheus for.")] = 90,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Forecast runs, tokens, cost, CPU and memory, and say when a limit is reached.
+
+    Example: langflow-otel forecast spans.jsonl --days 30 --limit memory=4GiB
+
+    Each forecast comes with 95 % intervals, and with how far it would have been off in the past, beside naive ones.
+    At least 21 days of history are needed, and as many as are forecast. Needs langflow-otel[insights,forecast], and no
+    LangFlow.
+    """
+    from langflow_otel.cli import forecast as command
+
+    wanted = command.Wanted(days, limit or [], flow, prometheus, token_file, ca_file, history)
+    command.forecast(traces or [], wanted, as_json=as_json)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

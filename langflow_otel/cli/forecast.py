@@ -1,0 +1,154 @@
+"""``langflow-otel forecast``: the next days of each figure, and when a limit is reached."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printable, say
+from langflow_otel.cli.opened_traces import opened_traces
+from langflow_otel.cli.report import check_flow
+
+if TYPE_CHECKING:
+    from langflow_otel.insights.daily import Series
+    from langflow_otel.insights.forecast import Forecast
+
+_DAY_S = 86_400
+_LIMIT = re.compile(r"(runs|tokens|cost|cpu|memory)=([0-9]+(?:\.[0-9]+)?)\s*(|k|M|G|KiB|MiB|GiB)")
+_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        days: How many days ahead.
+        limits: Such as ``memory=4GiB``.
+        flow: Name or id of the only flow.
+        prometheus: Of a Prometheus; None for trace files.
+        token_file, ca_file: For it.
+        history_days: How far back it is asked.
+    """
+
+    days: int
+    limits: Sequence[str]
+    flow: str | None
+    prometheus: str | None
+    token_file: Path | None
+    ca_file: Path | None
+    history_days: int
+
+
+def forecast(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
+    """Forecast each figure; what has too little history is named on stderr. If all have, the exit code is 2."""
+    limits = limits_of(wanted.limits)
+    try:
+        from langflow_otel.insights import forecast as forecasting
+    except ImportError as exc:
+        give_up(f"{exc.name} is not installed; this needs: pip install 'langflow-otel[forecast]'")
+    series = _from_prometheus(wanted, paths) if wanted.prometheus is not None else _from_traces(paths, wanted.flow)
+    _check_limits(limits, series)
+    made, problems = [], []
+    with _progress(len(series)) as advance:
+        for each in series:
+            try:
+                made.append(forecasting.forecast(each, wanted.days, limits.get(each.name.split()[0])))
+            except forecasting.TooShortError as exc:
+                problems.append(f"{printable(each.name)}: {exc}")
+            advance()
+    if not made:
+        _too_short(problems)
+    for problem in problems:
+        say(f"warning: no forecast of {problem}")
+    if as_json:
+        typer.echo(json.dumps({"forecasts": [_as_json(each) for each in made], "refused": problems}, indent=2))
+    else:
+        from langflow_otel.cli.forecast_view import show
+
+        show(made, make_console())
+
+
+def limits_of(given: Sequence[str]) -> dict[str, float]:
+    """By figure. What is none ends the command with exit code 2."""
+    limits = {}
+    for each in given:
+        found = _LIMIT.fullmatch(each.strip())
+        if found is None:
+            give_up(
+                f"--limit {printable(each)}: a figure (runs, tokens, cost, cpu, memory), = and a number are accepted, "
+                "such as memory=4GiB or tokens=2M"
+            )
+        limits[found[1]] = float(found[2]) * _FACTORS[found[3]]
+    return limits
+
+
+def _check_limits(limits: Mapping[str, float], series: Sequence[Series]) -> None:
+    known = dict.fromkeys(each.name.split()[0] for each in series)
+    for name in limits:
+        if name not in known:
+            give_up(f"--limit {name}: the data have no {name}; they have {', '.join(known) or 'nothing'}")
+
+
+def _too_short(problems: Sequence[str]) -> NoReturn:
+    reasons = dict.fromkeys(problem.partition(": ")[2] for problem in problems)
+    give_up("no forecast: " + ("; ".join(reasons) or "there are less than three days of runs"), BAD_INPUT)
+
+
+def _from_traces(paths: Sequence[Path], flow: str | None) -> list[Series]:
+    with opened_traces(paths) as traces:
+        from langflow_otel.insights.daily import series_from_runs
+        from langflow_otel.insights.selection import Selection
+
+        if flow is not None:
+            check_flow(traces, flow)
+        return series_from_runs(traces.connection, Selection(flow=flow))
+
+
+def _from_prometheus(wanted: Wanted, paths: Sequence[Path]) -> list[Series]:
+    from langflow_otel.insights.daily import series_from_prometheus
+    from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
+
+    if paths or wanted.flow is not None:
+        give_up("--prometheus takes no files, and forecasts all flows together")
+    now_s = int(time.time())
+    try:
+        access = PrometheusAccess.of(wanted.prometheus or "", token_file=wanted.token_file, ca_file=wanted.ca_file)
+        return series_from_prometheus(PrometheusSource(access), now_s - wanted.history_days * _DAY_S, now_s)
+    except PrometheusError as exc:
+        give_up(str(exc), BAD_INPUT)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    console = make_console(stderr=True)
+    columns = (TextColumn("trying models on the past"), BarColumn(), MofNCompleteColumn())
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _as_json(forecast: Forecast) -> dict[str, Any]:
+    data = dataclasses.asdict(forecast)
+    data["history"] = {
+        **data.pop("series"),
+        "values": [each if math.isfinite(each) else None for each in forecast.series.values],
+    }
+    data["days"] = [each._asdict() for each in forecast.days]
+    if forecast.series.is_sum:
+        data["total"] = forecast.total
+    return {"figure": forecast.series.name, **data}
