@@ -55,17 +55,19 @@ def forecast(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
     """Forecast each figure; what has too little history is named on stderr. If all have, the exit code is 2."""
     limits = limits_of(wanted.limits)
     try:
-        from langflow_otel.insights import forecast as forecasting
+        from langflow_otel.insights.forecast import TooShortError
+        from langflow_otel.insights.forecast import forecast as forecast_of
     except ImportError as exc:
-        give_up(f"{exc.name} is not installed; this needs: pip install 'langflow-otel[forecast]'")
+        package = (exc.name or "").partition(".")[0]
+        give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")
     series = _from_prometheus(wanted, paths) if wanted.prometheus is not None else _from_traces(paths, wanted.flow)
     _check_limits(limits, series)
     made, problems = [], []
     with _progress(len(series)) as advance:
         for each in series:
             try:
-                made.append(forecasting.forecast(each, wanted.days, limits.get(each.name.split()[0])))
-            except forecasting.TooShortError as exc:
+                made.append(forecast_of(each, wanted.days, limits.get(each.name.split()[0])))
+            except TooShortError as exc:
                 problems.append(f"{printable(each.name)}: {exc}")
             advance()
     if not made:

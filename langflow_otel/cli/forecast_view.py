@@ -56,7 +56,7 @@ def in_unit(series: Series, value: float) -> str:
         return in_bytes(value)
     if series.name.startswith("cost"):
         return f"{in_money(value)} {printable(series.unit)}".rstrip()
-    return f"{value:,.0f}" if value >= 100 or series.is_sum else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def crossing_line(series: Series, crossing: Crossing, days: int) -> str:

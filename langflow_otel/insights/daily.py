@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from langflow_otel.insights.selection import EVERY_RUN, Selection, rows
+from langflow_otel.insights.windows import NS
 from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
@@ -72,22 +73,22 @@ def filled(values: Sequence[float]) -> list[float]:
 # so they are not added), and the highest memory; then the sum over the processes.
 _FROM_RUNS: Final = """
     WITH chosen AS ({chosen}),
-    at AS (SELECT start_ns // ($step * 1000000000) AS step, * FROM chosen),
+    dated AS (SELECT start_ns // $step_ns AS step, * FROM chosen),
     processes AS (
         SELECT step, coalesce(instance, '') AS instance,
             sum(TRY_CAST({cpu} AS DOUBLE)) / nullif(sum(duration_ns) FILTER ({cpu} IS NOT NULL) / 1e9, 0) AS cpu,
             max(TRY_CAST({memory} AS DOUBLE)) AS memory
-        FROM at GROUP BY ALL
+        FROM dated GROUP BY ALL
     ),
     levels AS (SELECT step, sum(cpu) AS cpu, sum(memory) AS memory FROM processes GROUP BY step)
-    SELECT at.step AS step, count(*) AS runs, any_value(levels.cpu) AS cpu, any_value(levels.memory) AS memory,
+    SELECT dated.step AS step, count(*) AS runs, any_value(levels.cpu) AS cpu, any_value(levels.memory) AS memory,
         sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) AS tokens,
         bool_or(input_tokens IS NOT NULL OR output_tokens IS NOT NULL) AS has_tokens
-    FROM at JOIN levels USING (step) GROUP BY at.step ORDER BY at.step
+    FROM dated JOIN levels USING (step) GROUP BY dated.step ORDER BY dated.step
 """
 _COSTS: Final = """
     WITH chosen AS ({chosen})
-    SELECT start_ns // ($step * 1000000000) AS step, currency, sum(cost) AS cost
+    SELECT start_ns // $step_ns AS step, currency, sum(cost) AS cost
     FROM chosen WHERE cost IS NOT NULL GROUP BY ALL
 """
 
@@ -106,7 +107,7 @@ def series_from_runs(
         column: f"element_at(attributes, '{name}')[1]"
         for column, name in (("cpu", semconv.FLOW_CPU_TIME), ("memory", semconv.FLOW_MEMORY_PEAK))
     }
-    given = {**given, "step": step_s}
+    given = {**given, "step_ns": step_s * NS}
     found = {row["step"]: row for row in rows(connection, _FROM_RUNS.format(chosen=chosen, **names), given)}
     costs: dict[str, dict[int, float]] = {}
     for row in rows(connection, _COSTS.format(chosen=chosen), given):

@@ -184,5 +184,5 @@ def test_what_is_missing_is_named(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, "langflow_otel.insights.forecast", raising=False)
 
     assert run(path, code=2).stderr == (
-        "langflow-otel: statsforecast.models is not installed; this needs: pip install 'langflow-otel[forecast]'\n"
+        "langflow-otel: statsforecast is not installed; this needs: pip install 'langflow-otel[forecast]'\n"
     )
