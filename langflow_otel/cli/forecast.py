@@ -82,6 +82,28 @@ def forecast(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
         show(made, make_console())
 
 
+def risks(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
+    """What grows and does not stop; with ``memory=`` among the limits, when that is reached."""
+    limits = limits_of(wanted.limits)
+    if wanted.prometheus is not None:
+        give_up("--risk needs the runs of trace files, and no --prometheus")
+    if set(limits) - {"memory"}:
+        give_up("--risk takes a limit of memory, and no other")
+    with opened_traces(paths) as traces:
+        from langflow_otel.cli.risks_view import as_json as risks_as_json
+        from langflow_otel.cli.risks_view import show_risks
+        from langflow_otel.insights.risks import find_risks
+        from langflow_otel.insights.selection import Selection
+
+        if wanted.flow is not None:
+            check_flow(traces, wanted.flow)
+        found = find_risks(traces.connection, Selection(flow=wanted.flow))
+    if as_json:
+        typer.echo(json.dumps(risks_as_json(found, limits.get("memory")), indent=2))
+    else:
+        show_risks(found, limits.get("memory"), make_console())
+
+
 def limits_of(given: Sequence[str]) -> dict[str, float]:
     """By figure. What is none ends the command with exit code 2."""
     limits = {}

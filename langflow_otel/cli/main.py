@@ -477,6 +477,9 @@ def forecast(
         Optional[Path],  # noqa: UP045
         typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
     ] = None,
+    risk: Annotated[
+        bool, typer.Option("--risk", help="What grows and does not stop: memory, errors, retries; no forecast.")
+    ] = False,
     history: Annotated[int, typer.Option(min=21, max=730, help="Days of history to ask the Prometheus for.")] = 90,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -486,12 +489,15 @@ def forecast(
 
     Each forecast comes with 95 % intervals, and with how far it would have been off in the past, beside naive ones.
     At least 21 days of history are needed, and as many as are forecast. Needs langflow-otel[insights,forecast], and no
-    LangFlow.
+    LangFlow. --risk needs hours, and no [forecast].
     """
     from langflow_otel.cli import forecast as command
 
     wanted = command.Wanted(days, limit or [], flow, prometheus, token_file, ca_file, history)
-    command.forecast(traces or [], wanted, as_json=as_json)
+    if risk:
+        command.risks(traces or [], wanted, as_json=as_json)
+    else:
+        command.forecast(traces or [], wanted, as_json=as_json)
 
 
 def main() -> None:

@@ -1,0 +1,251 @@
+"""What grows and does not stop: memory of a process, and the shares of runs that fail or try again.
+
+A trend is claimed if it is there in the whole time and in its second half (what grows at the start and then stays is a
+cache that was filled), if chance does not explain it, and if it is large enough to matter:
+
+- The test is that of Mann and Kendall (H. B. Mann, "Nonparametric tests against trend", Econometrica 13, 1945), with
+  the variance that it has if neighbouring values depend on each other (K. H. Hamed and A. R. Rao, "A modified
+  Mann-Kendall trend test for autocorrelated data", Journal of Hydrology 204, 1998). No shape of the values is assumed.
+- The slope is the median of the slopes between all pairs (H. Theil, 1950; P. K. Sen, 1968), with the interval that
+  belongs to it.
+- The level of 1 % is for all that is looked at together (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from langflow_otel.insights.selection import EVERY_RUN, Selection, rows
+from langflow_otel.insights.tails import chance_of
+from langflow_otel.insights.windows import NS
+from langflow_otel.recording import semconv
+
+if TYPE_CHECKING:
+    import duckdb
+
+LEVEL: Final = 0.01
+STEPS: Final = 60
+"""Into so many parts of equal length a time is divided, at most."""
+MIN_STEPS: Final = 20
+MIN_GROWTH: Final = 0.05
+"""Memory must have grown by so much of what it was, in the time that is known."""
+MIN_SHARE: Final = 0.05
+"""A share of runs must have grown by so much."""
+WARM_UP: Final = 0.1
+"""So much of a process's life is left out at its start."""
+
+_MIN_STEP_S: Final = 60
+_MIN_RUNS: Final = 20
+_INTERVAL_Z: Final = 1.96
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A line through values over time.
+
+    Attributes:
+        slope: Change in a second.
+        low, high: Bounds of its 95 % interval.
+        chance: Probability of such an order of values, or a clearer one, if there is no trend.
+        first, last: The line at the beginning and at the end.
+        start_s, end_s: The time, Unix seconds.
+        values: How many.
+    """
+
+    slope: float
+    low: float
+    high: float
+    chance: float
+    first: float
+    last: float
+    start_s: float
+    end_s: float
+    values: int
+
+    def reached_s(self, limit: float) -> tuple[float | None, float | None, float | None]:
+        """When the line reaches a limit, and the same by the upper and by the lower bound of the slope; Unix seconds.
+        None for never, the end of the time for what is above it already."""
+        found: list[float | None] = []
+        for slope in (self.slope, self.high, self.low):
+            if self.last >= limit:
+                found.append(self.end_s)
+            else:
+                found.append(self.end_s + (limit - self.last) / slope if slope > 0 else None)
+        return found[0], found[1], found[2]
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Something that grows.
+
+    Attributes:
+        kind: ``memory`` of a process (bytes), or the share of runs of a flow with ``errors`` or ``retries`` (0 to 1).
+        subject: The ``service.instance.id`` of the process, or the flow.
+        trend: How.
+        age_s: Of a memory trend, how long the process is known.
+    """
+
+    kind: str
+    subject: str
+    trend: Trend
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Risks:
+    """What was found.
+
+    Attributes:
+        found: The largest growth first.
+        compared: How many processes and flows were looked at.
+        too_short: How many more are known for too short a time.
+    """
+
+    found: list[Risk]
+    compared: int
+    too_short: int
+
+
+def trend_of(times_s: Sequence[float], values: Sequence[float]) -> Trend | None:
+    """The trend of values in the order of time; None for less than three, or if all are equal."""
+    count = len(values)
+    if count < 3 or min(values) == max(values):
+        return None
+    pairs = [
+        (values[later] - values[earlier], times_s[later] - times_s[earlier])
+        for earlier in range(count)
+        for later in range(earlier + 1, count)
+    ]
+    score = sum((change > 0) - (change < 0) for change, _ in pairs)
+    slopes = sorted(change / apart for change, apart in pairs if apart > 0)
+    slope = median(slopes)
+    sigma = math.sqrt(_variance(values, times_s, slope))
+    z = (score - (score > 0) + (score < 0)) / sigma
+    half = _INTERVAL_Z * sigma
+    low = slopes[max(int((len(slopes) - half) / 2) - 1, 0)]
+    high = slopes[min(int((len(slopes) + half) / 2) + 1, len(slopes) - 1)]
+    middle = median(value - slope * (at_s - times_s[0]) for at_s, value in zip(times_s, values, strict=True))
+    ends = (middle, middle + slope * (times_s[-1] - times_s[0]))
+    return Trend(slope, low, high, chance_of(z), *ends, times_s[0], times_s[-1], count)
+
+
+def _variance(values: Sequence[float], times_s: Sequence[float], slope: float) -> float:
+    """Of Kendall's score; larger if the ranks of what is left without the trend depend on their neighbours'."""
+    count = len(values)
+    independent = count * (count - 1) * (2 * count + 5) / 18
+    rest = [value - slope * at_s for value, at_s in zip(values, times_s, strict=True)]
+    order = sorted(range(count), key=rest.__getitem__)
+    ranks = [0.0] * count
+    for rank, place in enumerate(order):
+        ranks[place] = rank - (count - 1) / 2
+    square = sum(rank * rank for rank in ranks)
+    significant = _INTERVAL_Z / math.sqrt(count)
+    more = 0.0
+    for lag in range(1, count // 4):
+        linked = sum(ranks[each] * ranks[each + lag] for each in range(count - lag)) / square
+        if linked > significant:
+            more += (count - lag) * (count - lag - 1) * (count - lag - 2) * linked
+    return independent * (1 + 2 * more / (count * (count - 1) * (count - 2)))
+
+
+def grows(times_s: Sequence[float], values: Sequence[float], *, level: float, by: float) -> Trend | None:
+    """The trend, if it is upwards in the whole time and in its second half, and more than chance.
+
+    Args:
+        level: For the chance.
+        by: How much the line has to grow in the whole time, at least.
+    """
+    whole = trend_of(times_s, values)
+    half = trend_of(times_s[len(times_s) // 2 :], values[len(values) // 2 :])
+    if whole is None or half is None or whole.chance > level or whole.low <= 0 or whole.last - whole.first < by:
+        return None
+    # Half of the values show a trend less clearly: the level there is that of one test.
+    return whole if half.slope > whole.slope / 3 and half.chance <= LEVEL else None
+
+
+# The lower quarter: peaks are those of the load.
+_MEMORY: Final = """
+    WITH chosen AS ({chosen}),
+    known AS (
+        SELECT coalesce(instance, '') AS instance, end_ns, TRY_CAST({memory} AS DOUBLE) AS memory FROM chosen
+        WHERE TRY_CAST({memory} AS DOUBLE) IS NOT NULL
+    ),
+    lives AS (
+        SELECT instance, min(end_ns) AS first_ns, max(end_ns) AS last_ns FROM known GROUP BY instance
+    ),
+    parts AS (
+        SELECT *, greatest($least_ns, (last_ns - first_ns) // $steps + 1) AS part_ns FROM lives
+    )
+    SELECT instance, first_ns, last_ns, first_ns + ((end_ns - first_ns) // part_ns) * part_ns AS at_ns,
+        quantile_cont(memory, 0.25) AS value
+    FROM known JOIN parts USING (instance) GROUP BY ALL ORDER BY instance, at_ns
+"""
+_SHARES: Final = """
+    WITH chosen AS ({chosen}),
+    known AS (
+        SELECT coalesce(flow_name, flow_id, '') AS flow, end_ns, (status = 'error')::INT AS errors,
+            (coalesce(retried.retries, 0) > 0)::INT AS retries
+        FROM chosen LEFT JOIN (
+            SELECT trace_id, sum(retries) AS retries FROM spans WHERE retries > 0 GROUP BY trace_id
+        ) AS retried USING (trace_id)
+        WHERE status IN ('ok', 'error')
+    ),
+    lives AS (SELECT flow, min(end_ns) AS first_ns, max(end_ns) AS last_ns, count(*) AS runs FROM known GROUP BY flow),
+    -- So many parts that each holds enough runs.
+    parts AS (
+        SELECT flow, first_ns, last_ns,
+            greatest($least_ns, (last_ns - first_ns) // greatest(1, least($steps, runs // $runs)) + 1) AS part_ns
+        FROM lives
+    )
+    SELECT flow, first_ns, last_ns, first_ns + ((end_ns - first_ns) // part_ns) * part_ns AS at_ns,
+        avg(errors) AS errors, avg(retries) AS retries
+    FROM known JOIN parts USING (flow) GROUP BY ALL ORDER BY flow, at_ns
+"""
+
+
+def find_risks(connection: duckdb.DuckDBPyConnection, selection: Selection = EVERY_RUN) -> Risks:
+    """Look at each process and each flow of the selected runs.
+
+    Args:
+        connection: With the views of :class:`~langflow_otel.insights.traces.Traces`.
+    """
+    chosen, given = selection.chosen()
+    memory = f"element_at(attributes, '{semconv.FLOW_MEMORY_PEAK}')[1]"
+    asked = {**given, "least_ns": _MIN_STEP_S * NS, "steps": STEPS}
+    curves: list[tuple[str, str, float, list[tuple[float, float]]]] = []
+    for instance, found in _by(
+        "instance", rows(connection, _MEMORY.format(chosen=chosen, memory=memory), asked)
+    ).items():
+        age_s = (found[0]["last_ns"] - found[0]["first_ns"]) / NS
+        warm_ns = found[0]["first_ns"] + WARM_UP * age_s * NS
+        curves.append(("memory", instance, age_s, [_point(row, "value") for row in found if row["at_ns"] >= warm_ns]))
+    shares = rows(connection, _SHARES.format(chosen=chosen), {**asked, "runs": _MIN_RUNS})
+    for flow, found in _by("flow", shares).items():
+        age_s = (found[0]["last_ns"] - found[0]["first_ns"]) / NS
+        curves += [(kind, flow, age_s, [_point(row, kind) for row in found]) for kind in ("errors", "retries")]
+    long_enough = [each for each in curves if len(each[3]) >= MIN_STEPS]
+    risks = [risk for each in long_enough if (risk := _risk(*each, level=LEVEL / len(long_enough))) is not None]
+    risks.sort(key=lambda each: -(each.trend.last / max(each.trend.first, 1e-9)))
+    return Risks(risks, len(long_enough), len(curves) - len(long_enough))
+
+
+def _by(name: str, found: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for row in found:
+        grouped.setdefault(row[name], []).append(row)
+    return grouped
+
+
+def _point(row: Mapping[str, Any], name: str) -> tuple[float, float]:
+    return row["at_ns"] / NS, float(row[name])
+
+
+def _risk(kind: str, subject: str, age_s: float, points: Sequence[tuple[float, float]], *, level: float) -> Risk | None:
+    times_s, values = [at_s for at_s, _ in points], [value for _, value in points]
+    by = MIN_GROWTH * median(values) if kind == "memory" else MIN_SHARE
+    trend = grows(times_s, values, level=level, by=by)
+    return None if trend is None else Risk(kind, subject, trend, age_s)

@@ -1,0 +1,146 @@
+"""What grows and does not stop, and what only seems to."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from langflow_otel.cli.main import app
+from langflow_otel.insights.risks import Risk, find_risks, grows, trend_of
+
+from .made_spans import START_NS, MadeTraces
+
+GIB = 2**30
+STEPS = 54
+
+
+def curve(shape: str, seed: int, memory: float = 0.7, noise: float = 0.03) -> list[float]:
+    """Memory of a process over time: a shape, and noise that depends on itself a step before."""
+    rand, level, values = random.Random(seed), 0.0, []
+    for step in range(STEPS):
+        x = step / STEPS
+        level = memory * level + math.sqrt(1 - memory**2) * rand.gauss(0, noise)
+        shapes = {
+            "flat": 1.0,
+            "leak": 1 + 0.3 * x,
+            "cache that fills": 2 - math.exp(-8 * x),
+            "restarts": 1 + 0.3 * (4 * x % 1),
+            "two days": 1 + 0.2 * math.sin(4 * math.pi * x),
+            "falling": 2 - x,
+        }
+        values.append(shapes[shape] + level)
+    return values
+
+
+def claimed(shape: str, memory: float, seeds: int = 25) -> int:
+    times_s = [60.0 * step for step in range(STEPS)]
+    return sum(grows(times_s, curve(shape, seed, memory), level=0.01, by=0.05) is not None for seed in range(seeds))
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.7, 0.9])
+def test_leaks_are_found_and_other_shapes_are_not(memory: float):
+    assert claimed("leak", memory) >= 22
+    for shape in ("flat", "restarts", "two days", "falling"):
+        assert claimed(shape, memory) == 0
+    assert claimed("cache that fills", memory) <= 3
+
+
+def test_slope_has_its_interval():
+    times_s = [60.0 * step for step in range(STEPS)]
+    found = [trend_of(times_s, curve("leak", seed, memory=0.0)) for seed in range(40)]
+    true = 0.3 / (60 * STEPS)
+
+    assert sum(each is not None and each.low <= true <= each.high for each in found) >= 35
+    (first, *_) = found
+    assert first is not None
+    assert (first.first, first.last) == (pytest.approx(1, abs=0.05), pytest.approx(1.3, abs=0.05))
+    expected_s, earliest_s, latest_s = first.reached_s(1.6)
+    assert expected_s == pytest.approx(2 * 60 * STEPS, rel=0.25)
+    assert earliest_s is not None
+    assert latest_s is not None
+    assert earliest_s < expected_s < latest_s
+    assert first.reached_s(1.0) == (first.end_s,) * 3
+
+
+def test_few_or_equal_values_have_no_trend():
+    assert trend_of([0.0, 1.0], [1.0, 2.0]) is None
+    assert trend_of([0.0, 1.0, 2.0], [1.0, 1.0, 1.0]) is None
+
+
+def made() -> MadeTraces:
+    """Six hours of two processes, of which one leaks; more and more runs of a flow fail, and of another are retried."""
+    rand, traces = random.Random(1), MadeTraces()
+    for minute in range(360):
+        for instance in ("leaking", "well"):
+            grown = minute / 360 if instance == "leaking" else 0.0
+            memory = int((1 + grown + rand.gauss(0, 0.02)) * GIB)
+            attributes = {"langflow.flow.process.memory.peak": memory}
+            for flow in ("calm", "failing", "retried"):
+                failed = flow == "failing" and rand.random() < 0.6 * minute / 360
+                status = "error" if failed else "ok"
+                columns = {"flow": flow, "instance": instance, "attributes": attributes, "status": status}
+                run = traces.run(1.0, at_s=60.0 * minute + rand.random(), **columns)
+                if flow == "retried" and rand.random() < 0.8 * minute / 360:
+                    run.add("chat m", 0.1, 0.5, what="model", retries=2)
+    return traces
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made().write(tmp_path_factory.mktemp("made") / "spans.jsonl")
+
+
+def test_each_risk_is_found_where_it_is():
+    risks = find_risks(made().connect())
+
+    found: dict[tuple[str, str], Risk] = {(each.kind, each.subject): each for each in risks.found}
+    assert set(found) == {("memory", "leaking"), ("errors", "failing"), ("retries", "retried")}
+    leak = found["memory", "leaking"].trend
+    assert leak.slope * 3600 == pytest.approx(GIB / 6, rel=0.1)
+    assert leak.low < GIB / 6 / 3600 < leak.high
+    assert found["errors", "failing"].trend.last == pytest.approx(0.6, abs=0.15)
+    assert (risks.compared, risks.too_short) == (8, 0)
+
+
+def run(*arguments: str | Path, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["forecast", "--risk", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_command_says_when_memory_is_full(path: Path):
+    shown = run(path, "--limit", "memory=3GiB").stdout
+    (row,) = (line for line in shown.splitlines() if line.startswith(" memory "))
+
+    assert "3 risks  of 8 curves" in shown
+    assert "leaking" in row
+    assert "MiB/h" in row
+    assert "The memory of leaking reaches 3.0 GiB: 2027-01-15 " in shown
+    found = json.loads(run(path, "--limit", "memory=3GiB", "--json").stdout)
+    (leak,) = (each for each in found["found"] if each["kind"] == "memory")
+    assert leak["reaches"]["expected_s"] == pytest.approx(START_NS / 1e9 + 12 * 3600, abs=3600)
+
+
+def test_short_history_is_said(tmp_path: Path):
+    traces = MadeTraces()
+    traces.run(1.0, attributes={"langflow.flow.process.memory.peak": 1})
+    shown = run(traces.write(tmp_path / "spans.jsonl")).stdout
+
+    assert "0 risks  of 0 curves" in shown
+    assert "3 more are known for too short a time" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--limit", "runs=3"], "--risk takes a limit of memory, and no other"),
+        (["--prometheus", "http://localhost:9090"], "--risk needs the runs of trace files, and no --prometheus"),
+    ],
+)
+def test_wrong_use_is_one_line(path: Path, arguments: list[str], message: str):
+    assert run(path, *arguments, code=2).stderr == f"langflow-otel: {message}\n"
