@@ -56,7 +56,8 @@ class Entry:
     """A flow, or a component of it.
 
     Attributes:
-        component_id: None for the flow itself. From a Prometheus it is the component's type.
+        component_id: None for the flow itself. The name where each run has components with new ids, as flows that a
+            program builds; from a Prometheus the component's type.
         count: Executions, those that failed included, answers from the cache not.
         figures: Over all of them, for readers: ``duration.p95`` in seconds, ``error_rate`` (0 to 1) and means.
         groups: Numbers, the same for executions that depend on each other; empty from a Prometheus.
@@ -145,8 +146,9 @@ class Baseline:
         return {entry.flow: entry for entry in self.entries if entry.component_id is None}
 
 
+# Where a flow is built by a program, each run has components with ids of its own: these go by their names.
 _ENTRIES = """
-    , executions AS (
+    , executed AS (
         SELECT trace_id, span_id AS run_span_id, span_id, coalesce(flow_name, flow_id, '') AS flow,
             NULL::VARCHAR AS component_id, NULL::VARCHAR AS component_name, NULL::VARCHAR AS component_type,
             NULL::VARCHAR AS code_hash, NULL::VARCHAR AS model, flow_version,
@@ -158,6 +160,19 @@ _ENTRIES = """
             start_ns, duration_ns, status, input_tokens, output_tokens, cost, currency
         FROM chosen_spans
         WHERE what IN ('component', 'agent') AND component_id IS NOT NULL AND status <> 'cached'
+    ),
+    ids AS (
+        SELECT flow, component_name, component_type,
+            count(DISTINCT component_id) > greatest(3, count(DISTINCT run_span_id) / 2) AS are_new
+        FROM executed WHERE component_id IS NOT NULL GROUP BY ALL
+    ),
+    executions AS (
+        SELECT executed.* REPLACE (
+            CASE WHEN are_new THEN coalesce(executed.component_name, executed.component_type, component_id)
+                ELSE component_id END AS component_id)
+        FROM executed LEFT JOIN ids ON ids.flow = executed.flow
+            AND ids.component_name IS NOT DISTINCT FROM executed.component_name
+            AND ids.component_type IS NOT DISTINCT FROM executed.component_type
     ),
     ranked AS (
         SELECT executions.*, greatest(0, executions.duration_ns) / 1e9 AS seconds,

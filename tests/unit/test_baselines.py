@@ -62,6 +62,24 @@ def test_entries_are_flows_and_components():
     assert (baseline.first_ns, baseline.last_ns) == (START_NS, START_NS + 180 * 10**9)
 
 
+def test_ids_that_are_new_in_each_run_are_names():
+    made = MadeTraces()
+    for number in range(10):
+        run = made.run(1)
+        run.add("component Prompt", 0, 0.1, component_id=f"Prompt-x{number}", component_type="Prompt")
+        for index in (1, 2):
+            run.add("component LLM", 0, 0.1, component_id=f"LLM-{index}")
+
+    entries = baseline_of_traces(made.connect()).entries
+
+    assert [(each.component_id, each.name, each.count) for each in entries] == [
+        (None, "shop", 10),
+        ("LLM-1", "LLM", 10),
+        ("LLM-2", "LLM", 10),
+        ("Prompt", "Prompt", 10),
+    ]
+
+
 def test_selection_is_kept():
     made = two_sessions()
 
