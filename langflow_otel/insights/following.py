@@ -91,6 +91,9 @@ class Following:
         """What is there already; anomalies in it are over, or go on."""
         newest = traces.connection.execute("SELECT max(end_ns) FROM spans WHERE end_ns <= ?", [self._future_ns()])
         newest_ns = newest.fetchall()[0][0] or 0
+        counted = f"SELECT count(*) FROM spans WHERE what IN {_WATCHED} AND status IN {STATUSES} AND end_ns > ?"
+        later = traces.connection.execute(counted, [self._future_ns()])
+        self.left_out["in the future"] += later.fetchall()[0][0]
         for execution in executions(traces.connection, flow=self._flow, since_ns=newest_ns - _HISTORY_NS):
             if execution.end_ns <= newest_ns:
                 self._add(execution)
