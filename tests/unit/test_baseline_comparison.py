@@ -208,7 +208,7 @@ def test_false_alarms_on_equal_data_stay_below_5_percent(name):
 @pytest.mark.any_version
 @pytest.mark.parametrize(
     ("runs", "slow", "least"),
-    [(100, 1.2, 0.0), (100, 1.5, 0.9), (300, 1.2, 0.5), (300, 1.5, 1.0), (1000, 1.1, 0.0), (1000, 1.2, 0.9)],
+    [(100, 1.2, 0.25), (100, 1.5, 0.9), (300, 1.2, 0.9), (300, 1.5, 0.9)],
 )
 def test_slow_component_is_found_in_enough_runs(runs, slow, least):
     """The power: how often a component that takes so much longer fails the comparison."""
