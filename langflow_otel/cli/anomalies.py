@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from langflow_otel.cli.choosing import check_flow, seconds_of
 from langflow_otel.cli.console import give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import chosen_paths, opened_traces
-from langflow_otel.cli.report import check_flow, seconds_of
 
 if TYPE_CHECKING:
     from langflow_otel.insights.following import Following

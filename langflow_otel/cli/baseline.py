@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from langflow_otel.cli import baseline_view
+from langflow_otel.cli.choosing import seconds_of
 from langflow_otel.cli.console import FAILED, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
-from langflow_otel.cli.report import seconds_of
 from langflow_otel.insights import baselines
 from langflow_otel.insights.baseline_comparison import Comparison, NothingToCompareError
 from langflow_otel.insights.baseline_comparison import compare as compare_baselines

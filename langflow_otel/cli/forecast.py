@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from langflow_otel.cli.choosing import check_flow
 from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
-from langflow_otel.cli.report import check_flow
 
 if TYPE_CHECKING:
     from langflow_otel.insights.daily import Series

@@ -15,9 +15,9 @@ from pathlib import Path
 import typer
 
 from langflow_otel.cli import usage_view
+from langflow_otel.cli.choosing import seconds_of
 from langflow_otel.cli.console import FAILED, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
-from langflow_otel.cli.report import seconds_of
 from langflow_otel.export.price_file import read_prices
 from langflow_otel.insights.selection import Selection
 from langflow_otel.insights.usage import IdleFlow, Usage, first_run_ns, idle_flows, usage
