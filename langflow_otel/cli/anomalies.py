@@ -120,7 +120,7 @@ def _look(following: Following, every_s: float, *, as_json: bool) -> None:
             else:
                 console.print(line_of(state, anomaly, found, console), soft_wrap=True)
         for line in following.problems():
-            reason = line.partition(" ")[2]
+            reason = line.partition(": ")[2]
             if reason not in warned:
                 say(f"warning: {line}")
                 warned.add(reason)

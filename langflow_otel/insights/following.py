@@ -124,10 +124,11 @@ class Following:
 
     def problems(self) -> list[str]:
         """What could not be read or was not counted so far, a line each."""
-        lines = [f"{count:,} lines not read: {reason}" for reason, count in self._files.problems.lines.items()]
-        lines += [f"{count:,} spans left out: {reason}" for reason, count in self._files.problems.spans.items()]
+        found = self._files.problems
+        lines = [f"{_counted(count, 'line')} not read: {reason}" for reason, count in found.lines.items()]
+        lines += [f"{_counted(count, 'span')} left out: {reason}" for reason, count in found.spans.items()]
         counts = {**self.left_out, "late": self._panes.late, "without a duration": self._panes.unusable}
-        return lines + [f"{count:,} executions left out: {reason}" for reason, count in counts.items() if count]
+        return lines + [f"{_counted(count, 'execution')} left out: {why}" for why, count in counts.items() if count]
 
     def close(self) -> None:
         self._runs.close()
@@ -181,6 +182,10 @@ class Following:
 
     def _future_ns(self) -> int:
         return int((self._clock() + FUTURE_S) * NS)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def state_of(news: Iterable[Anomaly]) -> list[tuple[str, Anomaly]]:

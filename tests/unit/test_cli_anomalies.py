@@ -190,7 +190,7 @@ def test_spans_of_a_wrong_clock_are_left_out(tmp_path: Path):
 
     assert following.look() == []
     assert following.problems() == [
-        "1 lines not read: not JSON",
+        "1 line not read: not JSON",
         f"{left_out + 1:,} executions left out: in the future",
     ]
     assert following._newest_ns <= START_NS + 4960 * NS
