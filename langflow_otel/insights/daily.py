@@ -102,7 +102,7 @@ def series_from_runs(
         connection: With the view ``runs`` of :class:`~langflow_otel.insights.traces.Traces`.
         step_s: Steps begin at its multiples, in UTC.
     """
-    chosen, given = selection.chosen()
+    chosen, given = selection.chosen(whole=True)
     names = {
         column: f"element_at(attributes, '{name}')[1]"
         for column, name in (("cpu", semconv.FLOW_CPU_TIME), ("memory", semconv.FLOW_MEMORY_PEAK))

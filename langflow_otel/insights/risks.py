@@ -214,12 +214,12 @@ def find_risks(connection: duckdb.DuckDBPyConnection, selection: Selection = EVE
         connection: With the views of :class:`~langflow_otel.insights.traces.Traces`.
     """
     chosen, given = selection.chosen()
+    whole, _ = selection.chosen(whole=True)
     memory = f"element_at(attributes, '{semconv.FLOW_MEMORY_PEAK}')[1]"
     asked = {**given, "least_ns": _MIN_STEP_S * NS, "steps": STEPS}
     curves: list[tuple[str, str, float, list[tuple[float, float]]]] = []
-    for instance, found in _by(
-        "instance", rows(connection, _MEMORY.format(chosen=chosen, memory=memory), asked)
-    ).items():
+    memories = rows(connection, _MEMORY.format(chosen=whole, memory=memory), asked)
+    for instance, found in _by("instance", memories).items():
         age_s = (found[0]["last_ns"] - found[0]["first_ns"]) / NS
         warm_ns = found[0]["first_ns"] + WARM_UP * age_s * NS
         curves.append(("memory", instance, age_s, [_point(row, "value") for row in found if row["at_ns"] >= warm_ns]))

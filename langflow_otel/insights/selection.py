@@ -32,8 +32,12 @@ class Selection:
     trace_ids: Sequence[str] | None = None
     newest: int | None = None
 
-    def chosen(self) -> tuple[str, dict[str, Any]]:
-        """A query for the rows of the table ``run_rows`` that are selected, and its parameters."""
+    def chosen(self, *, whole: bool = False) -> tuple[str, dict[str, Any]]:
+        """A query for the rows of the table ``run_rows`` that are selected, and its parameters.
+
+        Args:
+            whole: With their ``attributes`` and ``resource``, which takes longer.
+        """
         parts = {
             "flow": (self.flow, "(flow_name = $flow OR flow_id = $flow)"),
             "version": (self.version, "flow_version = $version"),
@@ -47,10 +51,16 @@ class Selection:
         given = {name: value for name, (value, _) in parts.items() if value is not None}
         conditions = [parts[name][1] for name in given] + ([] if self.flow is not None else ["NOT is_sub_run"])
         newest = "" if self.newest is None else f" ORDER BY start_ns DESC LIMIT {int(self.newest)}"
-        return f"SELECT * FROM run_rows WHERE {' AND '.join(conditions)}{newest}", given
+        query = f"SELECT * FROM run_rows WHERE {' AND '.join(conditions)}{newest}"
+        return WHOLE_RUNS.format(runs=f"({query})") if whole else query, given
 
 
 EVERY_RUN = Selection()
+
+WHOLE_RUNS = """
+    SELECT run_rows.*, attributes, resource FROM {runs} AS run_rows
+    JOIN (SELECT trace_id, span_id, attributes, resource FROM spans WHERE what = 'flow') USING (trace_id, span_id)
+"""
 
 # Spans above a run may begin before it, and what goes on in the background after it. With these bounds, only those
 # parts of the files are read in which such times are.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from langflow_otel.insights.selection import EVERY_RUN, Selection, ask, rows
+from langflow_otel.insights.selection import EVERY_RUN, WHOLE_RUNS, Selection, ask, rows
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import ModelResponse
 
@@ -31,7 +31,7 @@ OF_CALLS: Final = {"model": "calls.model", "provider": "coalesce(calls.provider,
 # once no part is larger than its whole.
 _CALLS = f"""
     , every_call AS (
-        SELECT * FROM chosen_spans WHERE model IS NOT NULL AND what NOT IN ('flow', 'agent')
+        SELECT * FROM whole_spans WHERE model IS NOT NULL AND what NOT IN ('flow', 'agent')
     ),
     climbing AS (
         SELECT run_span_id, span_id, parent_id AS above_id FROM every_call WHERE scope <> '{semconv.SCOPE}'
@@ -64,7 +64,7 @@ _TOKENS = """
         coalesce(sum(calls.output_tokens), 0)::BIGINT AS output_tokens,
         coalesce(sum(cache_read), 0)::BIGINT AS cached_tokens, coalesce(sum(cache_write), 0)::BIGINT AS written_tokens,
         coalesce(sum(reasoning), 0)::BIGINT AS reasoning_tokens, coalesce(sum(calls.cost), 0) AS cost
-    FROM calls JOIN chosen ON chosen.trace_id = calls.trace_id AND chosen.span_id = calls.run_span_id
+    FROM calls JOIN ({chosen}) AS chosen ON chosen.trace_id = calls.trace_id AND chosen.span_id = calls.run_span_id
     GROUP BY ALL
 """
 _USED_BY_CALLS = """
@@ -167,8 +167,9 @@ def usage(
         ValueError: ``by`` is none of these.
     """
     key, parameters = _key(by)
+    chosen = WHOLE_RUNS.format(runs="chosen")
     changes = list(prices.changes_s) if prices is not None else []
-    groups = ask(connection, selection, _CALLS + _TOKENS.format(key=key), changes=changes, **parameters)
+    groups = ask(connection, selection, _CALLS + _TOKENS.format(key=key, chosen=chosen), changes=changes, **parameters)
     uses = {row["key"]: Use(**row) for row in _used(connection, selection, by, key, parameters)}
     unpriced: dict[str, int] = {}
     for group in groups:
@@ -191,7 +192,7 @@ def _used(
 ) -> list[dict[str, Any]]:
     if by in OF_CALLS:
         return ask(connection, selection, _CALLS + _USED_BY_CALLS.format(key=key))
-    chosen, given = selection.chosen()
+    chosen, given = selection.chosen(whole=True)
     return rows(connection, _USED_BY_RUNS.format(key=key, chosen=chosen), {**given, **parameters})
 
 
