@@ -14,6 +14,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
+from flows import line
+from nodes.edited import Edited
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -64,6 +67,7 @@ def test_every_example_is_tested():
         "decorated_component.py",
         "fastapi_app.py",
         "hello_flow.py",
+        "run_often.py",
     }
 
 
@@ -132,6 +136,43 @@ def test_fastapi_app():
     assert [span["name"] for span in spans][-1] == "invoke_workflow echo"
     assert {span["context"]["trace_id"] for span in spans} == {"0x4bf92f3577b34da6a3ce929d0e0e4736"}
     assert spans[-1]["parent_id"] == "0x00f067aa0ba902b7"
+
+
+def test_github_actions(tmp_path: Path) -> None:
+    """The example's own steps, in a repository where a change makes a component of a flow slower."""
+    job = yaml.safe_load((EXAMPLES / "github-actions.yml").read_text())["jobs"]["compare"]
+    steps = [step["run"] for step in job["steps"] if "langflow-otel " in step.get("run", "")]
+    flow = json.dumps(line(Edited).dump())
+    slower = flow.replace("return Message(", "__import__('time').sleep(0.05); return Message(")
+    assert slower != flow
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "run_often.py").write_text((EXAMPLES / "run_often.py").read_text())
+    (tmp_path / "questions.txt").write_text("Where is my order?\nThank you\n")
+    (tmp_path / "flows" / "shop.json").write_text(flow)
+    identity = ["-c", "user.name=author", "-c", "user.email=author@example.com"]
+    for git in (
+        ["init"],
+        ["add", "."],
+        [*identity, "commit", "-m", "flow"],
+        ["update-ref", "refs/remotes/origin/main", "HEAD"],
+    ):
+        subprocess.run(["git", *git], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "flows" / "shop.json").write_text(slower)
+
+    done = [
+        subprocess.run(
+            ["bash", "-e", "-c", step.replace("${{ github.base_ref }}", "main")],
+            cwd=tmp_path,
+            env=environment(RUNS="20", COLUMNS="120"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for step in steps
+    ]
+
+    assert [step.returncode for step in done] == [0, 0, 1], [step.stderr for step in done]
+    assert "Edited" in done[-1].stdout
 
 
 def _when_up(request: urllib.request.Request) -> dict:
