@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session")
+# Not for the session: it would use a quarter of a processor until the last test of all folders.
+@pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """Prometheus with our rules, over a process that runs flows; see live.py."""
     if shutil.which("prometheus") is None:
