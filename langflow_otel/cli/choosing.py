@@ -16,7 +16,7 @@ from langflow_otel.insights.selection import FAILED, LAST, SLOWEST, NoFailedRunE
 if TYPE_CHECKING:
     from langflow_otel.insights.traces import Traces
 
-_SINCE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw])")
+_SINCE = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MAX_FLOWS_NAMED = 10
 _WORDS = (LAST, SLOWEST, FAILED)
@@ -65,12 +65,18 @@ def trace_id_of(traces: Traces, which: str, *, nothing: str | None) -> str:
         give_up(printable(exc.args[0]))
 
 
-def seconds_of(since: str) -> float:
-    """``30m``, ``24h``, ``7d`` in seconds. What is none of these ends the command with exit code 2."""
+def seconds_in(since: str) -> float:
+    """``30m``, ``24h``, ``7d`` in seconds; 0 for what is none of these."""
     found = _SINCE.fullmatch(since.strip())
-    if found is None or not float(found[1]):
+    return 0.0 if found is None else float(found[1]) * _SECONDS[found[2]]
+
+
+def seconds_of(since: str) -> float:
+    """The same; what is none of these ends the command with exit code 2."""
+    seconds = seconds_in(since)
+    if not seconds:
         give_up(f"--since {shortened(printable(since))}: a number and one of s, m, h, d, w is accepted, such as 24h")
-    return float(found[1]) * _SECONDS[found[2]]
+    return seconds
 
 
 def since_ns_of(since: str | None) -> int | None:

@@ -500,6 +500,29 @@ def forecast(
         command.forecast(traces or [], wanted, as_json=as_json)
 
 
+@app.command("mcp")
+def mcp_(
+    traces: _Files = None,
+    content: Annotated[
+        bool, typer.Option("--content", help="Show messages, inputs, outputs and arguments, where they were recorded.")
+    ] = False,
+    baseline: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="A baseline that runs can be compared with."),
+    ] = None,
+) -> None:
+    """Let an assistant ask: a Model Context Protocol server over stdin and stdout, which only reads.
+
+    Example, as an assistant's settings have it: langflow-otel mcp /var/log/langflow/spans.jsonl
+
+    It has tools for what why, tree, report, usage, baseline and anomalies say. No other files than these can
+    be read by them. It ends when stdin does. Needs langflow-otel[mcp], and no LangFlow.
+    """
+    from langflow_otel.cli import mcp as command
+
+    command.mcp(traces or [], content=content, baseline=baseline)
+
+
 def main() -> None:
     """The console script."""
     from langflow_otel.cli.console import never_fail_on_a_sign

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import median
@@ -148,11 +148,18 @@ class Explanation:
     missing: tuple[str, ...]
 
 
-def explain(connection: DuckDBPyConnection, trace_id: str, *, max_runs: int = MAX_RUNS) -> Explanation:
+def explain(
+    connection: DuckDBPyConnection,
+    trace_id: str,
+    *,
+    max_runs: int = MAX_RUNS,
+    is_compared: Callable[[str, Fact], bool] = lambda name, fact: True,
+) -> Explanation:
     """Say why the run in this trace was slow, or failed.
 
     Args:
         max_runs: With more runs of the flow, those nearest in time are its history.
+        is_compared: False for what of the run is not to be compared, by its name and what it is in this run.
 
     Raises:
         LookupError: There is no run of a flow in the trace.
@@ -160,7 +167,8 @@ def explain(connection: DuckDBPyConnection, trace_id: str, *, max_runs: int = MA
     run, runs_in_trace = _run(connection, trace_id)
     others, available = _history(connection, run, max_runs)
     loaded = _load(connection, [run, *others])
-    this = loaded[0]
+    facts = {name: fact for name, fact in loaded[0].facts.items() if is_compared(name, fact)}
+    this = replace(loaded[0], facts=facts)
     comparable = [each for each in loaded[1:] if each.run["status"] == "ok"]
     history = _compare(run, others, available, comparable)
     verdict = _verdict(run, history)

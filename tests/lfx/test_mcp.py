@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from flows import chat_input, run
 from lfx.base.mcp.util import MCPStdioClient, update_tools
 from lfx.graph import Graph
+from made_traces import made_lines, write
 from nodes import models
 
 pytestmark = pytest.mark.slow
@@ -37,3 +39,21 @@ async def test_an_mcp_tool_call_nests_below_the_agent_that_made_it(telemetry):
         "    execute_tool multiply gen_ai.tool.name=multiply",
         "    chat",
     ]
+
+
+async def test_langflow_can_ask_about_its_own_runs(telemetry, tmp_path, monkeypatch):
+    """``langflow-otel mcp`` as LangFlow's MCP Tools component uses a server, with what a flow's run has written."""
+    made = tmp_path / "spans.jsonl"
+    write(made, made_lines(20))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    client = MCPStdioClient()
+    config = {"command": sys.executable, "args": ["-m", "langflow_otel", "mcp", str(made)]}
+    try:
+        _, tools, by_name = await update_tools("langflow-otel", config, mcp_stdio_client=client)
+        answer = await by_name["overview"].ainvoke({})
+    finally:
+        await client.disconnect()
+        await client._get_session_manager().cleanup_all()
+
+    assert {"overview", "why", "runs"} <= {tool.name for tool in tools}
+    assert json.loads(answer.content[0].text)["runs"] == 20

@@ -1,0 +1,1 @@
+"""The analysis of traces as tools of a Model Context Protocol server."""
