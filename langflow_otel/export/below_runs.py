@@ -129,12 +129,24 @@ def _hold(
     attributes: Mapping[str, AttributeValue] | None = None,
     links: Sequence[Link] | None = None,
     start_time: int | None = None,
+    record_exception: bool = True,
+    set_status_on_exception: bool = True,
     *_: Any,
     **__: Any,
 ) -> HeldSpan:
     if run.flow is not None:
         attributes = {**run.flow.named, **(attributes or {})}
-    span = held.start_span(tracer, name, above, kind=kind, attributes=attributes, links=links, start_time=start_time)
+    span = held.start_span(
+        tracer,
+        name,
+        above,
+        kind=kind,
+        attributes=attributes,
+        links=links,
+        start_time=start_time,
+        record_exception=record_exception,
+        set_status_on_exception=set_status_on_exception,
+    )
     if run.component is not None:
         span.on_end = functools.partial(note_tokens, run.component)
     span.denied = is_denied_in(run)

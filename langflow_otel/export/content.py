@@ -3,8 +3,9 @@ values in URLs.
 
 Spans of instrumentation libraries keep what is known to be harmless; whatever else is a text is taken off, for
 a new release may call its prompts by a new name. Spans of a user's own tracer lose what is known to be content.
-Where content may leave, it passes the gate that our own passes. Our own spans have passed it. Secrets that are known by
-their value are taken out of all of them, our own too.
+Where content may leave, it passes the gate that our own passes. Our own spans have passed it, but for the events, links
+and descriptions that others put on them: these are as on a user's own spans. Secrets that are known by their value are
+taken out of all of them, our own too.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Link, Status
+from opentelemetry.trace import Status
 
 from langflow_otel.export import content_names
 from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.export.known_secrets import KnownSecrets
-from langflow_otel.export.replaced_span import ReplacedSpan
+from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
 from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.denied_errors import quotes_denied
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.privacy import redactor
+from langflow_otel.recording.spans import OwnEvent
 from langflow_otel.recording.stacktraces import without_source
 from langflow_otel.recording.urls import (
     REDACTED,
@@ -125,16 +127,22 @@ class _Rule:
         """The span without what may not leave."""
         scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
         if scope == semconv.SCOPE:
-            return span
+            return ReplacedSpan(span, **self._put_on(span, strict=False)) if _has_of_others(span) else span
         strict = is_library(scope)
         return ReplacedSpan(
             span,
             name=self._name(span.name, strict),
             attributes=self._attributes(span.attributes, strict),
-            events=[self._event(event, strict) for event in span.events if self._passes(event.name, strict)],
-            links=[Link(link.context, self._attributes(link.attributes, strict)) for link in span.links],
-            status=Status(span.status.status_code, self._message(span.status.description)),
+            **self._put_on(span, strict),
         )
+
+    def _put_on(self, span: ReadableSpan, strict: bool) -> dict[str, Any]:
+        """What any code may put on a span that is current."""
+        return {
+            "events": [self._event(event, strict) for event in span.events if self._passes(event.name, strict)],
+            "links": [replaced_link(link, self._attributes(link.attributes, strict)) for link in span.links],
+            "status": Status(span.status.status_code, self._message(span.status.description)),
+        }
 
     def _name(self, name: str, strict: bool) -> str:
         # The names that a user's own tracer gives are its author's.
@@ -144,7 +152,9 @@ class _Rule:
         return (self._gate is not None and self._gate.on_spans) or _event_passes(event_name, strict)
 
     def _event(self, event: Event, strict: bool) -> Event:
-        return Event(event.name, self._attributes(event.attributes, strict), event.timestamp)
+        if type(event.name) is OwnEvent:
+            return event
+        return replaced_event(event, event.name, self._attributes(event.attributes, strict))
 
     def _attributes(self, attributes: Mapping[str, Any] | None, strict: bool) -> dict[str, Any]:
         kept = {}
@@ -185,6 +195,15 @@ class _Rule:
         if self._settings.error_messages == "full":
             return text
         return redactor(self._settings).redact(text_without_url_values(without_secrets(text)))
+
+
+def _has_of_others(span: ReadableSpan) -> bool:
+    """True if there may be something on a span of ours that has not passed the gate."""
+    return (
+        any(type(event.name) is not OwnEvent for event in span.events)
+        or span.status.description is not None
+        or any(link.attributes for link in span.links)
+    )
 
 
 def _is_number(value: Any) -> bool:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
@@ -15,7 +14,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link
 from opentelemetry.util.types import Attributes
 
+from langflow_otel.export.content import deny_content
 from langflow_otel.export.nested import NestedModelSpans
+from langflow_otel.export.replaced_span import with_dropped
 from langflow_otel.export.sampling import DecidedSampler
 from langflow_otel.recording import semconv
 from langflow_otel.recording.held import HeldSpan, Send
@@ -70,28 +71,28 @@ class EndedSpans:
         links: Sequence[Link] = span.links
         # The SDK reads these counts only from its own classes.
         if "_attributes" in span.dropped:
-            attributes = bounded = BoundedAttributes(None, attributes)
-            bounded.dropped = span.dropped["_attributes"]
+            attributes = with_dropped(span.attributes, span.dropped["_attributes"])
         if "_events" in span.dropped:
             events = _bounded(events, span.dropped["_events"])
         if "_links" in span.dropped:
             links = _bounded(links, span.dropped["_links"])
-        self._processors.on_end(
-            ReadableSpan(
-                name=span.name,
-                context=span.get_span_context(),
-                parent=span.parent,
-                resource=self._provider.resource,
-                attributes=attributes,
-                events=events,
-                links=links,
-                kind=span.kind,
-                status=span.status,
-                start_time=span.start_time,
-                end_time=span.end_time,
-                instrumentation_scope=self._scope,
-            )
+        ended = ReadableSpan(
+            name=span.name,
+            context=span.get_span_context(),
+            parent=span.parent,
+            resource=self._provider.resource,
+            attributes=attributes,
+            events=events,
+            links=links,
+            kind=span.kind,
+            status=span.status,
+            start_time=span.start_time,
+            end_time=span.end_time,
+            instrumentation_scope=self._scope,
         )
+        if span.denied:
+            deny_content(ended)
+        self._processors.on_end(ended)
 
 
 def _bounded(items: Sequence[Any], dropped: int) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, Status
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Status
 
-from langflow_otel.export.replaced_span import ReplacedSpan
+from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 
 _MOST_REMEMBERED: Final = 5000
@@ -57,9 +57,9 @@ class _Replacing:
             name=self._text(span.name),
             attributes=self._attributes(span.attributes),
             events=[
-                Event(self._text(each.name), self._attributes(each.attributes), each.timestamp) for each in span.events
+                replaced_event(each, self._text(each.name), self._attributes(each.attributes)) for each in span.events
             ],
-            links=[Link(each.context, self._attributes(each.attributes)) for each in span.links],
+            links=[replaced_link(each, self._attributes(each.attributes)) for each in span.links],
             status=Status(span.status.status_code, self._value(span.status.description)),
         )
 

@@ -31,7 +31,7 @@ _DEPTH: Final = 2
 class NestedModelSpans(SpanProcessor):
     """Notices model spans of other instrumentors that start inside a component, wherever they end: callbacks
     of models often run in another task or thread. Each span inside a flow gets the flow's name and id. Of those that
-    start where content is denied, the exporters' filter is told.
+    start where content is denied, and of ours that end there, the exporters' filter is told.
 
     Works for spans that pass through the provider that it is added to, and that are sent where ours are.
     """
@@ -46,6 +46,8 @@ class NestedModelSpans(SpanProcessor):
         with _NOTE:
             scope = span.instrumentation_scope
             if scope is not None and scope.name == semconv.SCOPE:
+                if otel_context.get_value(DENIED, parent_context):
+                    self._denied[_span_id(span)] = span
                 return
             run = current_run()
             if otel_context.get_value(DENIED, parent_context) or (run is not None and is_denied_in(run)):
@@ -60,9 +62,12 @@ class NestedModelSpans(SpanProcessor):
                 note_start(span, run)
 
     def on_end(self, span: ReadableSpan) -> None:
-        if not self._within and not self._denied:
-            return
         with _NOTE:
+            # Of one of ours it is known when it ends.
+            if otel_context.get_value(DENIED):
+                deny_content(span)
+            if not self._within and not self._denied:
+                return
             if self._denied.pop(_span_id(span), None) is not None:
                 deny_content(span)
             component = self._within.pop(_span_id(span), None)

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link
+
+
+def with_dropped(attributes: Mapping[str, Any], dropped: int) -> Mapping[str, Any]:
+    """The attributes, and how many more there were: the SDK reads that only from its own class."""
+    if not dropped:
+        return attributes
+    bounded = BoundedAttributes(None, attributes)
+    bounded.dropped = dropped
+    return bounded
+
+
+def replaced_event(event: Event, name: str, attributes: Mapping[str, Any]) -> Event:
+    """The same event with another name and other attributes."""
+    return Event(name, with_dropped(attributes, event.dropped_attributes), event.timestamp)
+
+
+def replaced_link(link: Link, attributes: Mapping[str, Any]) -> Link:
+    """The same link with other attributes."""
+    return Link(link.context, with_dropped(attributes, link.dropped_attributes))
 
 
 class ReplacedSpan(ReadableSpan):

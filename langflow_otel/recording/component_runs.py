@@ -181,7 +181,7 @@ class ComponentRun(RunAboveCalls):
             with _MEASURE:
                 self.measures.retried(self.info)
         if self.recording and self.span is not None:
-            self.span.add_event(semconv.COMPONENT_RETRY, spans.retry_attributes(attempt, delay_s, error))
+            self.span.add_event(spans.RETRY_EVENT, spans.retry_attributes(attempt, delay_s, error))
 
     def end(self, outcome: Outcome = OK) -> None:
         if self._ended:

@@ -176,7 +176,7 @@ class FlowRun(RunAboveCalls):
             with _MEASURE:
                 self.measures.bypassed(info, "skipped")
         if self.recording and self.span is not None:
-            self.span.add_event(semconv.COMPONENT_SKIPPED, spans.skipped_attributes(info))
+            self.span.add_event(spans.SKIPPED_EVENT, spans.skipped_attributes(info))
 
     def end(self, outcome: Outcome = OK) -> None:
         if self._ended:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 DECIDED: Final = otel_context.create_key("langflow_otel.decided")
 """In the context of a span that is made whatever the sampler would say."""
 DENIED: Final = otel_context.create_key("langflow_otel.denied")
-"""In the context of a span that another instrumentor made where content is denied."""
+"""In the context of a span that another instrumentor made where content is denied, and while one of ours ends there."""
 
 _RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 """W3C Trace Context, level 2; 0 where the API does not know it, and the SDK would not set it either."""
@@ -77,6 +78,20 @@ def preset_ids() -> SpanContext | None:
 def has_random_trace_id(context: SpanContext) -> bool:
     """True if the flags say so, or if this API does not know the flag."""
     return not _RANDOM or bool(context.trace_flags & _RANDOM)
+
+
+def end_span(span: Span, end_time: int | None, *, is_denied: bool) -> None:
+    """End a span of ours. Of one where content is denied nothing leaves that others have put on it in words."""
+    if isinstance(span, HeldSpan):
+        span.denied = is_denied
+    if not is_denied or isinstance(span, HeldSpan):
+        span.end(end_time)
+        return
+    token = otel_context.attach(otel_context.set_value(DENIED, True))
+    try:
+        span.end(end_time)
+    finally:
+        otel_context.detach(token)
 
 
 @contextmanager
@@ -143,11 +158,13 @@ class HeldSpan(Span):
         trace_: The run's other spans; None for a span that is held by itself.
         own: Its own context, if that is known already.
         send: Sends the span at its end; None for one that is not sampled.
+        record_exception: Whether an exception that leaves the span's ``with`` block is recorded as an event.
+        set_status_on_exception: Whether it makes the status an error.
 
     Attributes:
         dropped: How many of its ``_attributes``, ``_events`` and ``_links`` did not fit.
         claimed: True once a flow has started below, and decides.
-        denied: True if another instrumentor made it where content is denied.
+        denied: True if it was made where content is denied.
         on_end: Called with the span at its end.
     """
 
@@ -157,7 +174,9 @@ class HeldSpan(Span):
         "_discarded",
         "_limits",
         "_links",
+        "_record_exception",
         "_send",
+        "_set_status_on_exception",
         "_status",
         "_trace",
         "_tracer",
@@ -188,9 +207,13 @@ class HeldSpan(Span):
         trace_: HeldTrace | None = None,
         own: SpanContext | None = None,
         send: Send | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
     ) -> None:
         self._tracer = tracer
         self._send = send
+        self._record_exception = record_exception
+        self._set_status_on_exception = set_status_on_exception
         self._above = above
         self._trace = trace_
         # Made when somebody asks: it is the dearest part of a span, and few ask for a component's.
@@ -318,6 +341,18 @@ class HeldSpan(Span):
                 **(attributes or {}),
             }
             self.add_event(semconv.EXCEPTION, facts, timestamp)
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        if exc_val is not None and self.end_time is None:
+            if self._record_exception:
+                self.record_exception(exc_val, escaped=True)
+            if self._set_status_on_exception:
+                # The exception's own text is its author's code.
+                with _ADD:
+                    self.set_status(StatusCode.ERROR, f"{type(exc_val).__name__}: {exc_val}")
+        super().__exit__(exc_type, exc_val, exc_tb)
 
     def end(self, end_time: int | None = None) -> None:
         if self.end_time is not None:
@@ -447,6 +482,8 @@ class HeldSpan(Span):
                 self._send(self)
                 return
             context, links = self._place()
+            # Before the SDK gives the links other attributes.
+            dropped_in_links = [_dropped_of(link.attributes) for link in links]
             if self.denied:
                 context = otel_context.set_value(DENIED, True, context)
             span = make_span(
@@ -463,12 +500,17 @@ class HeldSpan(Span):
                 span.add_event(event.name, event.attributes, event.timestamp)
             if self._status is not None:
                 span.set_status(self._status)
-            for name, count in self.dropped.items():
-                # The SDK counts only what it drops itself.
-                bounded: Any = getattr(span, name, None)
-                if hasattr(bounded, "dropped"):
-                    bounded.dropped += count
+            self._count_dropped_on(span, dropped_in_links)
             span.end(self.end_time)
+
+    def _count_dropped_on(self, span: Any, in_links: Sequence[int]) -> None:
+        """The SDK counts only what it drops itself."""
+        for name, count in self.dropped.items():
+            _add_dropped(getattr(span, name, None), count)
+        in_events = [_dropped_of(each.attributes) for each in self.events or ()]
+        for name, counts in (("events", in_events), ("links", in_links)):
+            for made, count in zip(getattr(span, name, ()), counts, strict=False):
+                _add_dropped(made.attributes, count)
 
     def _place(self) -> tuple[Context, Sequence[Link]]:
         """The context to make it in, and its links: one to the caller, if nobody sends the caller's span, which
@@ -493,8 +535,21 @@ def _bounded(
     # Of the SDK's class, which says how many did not fit.
     found: Mapping[str, Any] = BoundedAttributes(most, attributes, max_value_len=longest)
     if None in found.values():
-        return {key: value for key, value in found.items() if value is not None}
+        dropped = _dropped_of(found)
+        found = BoundedAttributes(None, {key: value for key, value in found.items() if value is not None})
+        _add_dropped(found, dropped)
     return found
+
+
+def _dropped_of(bounded: object) -> int:
+    """What the SDK's class has counted; 0 for any other."""
+    return getattr(bounded, "dropped", 0)
+
+
+def _add_dropped(bounded: Any, count: int) -> None:
+    """To what the SDK's class counts itself; nothing for any other."""
+    if count and hasattr(bounded, "dropped"):
+        bounded.dropped += count
 
 
 def _is_plain(value: Any, longest: int | None) -> bool:

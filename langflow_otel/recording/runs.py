@@ -23,6 +23,7 @@ from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.error_categories import Category, category_of
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.guard import Guard
+from langflow_otel.recording.held import end_span
 from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
@@ -263,10 +264,11 @@ class Run:
         if self._ended:
             return
         self._ended = True
-        if outcome.error is not None:
-            with _DENY:
-                if self.is_denied:
-                    deny(outcome.error)
+        is_denied = True  # what fails to be judged stays here
+        with _DENY:
+            is_denied = self.is_denied
+            if is_denied and outcome.error is not None:
+                deny(outcome.error)
         self.begin()
         span = self.span
         if span is None:
@@ -285,7 +287,7 @@ class Run:
                 spans.mark_error(span, outcome, self._settings, self.flow.withheld if self.flow is not None else ())
             self._set_attributes(span)
         finally:
-            span.end(end_time=outcome.ended_ns)
+            end_span(span, outcome.ended_ns, is_denied=is_denied)
 
     def _set_attributes(self, span: Span) -> None:
         span.set_attributes(self._attributes)

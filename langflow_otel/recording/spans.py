@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
@@ -25,6 +26,17 @@ from langflow_otel.recording.sizes import bounded, bounded_value, chosen
 from langflow_otel.settings import Settings
 
 Attributes = dict[str, AttributeValue]
+
+
+class OwnEvent(str):
+    """Name of an event that this library puts on a span: it has passed the gate. What others put there has not."""
+
+    __slots__ = ()
+
+
+RETRY_EVENT: Final = OwnEvent(semconv.COMPONENT_RETRY)
+SKIPPED_EVENT: Final = OwnEvent(semconv.COMPONENT_SKIPPED)
+_EXCEPTION_EVENT: Final = OwnEvent(semconv.EXCEPTION)
 
 _ERROR = Status(StatusCode.ERROR)
 
@@ -255,7 +267,7 @@ def mark_error(span: Span, outcome: Outcome, settings: Settings, withheld: Colle
     message = message_of(error, settings, withheld)
     if message is not None:
         event[semconv.EXCEPTION_MESSAGE] = message
-    span.add_event(semconv.EXCEPTION, event, timestamp=outcome.ended_ns)
+    span.add_event(_EXCEPTION_EVENT, event, timestamp=outcome.ended_ns)
 
 
 def error_type_of(outcome: Outcome) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +16,21 @@ from lfx.graph import Graph
 from lfx.log.logger import configure, logger
 from lfx.schema.message import Message
 from nodes import basic, models
+from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import Span, SpanContext, StatusCode
 from test_denied_tools import Asking, MakesTool, wired
 
-from langflow_otel import span, traced
+from langflow_otel import instrument, span, traced, uninstrument
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans
 from langflow_otel.hooks import logs
 from langflow_otel.hooks.catalogue import log_lines
 from langflow_otel.recording.log_lines import WITHHELD
+from langflow_otel.recording.model_runs import calling_model
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -123,6 +128,52 @@ class RunsFailingFlow(Fails):
             display_name = "Inner"
 
         await line(Inner, name="inner").arun([{"input_value": "hi"}], session_id="inner")
+        return Message(text="")
+
+
+def put_on(current: Span) -> None:
+    """As an author's code may: by OpenTelemetry's own API, on the span that is current."""
+    try:
+        fail()
+    except PermissionError as exc:
+        current.record_exception(exc)
+        current.set_status(StatusCode.ERROR, f"it said: {exc}")
+    current.add_event("exception", {"exception.message": CANARY})
+    current.add_event("gen_ai.user.message", {"content": CANARY})
+    current.add_link(SpanContext(1, 2, True), {"input.value": CANARY})
+
+
+class Records(basic.Echo):
+    """Handles its error, so that nothing of ours ever sees it."""
+
+    display_name = "Records"
+    name = "Records"
+
+    async def run_out(self) -> Message:
+        put_on(trace.get_current_span())
+        with span("look up"):
+            put_on(trace.get_current_span())
+        return Message(text="")
+
+
+class RecordingModel(GenericFakeChatModel):
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        call = calling_model()
+        assert call is not None
+        assert call.span is not None
+        put_on(call.span)
+        return super()._generate(*args, **kwargs)
+
+
+class AsksRecordingModel(Records):
+    async def run_out(self) -> Message:
+        answer = await RecordingModel(messages=iter(["yes"])).ainvoke("hi")
+        return Message(text=answer.text())
+
+
+class RecordsInTool(models.Shout):
+    def shout(self) -> Message:
+        put_on(trace.get_current_span())
         return Message(text="")
 
 
@@ -340,6 +391,37 @@ async def test_other_errors_of_the_run_keep_their_messages_on_spans():
 
     (event,) = telemetry.only_span("component Other").events
     assert event.attributes["exception.message"] == "another reason"
+
+
+RECORDING: dict[str, tuple[Callable[[], Any], str]] = {
+    "in its code": (lambda: line(Records), "Records"),
+    "in its model": (lambda: line(AsksRecordingModel), "AsksRecordingModel"),
+    "in an agent's tool": (lambda: wired(Asking, RecordsInTool(_id="Shout-s")), "Shout"),
+}
+"""What puts an error on spans of ours, and what is denied."""
+
+
+@pytest.mark.parametrize("sampled", [True, False], ids=["sampled", "kept"])
+@pytest.mark.parametrize(("mode", "is_denied"), [("none", False), ("full", True), ("full", False)])
+@pytest.mark.parametrize("name", RECORDING)
+async def test_what_others_put_on_our_spans_passes_the_gate(
+    name: str, mode: str, is_denied: bool, sampled: bool, tmp_path: Path
+):
+    """Through the exporters of a provider of our own, which makes no SDK span of a model call."""
+    make, denied = RECORDING[name]
+    path = tmp_path / "spans.jsonl"
+    settings = replace(messages(denied if is_denied else "NotThere", mode, content=is_denied), trace_file=path)
+    if not sampled:
+        settings = replace(settings, sampling=(("*", 0.0),), keep_slow_s=0.0)
+    instrument(settings=settings)
+    try:
+        await run(await settled(make()))
+    finally:
+        uninstrument()
+
+    found = path.read_text(encoding="utf-8")
+    assert "PermissionError" in found
+    assert (CANARY in found) is (mode == "full" and not is_denied)
 
 
 class _Keeps(SpanExporter):

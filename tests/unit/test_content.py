@@ -18,8 +18,11 @@ from langflow_otel.export import content_names
 from langflow_otel.export.content import ContentFilter, treat_as_library
 from langflow_otel.export.replaced_span import ReplacedSpan
 from langflow_otel.recording import guard
+from langflow_otel.recording.facts import ComponentInfo, FlowInfo, Outcome
 from langflow_otel.recording.known_secrets import remember_secrets
+from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.settings import Settings
+from langflow_otel.testing import Telemetry, capture_telemetry
 
 LIBRARY = "opentelemetry.instrumentation.some"
 CANARY = "canary-7f3a"
@@ -81,10 +84,64 @@ def test_a_secret_that_a_component_had_is_known_by_its_value():
     assert CANARY.encode() not in bytes_of(found)
 
 
-def test_our_own_spans_pass_as_they_are():
-    span = make("langflow_otel", {"langflow.component.display_name": "x"})
+def failed_run(settings: Settings) -> Telemetry:
+    """A component that failed, with what may be on a span of ours."""
+    with capture_telemetry(settings=settings) as telemetry:
+        recorder = active_recorder()
+        assert recorder is not None
+        flow = recorder.start_flow(FlowInfo("demo"))
+        assert flow is not None
+        component = recorder.start_component(ComponentInfo("Fails-1", "Fails", "Fails"), flow)
+        component.retried(1, 0.5, ValueError(CANARY))
+        flow.component_skipped(ComponentInfo("Skipped-1", "Skipped", "Skipped"))
+        error = ValueError(CANARY)
+        component.finish(Outcome.of(error))
+        flow.finish(Outcome.of(error))
+    return telemetry
 
-    assert filtered(span) is span
+
+@pytest.mark.parametrize("error_messages", ["none", "full"])
+def test_our_own_spans_pass_as_they_are(error_messages: Any):
+    keeps, settings = Keeps(), Settings(error_messages=error_messages)
+    spans = failed_run(settings).sdk_spans
+    ContentFilter(keeps, settings).export(spans)
+
+    assert len(spans) == 2
+    assert all(sent is span for sent, span in zip(keeps.spans, spans, strict=True))
+    assert sorted(event.name for span in spans for event in span.events) == [
+        *("component.retry", "component.skipped", "exception", "exception")
+    ]
+
+
+def test_what_others_put_on_our_spans_is_as_on_a_users_own():
+    """Code that runs in a component may put events, links and a status on the current span."""
+    ours, users = (make(scope, {"n": 1}) for scope in ("langflow_otel", "my.app"))
+    found = {span: filtered(span) for span in (ours, users)}
+
+    assert CANARY.encode() not in bytes_of(found[ours])
+    assert found[ours].attributes == {"n": 1}
+    for span in found.values():
+        assert [(event.name, event.attributes) for event in span.events] == [
+            ("exception", {"exception.type": "ValueError"})
+        ]
+        assert [link.attributes for link in span.links] == [{"rank": 1}]
+        assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, None)
+    assert filtered(ours, "full").status.description == f"ValueError: {CANARY}"
+
+
+@pytest.mark.parametrize("scope", ["langflow_otel", LIBRARY, "my.app"])
+def test_what_did_not_fit_is_still_counted(scope: str):
+    span = make(scope, {"a": 1, "b": 2, "c": 3}, max_span_attributes=2, max_event_attributes=1, max_link_attributes=1)
+    remember_secrets([CANARY])
+    found = filtered(span)
+
+    assert span.events[-1].dropped_attributes == 1
+    for each in (span, found):
+        assert (each.dropped_attributes, each.events[-1].dropped_attributes, each.links[0].dropped_attributes) == (
+            1,
+            1,
+            1,
+        )
 
 
 def test_a_librarys_span_keeps_what_is_known_to_be_harmless():
@@ -313,7 +370,7 @@ def test_a_known_secret_leaves_under_no_name(scope: str, error_messages: Any, on
 def test_our_own_span_keeps_everything_but_the_secret():
     remember_secrets([CANARY])
 
-    sent = filtered(everywhere("langflow_otel", CANARY))
+    sent = filtered(everywhere("langflow_otel", CANARY), "full")
 
     hidden = "[redacted:secret]"
     assert sent.attributes == {

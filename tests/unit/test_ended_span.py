@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace import Span as SdkSpan
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -136,6 +136,39 @@ def test_it_is_written_as_json_as_one_of_the_sdks():
     of_a_run = {"context", "parent_id", "start_time", "end_time"}
     ours, theirs = ({name: value for name, value in span.items() if name not in of_a_run} for span in spans)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("options", [{}, {"record_exception": False}, {"set_status_on_exception": False}], ids=str)
+@pytest.mark.parametrize("error", [None, ValueError("why"), KeyboardInterrupt()], ids=["ok", "error", "interrupt"])
+def test_a_block_that_fails_marks_it_as_one_of_the_sdks(options: dict[str, bool], error: BaseException | None):
+    provider, kept = new_provider()
+    sdks = provider.get_tracer(semconv.SCOPE, __version__).start_span("x", **options)
+    own, send = sdks.get_span_context(), EndedSpans(provider).sender()
+    ours = HeldSpan(provider.get_tracer(semconv.SCOPE), "x", trace.INVALID_SPAN, own=own, send=send, **options)
+    for span in (sdks, ours):
+        with suppress(ValueError, KeyboardInterrupt), span:
+            if error is not None:
+                raise error
+
+    expected, found = map(_errors_on, kept.get_finished_spans())
+    assert found == expected
+    assert len(found[1]) == (error is not None and options.get("record_exception", True))
+
+
+def _errors_on(span: ReadableSpan) -> tuple[Any, list[Any]]:
+    names = ("exception.type", "exception.message")  # newer SDKs also say that it has left the span
+    events = [(each.name, *((each.attributes or {}).get(name) for name in names)) for each in span.events]
+    return (span.status.status_code, span.status.description), events
+
+
+def test_a_block_that_fails_without_a_text_does_no_harm(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "strict", False)
+    span = HeldSpan(trace.NoOpTracer(), "x", trace.INVALID_SPAN)
+
+    with pytest.raises(UnspeakableError), span:
+        raise UnspeakableError
+
+    assert span.end_time is not None
 
 
 def test_keys_that_are_none_are_not_taken():

@@ -665,6 +665,26 @@ class TestSpan:
             assert [link.context.span_id for link in found.links] == [4, 5]
             assert (found.dropped_attributes, found.dropped_events, found.dropped_links) == (3, 3, 3)
 
+    def test_what_did_not_fit_in_its_events_and_links_is_counted(self, monkeypatch: pytest.MonkeyPatch):
+        for name in ("EVENT", "LINK"):
+            monkeypatch.setenv(f"OTEL_{name}_ATTRIBUTE_COUNT_LIMIT", "2")
+        facts = {str(number): number for number in range(5)}
+        with capture_telemetry(settings=settings(*NEVER), sampler=ALWAYS_ON, strict=False) as telemetry:
+            held, made = self.span(telemetry), telemetry.provider.get_tracer("x").start_span("x")
+            for span in (held, made):
+                span.add_event("few", {"a": 1})
+                span.add_event("many", facts)
+                span.add_link(SpanContext(1, 1, True), facts)
+                span.add_link(SpanContext(1, 2, True), {"a": 1})
+            held.keep()
+            for span in (held, made):
+                span.end()
+
+        for found in telemetry.sdk_spans:
+            assert [event.dropped_attributes for event in found.events] == [0, 3]
+            assert [link.dropped_attributes for link in found.links] == [3, 0]
+        assert len(telemetry.sdk_spans) == 2
+
     def span(self, telemetry: Telemetry) -> HeldSpan:
         tracer = telemetry.provider.get_tracer("x")
         return HeldSpan(tracer, "x", trace.INVALID_SPAN)
