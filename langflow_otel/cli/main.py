@@ -297,6 +297,10 @@ def usage_(
         Optional[float],  # noqa: UP045
         typer.Option(min=0, metavar="DAYS", help="Instead: the flows without a run for so many days."),
     ] = None,
+    resources: Annotated[
+        bool,
+        typer.Option("--resources", help="Instead: which attribute goes with how much time, CPU and memory of a run."),
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="A row a key, with a heading, on stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
@@ -305,11 +309,16 @@ def usage_(
     Example: langflow-otel usage spans.jsonl --by user --since 30d --prices prices.yaml --budget 500USD
 
     Costs are those of the spans, or with --prices those of a file. A call that has tokens and no price is named on
-    stderr. The exit code is 1 if a budget is exceeded.
+    stderr. The exit code is 1 if a budget is exceeded. --resources takes --flow and --since, and needs
+    langflow-otel[forecast] as well.
     """
     from langflow_otel.cli import usage as command
 
     output_format = "json" if as_json else "csv" if as_csv else "table"
+    if resources:
+        command.check_resources_alone(prices=prices, budget=budgets, idle=idle)
+        command.show_resource_use(traces or [], flow=flow, since=since, output_format=output_format)
+        return
     if idle is not None:
         command.show_idle(traces or [], idle, output_format=output_format)
         return

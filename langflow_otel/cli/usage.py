@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import sys
 import time
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from langflow_otel.cli import usage_view
-from langflow_otel.cli.choosing import seconds_of
+from langflow_otel.cli.choosing import check_flow, seconds_of
 from langflow_otel.cli.console import FAILED, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.export.price_file import read_prices
@@ -87,6 +89,49 @@ def show_idle(paths: Sequence[Path], idle_days: float, *, output_format: str) ->
         reach = f"the files hold the runs of the last {days:.1f} days only"
         give_up(f"{reach}: none can be known to be idle for {idle_days:g}")
     _print_idle(found, now_ns, output_format)
+
+
+def check_resources_alone(**options: object) -> None:
+    """An option that --resources does not take ends the command with exit code 2."""
+    for name, value in options.items():
+        if value is not None:
+            give_up(f"--resources takes no --{name}")
+
+
+def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | None, output_format: str) -> None:
+    """Print which attribute of a run goes with how much time, CPU and memory."""
+    try:
+        from langflow_otel.cli import resources_view
+        from langflow_otel.insights.resource_use import resource_use
+    except ImportError as exc:
+        package = (exc.name or "").partition(".")[0]
+        give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")
+    since_ns = None if since is None else time.time_ns() - int(seconds_of(since) * 1e9)
+    with opened_traces(paths) as traces:
+        if flow is not None:
+            check_flow(traces, flow)
+        found = resource_use(traces.connection, Selection(flow=flow, since_ns=since_ns))
+    if not any(resource.runs for resource in found):
+        give_up("no such run is in these files")
+    if output_format == "json":
+        typer.echo(json.dumps({"resources": [_finite(asdict(resource)) for resource in found]}, indent=2))
+    elif output_format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(resources_view.HEADING)
+        writer.writerows(resources_view.csv_rows(found))
+    else:
+        resources_view.show_resources(found, make_console())
+    if all(resource.problem is not None for resource in found):
+        give_up("there are too few runs to say anything")
+
+
+def _finite(data: Any) -> Any:
+    """An interval without a bound has null there: JSON has no infinity."""
+    if isinstance(data, dict):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(each) for each in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _budget(text: str) -> Budget:

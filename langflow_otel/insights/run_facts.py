@@ -92,6 +92,19 @@ def run_facts(run: Mapping[str, Any], root: TraceSpan, whats: Mapping[str, str])
     return {**{name: frozenset(values) for name, values in texts.items()}, **numbers}
 
 
+def own_facts(run: Mapping[str, Any]) -> dict[str, Fact]:
+    """The attributes of the run's own span and of its resource, without the peaks of its process.
+
+    Args:
+        run: Its row of the view ``runs``.
+    """
+    texts: dict[str, set[str]] = defaultdict(set)
+    numbers: dict[str, float] = {}
+    for attributes in (run["resource"] or {}, run["attributes"] or {}):
+        _add_attributes(texts, numbers, "", attributes, GROWING)
+    return {**{name: frozenset(values) for name, values in texts.items()}, **numbers}
+
+
 def with_zeros(runs: Sequence[dict[str, Fact]]) -> None:
     """Counts that a run lacks are 0, as soon as another one has them."""
     names = {name for run in runs for name in run if name.rpartition(": ")[2] in _COUNTS}

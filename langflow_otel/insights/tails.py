@@ -26,7 +26,7 @@ def chance_of(z: float) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
-def less_certain(z: float, degrees: int) -> float:
+def less_certain(z: float, degrees: float) -> float:
     """A value of Student's t as one of a normal variable that is as unlikely.
 
     D. L. Wallace, "Bounds on normal approximations to Student's and the chi-square distributions", Annals of
