@@ -67,7 +67,7 @@ def compare(wanted: Wanted, versions: Sequence[str], *, fail_over: str, every: b
 
     The command ends with exit code 1 if a figure is worse by more than ``fail_over``.
     """
-    limit = _limit(fail_over)
+    limit = limit_of("--fail-over", fail_over)
     if len(versions) > 2:
         give_up("--version can be given twice, for the version before and the one now")
     before, after = _both_versions(wanted, versions) if len(versions) == 2 else _kept_and_new(wanted, versions)
@@ -79,14 +79,15 @@ def compare(wanted: Wanted, versions: Sequence[str], *, fail_over: str, every: b
     _end(comparison)
 
 
-def _limit(fail_over: str) -> float:
-    text = fail_over.strip().removesuffix("%").strip()
+def limit_of(option: str, given: str) -> float:
+    """``10%`` as 0.1. What is no percentage ends the command with exit code 2."""
+    text = given.strip().removesuffix("%").strip()
     try:
         percent = float(text)
     except ValueError:
         percent = -1.0
     if not 0 <= percent < 1e6:
-        give_up(f"--fail-over {printable(fail_over)}: a percentage from 0 is accepted, such as 10%")
+        give_up(f"{option} {printable(given)}: a percentage from 0 is accepted, such as 10%")
     return percent / 100
 
 
@@ -94,7 +95,7 @@ def _kept_and_new(wanted: Wanted, versions: Sequence[str]) -> tuple[Baseline, Ba
     if not wanted.paths:
         give_up("name the baseline to compare with, or two versions: --version A --version B")
     path, *paths = wanted.paths
-    before = _loaded(path)
+    before = loaded(path)
     if (before.source == PROMETHEUS) != bool(wanted.prometheus):
         give_up(
             f"{printable(path)} is from {before.source}, and percentiles of histograms are not comparable with those "
@@ -128,7 +129,8 @@ def _since_ns(wanted: Wanted) -> int | None:
     return None if wanted.since is None else time.time_ns() - int(seconds_of(wanted.since) * 1e9)
 
 
-def _loaded(path: Path) -> Baseline:
+def loaded(path: Path) -> Baseline:
+    """The baseline of a file. What is none ends the command with exit code 2."""
     try:
         return baselines.load(path)
     except OSError as exc:

@@ -29,7 +29,7 @@ _MAX_NAMED = 5
 _MAX_NAME = 32
 _NOTICED = 0.9
 _STYLES = {WORSE: "red", BETTER: "green", NO_DIFFERENCE: "", TOO_FEW: "dim"}
-_MEASURED = {DURATION: "duration", FAILED: "failed", "input_tokens": "input tokens", "output_tokens": "output tokens"}
+MEASURED = {DURATION: "duration", FAILED: "failed", "input_tokens": "input tokens", "output_tokens": "output tokens"}
 
 
 def show(comparison: Comparison, console: Console, *, every: bool) -> None:
@@ -91,8 +91,8 @@ def _table(changes: Sequence[Change], console: Console, *, every: bool) -> Table
             table.add_row(
                 Text("the whole run") if each.component_id is None else Text(printable(each.name)),
                 figure_name(each),
-                _value(each.measured, each.difference.before),
-                _value(each.measured, each.difference.after),
+                value_in_words(each.measured, each.difference.before),
+                value_in_words(each.measured, each.difference.after),
                 _relative(each, each.difference.after - each.difference.before),
                 _interval(each),
                 f"{glyphs_of(console).error} {each.verdict}" if each.fails else each.verdict,
@@ -105,11 +105,12 @@ def figure_name(change: Change) -> str:
     """``duration P95``, ``failed``, ``cost USD P50``."""
     if change.measured == FAILED:
         return "failed"
-    name = _MEASURED.get(change.measured) or f"cost {printable(change.measured.removeprefix(COST))}"
+    name = MEASURED.get(change.measured) or f"cost {printable(change.measured.removeprefix(COST))}"
     return f"{name} {change.statistic.upper()}"
 
 
-def _value(measured: str, value: float) -> str:
+def value_in_words(measured: str, value: float) -> str:
+    """A duration, a share, tokens or an amount of money."""
     if measured == DURATION:
         return in_words(value)
     if measured == FAILED:
@@ -127,7 +128,7 @@ def _relative(change: Change, difference: float) -> str:
     if change.measured == FAILED:
         return f"{100 * difference:+.1f} points"
     sign = "-" if difference < 0 else "+"
-    return sign + _value(change.measured, abs(difference))
+    return sign + value_in_words(change.measured, abs(difference))
 
 
 def _interval(change: Change) -> str:

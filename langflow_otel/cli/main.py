@@ -424,6 +424,47 @@ def baseline_compare(
     command.compare(wanted, versions or [], fail_over=fail_over, every=every, as_json=as_json)
 
 
+@baseline_app.command("history")
+def baseline_history(
+    files: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(
+            metavar="FILES",
+            help="Trace files and folders, or baselines that were saved; default: LANGFLOW_OTEL_TRACE_FILE.",
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option(help="A step is a day or a version of the flow.")] = "day",
+    flow: Annotated[Optional[str], typer.Option(help="Only this flow; its name or id.")] = None,  # noqa: UP045
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only runs that started so long ago at most: 60d, 8w."),
+    ] = None,
+    at_least: Annotated[str, typer.Option("--at-least", help="Smaller changes are not shown.")] = "5%",
+    prometheus: Annotated[Optional[str], typer.Option(help="Ask this Prometheus-compatible API instead.")] = None,  # noqa: UP045
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-token-file", help="Its bearer token."),
+    ] = None,
+    ca_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say when durations, errors or tokens changed for good, over many days or versions.
+
+    Examples: langflow-otel baseline history spans.jsonl, or langflow-otel baseline history baselines/*.json
+
+    Each change comes with how far, since when, 95 % intervals of both, and how likely chance alone makes one. Two or
+    three weeks of history are needed; with less the exit code is 2. Needs langflow-otel[insights,forecast].
+    """
+    from langflow_otel.cli import baseline_history as command
+    from langflow_otel.cli.baseline import Wanted
+
+    wanted = Wanted(files or [], flow, since, prometheus, token_file, ca_file)
+    command.history(wanted, by=by, over=at_least, as_json=as_json)
+
+
 @app.command()
 def anomalies(
     traces: Annotated[

@@ -39,9 +39,13 @@ OUTPUT_TOKENS: Final = "output_tokens"
 COST: Final = "cost."
 """Before the currency."""
 
+DAY: Final = "day"
+VERSION_OF_FLOW: Final = "version"
+
 TRACES: Final = "traces"
 PROMETHEUS: Final = "prometheus"
 
+_DAY_NS: Final = 86_400 * 10**9
 _NEWEST_TRACES: Final = 50
 _MADE_BY: Final = f"langflow-otel {__version__}"
 _PERCENTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -175,14 +179,15 @@ _ENTRIES = """
             AND ids.component_type IS NOT DISTINCT FROM executed.component_type
     ),
     ranked AS (
-        SELECT executions.*, greatest(0, executions.duration_ns) / 1e9 AS seconds,
+        SELECT executions.*, {step} AS step, greatest(0, executions.duration_ns) / 1e9 AS seconds,
             coalesce(nullif(chosen.session_id, ''), chosen.trace_id) AS session,
             CASE executions.status WHEN 'error' THEN 1 WHEN 'ok' THEN 0 END AS failed,
-            row_number() OVER (PARTITION BY executions.flow, executions.component_id
+            row_number() OVER (PARTITION BY {step}, executions.flow, executions.component_id
                 ORDER BY hash(executions.trace_id, executions.span_id)) AS rank
         FROM executions JOIN chosen ON chosen.trace_id = executions.trace_id AND chosen.span_id = run_span_id
     )
-    SELECT flow, component_id, coalesce(arg_max(component_name, start_ns), component_id, flow) AS name,
+    SELECT step, min(start_ns) AS first_ns, max(start_ns) AS last_ns, flow, component_id,
+        coalesce(arg_max(component_name, start_ns), component_id, flow) AS name,
         arg_max(component_type, start_ns) AS component_type, count(*) AS count,
         list(DISTINCT flow_version ORDER BY flow_version) FILTER (flow_version IS NOT NULL) AS versions,
         list(DISTINCT code_hash ORDER BY code_hash) FILTER (code_hash IS NOT NULL) AS code_hashes,
@@ -192,9 +197,10 @@ _ENTRIES = """
         list({{'session': session, 'duration': seconds, 'failed': failed, 'input_tokens': input_tokens,
             'output_tokens': output_tokens, 'cost': cost, 'currency': currency}} ORDER BY start_ns, span_id)
             FILTER (rank <= {sample_size}) AS sample
-    FROM ranked GROUP BY flow, component_id
-    ORDER BY flow, component_id NULLS FIRST
+    FROM ranked WHERE step IS NOT NULL GROUP BY step, flow, component_id
+    ORDER BY step, flow, component_id NULLS FIRST
 """
+_STEPS: Final = {DAY: f"chosen.start_ns // {_DAY_NS}", VERSION_OF_FLOW: "chosen.flow_version"}
 
 
 def baseline_of_traces(connection: DuckDBPyConnection, selection: Selection = EVERY_RUN) -> Baseline:
@@ -203,7 +209,7 @@ def baseline_of_traces(connection: DuckDBPyConnection, selection: Selection = EV
     newest = f"SELECT trace_id, start_ns FROM ({chosen}) ORDER BY start_ns DESC, trace_id LIMIT {_NEWEST_TRACES}"
     traces = rows(connection, newest, given)
     bounds = rows(connection, f"SELECT min(start_ns) AS first_ns FROM ({chosen})", given)
-    found = ask(connection, selection, _ENTRIES.format(sample_size=SAMPLE_SIZE))
+    found = ask(connection, selection, _ENTRIES.format(step=0, sample_size=SAMPLE_SIZE))
     return Baseline(
         source=TRACES,
         first_ns=bounds[0]["first_ns"] or 0,
@@ -213,6 +219,37 @@ def baseline_of_traces(connection: DuckDBPyConnection, selection: Selection = EV
         made_at=_now(),
         made_by=_MADE_BY,
     )
+
+
+def baselines_of_steps(
+    connection: DuckDBPyConnection, selection: Selection = EVERY_RUN, *, by: str = DAY
+) -> list[tuple[str, Baseline]]:
+    """One of each day (UTC) or version of a flow, without samples, in the order of their first runs.
+
+    Args:
+        by: ``day`` or ``version``; runs without a version are left out.
+
+    Returns:
+        Each with its name: ``2026-01-31``, or the version.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in ask(connection, selection, _ENTRIES.format(step=_STEPS[by], sample_size=0)):
+        day = datetime.fromtimestamp(row["first_ns"] / 1e9, timezone.utc)
+        found.setdefault(f"{day:%Y-%m-%d}" if by == DAY else row["step"], []).append(row)
+    made = [
+        (
+            name,
+            Baseline(
+                source=TRACES,
+                first_ns=min(row["first_ns"] for row in of_step),
+                last_ns=max(row["last_ns"] for row in of_step),
+                entries=tuple(_entry_of_traces(row) for row in of_step),
+                made_by=_MADE_BY,
+            ),
+        )
+        for name, of_step in found.items()
+    ]
+    return sorted(made, key=lambda each: each[1].first_ns)
 
 
 def holds_runs_of(connection: DuckDBPyConnection, baseline: Baseline) -> bool:
@@ -226,7 +263,7 @@ def _now() -> str:
 
 
 def _entry_of_traces(row: Mapping[str, Any]) -> Entry:
-    sample = row["sample"]
+    sample = row["sample"] or ()
     numbers: dict[str, int] = {}
     columns = {
         DURATION: tuple(float(f"{each['duration']:.6g}") for each in sample),
@@ -333,6 +370,19 @@ def save(baseline: Baseline, path: Path) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def is_baseline(path: Path) -> bool:
+    """True for a file that begins as one that :func:`save` wrote does; it may be damaged, or of another version.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        start = file.read(200)
+    return b'"format"' in start and FORMAT.encode() in start
 
 
 def load(path: Path) -> Baseline:
