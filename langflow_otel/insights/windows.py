@@ -59,6 +59,10 @@ class Sketch:
     guarantees", VLDB 12, 2019. Values below 1 microsecond count as that.
     """
 
+    # Not the package ddsketch: from its sketches nothing can be taken away again and their buckets are not public, both
+    # of which the history of an hour needs; and one of a single value took 7.7 instead of 0.8 us to make and 1,900
+    # instead of 330 bytes (ddsketch 3.0.1), of which there is one each second and key.
+
     buckets: dict[int, int] = field(default_factory=dict)
     count: int = 0
 
