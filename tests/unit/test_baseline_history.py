@@ -285,7 +285,7 @@ UNCHANGED = {
     "days that are a little like the one before": {"together": 0.1, "linked": 0.3},
     "days that are much like the one before": {"together": 0.1, "linked": 0.6},
 }
-ALLOWED = {"days that are much like the one before": 40}
+ALLOWED = {"days that are much like the one before": 15}
 
 
 @pytest.mark.slow
@@ -301,7 +301,7 @@ def test_unchanged_histories_seldom_have_a_change(name, days):
     )
 
     print(f"{name}, {days} days: {alarms} of {times} with a false alarm")
-    assert alarms <= ALLOWED.get(name, 11)
+    assert alarms <= ALLOWED.get(name, 8)
 
 
 POWER = {"10 %": 1.1, "20 %": 1.2, "50 %": 1.5}
@@ -321,6 +321,6 @@ def test_changes_are_found(name, days_after):
         found += bool(llm.changes)
         right += any(each.earliest <= f"day {35 - days_after:02}" <= each.latest for each in llm.changes)
     print(f"{name} longer since {days_after} days: found in {found} of {times}, at the right time in {right}")
-    assert right >= 0.9 * found
+    assert found - right <= 1 + 0.1 * found
     if name != "10 %":
         assert found >= times * {5: 0.2, 7: 0.5, 14: 0.85}[days_after]
