@@ -67,33 +67,37 @@ WHOLE_RUNS = """
 _BEFORE_NS = 600 * 10**9
 _AFTER_NS = 3600 * 10**9
 
-_CHOSEN_SPANS = f"""
-    CREATE OR REPLACE TEMP TABLE chosen_spans AS
-    WITH RECURSIVE near AS MATERIALIZED (
-        SELECT * EXCLUDE (attributes, resource, events, links, status_message, span_kind, service) FROM spans
-        WHERE trace_id IN (SELECT trace_id FROM chosen) AND start_ns BETWEEN {{first_ns}} AND {{last_ns}}
-    ),
-    -- Where a trace holds one run and nothing else of LangFlow, all its spans are the run's.
-    alone AS (
-        SELECT trace_id, any_value(span_id) AS run_span_id FROM run_rows
-        WHERE NOT is_sub_run AND trace_id IN (SELECT trace_id FROM chosen WHERE NOT is_sub_run)
-        GROUP BY trace_id HAVING count(*) = 1
-    ),
+_NEAR = """
+    SELECT * EXCLUDE (attributes, resource, events, links, status_message, span_kind, service) FROM spans
+    WHERE start_ns BETWEEN {first_ns} AND {last_ns}
+"""
+# Where a trace holds one run and nothing else of LangFlow, all its spans are the run's.
+_ALONE = """
+    CREATE OR REPLACE TEMP TABLE alone AS
+    SELECT trace_id, any_value(span_id) AS run_span_id FROM run_rows
+    WHERE NOT is_sub_run AND trace_id IN (SELECT trace_id FROM chosen WHERE NOT is_sub_run)
+    GROUP BY trace_id HAVING count(*) = 1
+"""
+_ARE_ALONE = "SELECT count(*) = (SELECT count(*) FROM alone) FROM chosen"
+_SPANS_OF_ALONE = f"SELECT alone.run_span_id, near.* FROM ({_NEAR}) AS near JOIN alone USING (trace_id)"
+_SPANS_BELOW = f"""
+    WITH RECURSIVE near AS MATERIALIZED ({_NEAR} AND trace_id IN (SELECT trace_id FROM chosen)),
     below AS (
         SELECT trace_id, span_id AS run_span_id, span_id FROM chosen
         WHERE span_id NOT IN (SELECT run_span_id FROM alone)
         UNION
         SELECT near.trace_id, below.run_span_id, near.span_id
         FROM below JOIN near ON near.trace_id = below.trace_id AND near.parent_id = below.span_id
-    ),
-    every_span AS (
-        SELECT alone.run_span_id, near.* FROM alone JOIN near USING (trace_id)
-        UNION ALL
-        SELECT below.run_span_id, near.* FROM below JOIN near USING (trace_id, span_id)
-    ),
-    -- LangFlow's own span of a run lies beside or around our components and takes as long as the run: what is below it
-    -- is moved to its parent.
-    native AS (SELECT run_span_id, span_id, parent_id FROM every_span WHERE scope = '{semconv.LANGFLOW_SCOPE}')
+    )
+    SELECT alone.run_span_id, near.* FROM alone JOIN near USING (trace_id)
+    UNION ALL
+    SELECT below.run_span_id, near.* FROM below JOIN near USING (trace_id, span_id)
+"""
+_HAS_NATIVE = f"SELECT 1 FROM every_span WHERE scope = '{semconv.LANGFLOW_SCOPE}' LIMIT 1"
+# LangFlow's own span of a run lies beside or around our components and takes as long as the run: what is below it is
+# moved to its parent.
+_WITHOUT_NATIVE = f"""
+    WITH native AS (SELECT run_span_id, span_id, parent_id FROM every_span WHERE scope = '{semconv.LANGFLOW_SCOPE}')
     SELECT every_span.* REPLACE (coalesce(native.parent_id, every_span.parent_id) AS parent_id)
     FROM every_span LEFT JOIN native
         ON native.run_span_id = every_span.run_span_id AND native.span_id = every_span.parent_id
@@ -118,21 +122,77 @@ def ask(connection: DuckDBPyConnection, selection: Selection, query: str, **para
     return rows(connection, _WHOLE_SPANS.format(first_ns=first_ns, last_ns=last_ns) + query, parameters)
 
 
+_WIDE, _PART = "wide", "part"
+"""Prefixes of the tables of the widest selection so far, and of the last one that is part of it or has fewer runs."""
+
+_CHOICES = """
+    CREATE TEMP TABLE IF NOT EXISTS selected (
+        prefix VARCHAR, key VARCHAR, runs BIGINT, first_ns BIGINT, last_ns BIGINT
+    )
+"""
+_BOUNDS = f"""
+    SELECT count(*), coalesce(min(start_ns) - {_BEFORE_NS}, 0), coalesce(max(end_ns) + {_AFTER_NS}, 0) FROM chosen
+"""
+_IS_PART = f"SELECT 1 FROM chosen WHERE span_id NOT IN (SELECT span_id FROM {_WIDE}_runs) LIMIT 1"
+_SPANS_OF_PART = f"""
+    SELECT * FROM {_WIDE}_spans
+    WHERE run_span_id IN (SELECT span_id FROM chosen) AND start_ns BETWEEN {{first_ns}} AND {{last_ns}}
+"""
+
+
 def _choose(connection: DuckDBPyConnection, selection: Selection) -> tuple[int, int]:
-    """Make the tables, if they are not there; returns between which times their spans start."""
+    """Make the tables, if they are not there; returns between which times their spans start.
+
+    The widest selection so far is kept: what is part of it, such as one flow, need not be read again.
+    """
     key = repr(selection)
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS selected (key VARCHAR, first_ns BIGINT, last_ns BIGINT)")
-    found = connection.execute("SELECT first_ns, last_ns FROM selected WHERE key = ?", [key]).fetchall()
-    if found:
-        return found[0]
-    connection.execute("DELETE FROM selected")
-    chosen, given = selection.chosen()
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE chosen AS {chosen}", given)
-    bounds = f"SELECT coalesce(min(start_ns) - {_BEFORE_NS}, 0), coalesce(max(end_ns) + {_AFTER_NS}, 0) FROM chosen"
-    ((first_ns, last_ns),) = connection.execute(bounds).fetchall()
-    connection.execute(_CHOSEN_SPANS.format(first_ns=first_ns, last_ns=last_ns))
-    connection.execute("INSERT INTO selected VALUES (?, ?, ?)", [key, first_ns, last_ns])
+    connection.execute(_CHOICES)
+    made = {prefix: each for prefix, *each in connection.execute("SELECT * FROM selected").fetchall()}
+    for prefix, (made_key, _, first_ns, last_ns) in made.items():
+        if made_key == key:
+            _show(connection, prefix)
+            return first_ns, last_ns
+    query, given = selection.chosen()
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {_PART}_runs AS {query}", given)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS FROM {_PART}_runs")
+    ((runs, first_ns, last_ns),) = connection.execute(_BOUNDS).fetchall()
+    prefix, (_, wide_runs, wide_first_ns, wide_last_ns) = _PART, made.get(_WIDE, ("", -1, 0, 0))
+    is_within = runs <= wide_runs and wide_first_ns <= first_ns and last_ns <= wide_last_ns
+    if is_within and not _found(connection, _IS_PART):
+        spans = _SPANS_OF_PART.format(first_ns=first_ns, last_ns=last_ns)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {_PART}_spans AS {spans}")
+    else:
+        if runs >= wide_runs:
+            prefix = _WIDE
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE {_WIDE}_runs AS FROM {_PART}_runs")
+        _read_spans(connection, prefix, first_ns, last_ns)
+    connection.execute("DELETE FROM selected WHERE prefix IN (?, ?)", [prefix, _PART])
+    connection.execute("INSERT INTO selected VALUES (?, ?, ?, ?, ?)", [prefix, key, runs, first_ns, last_ns])
+    _show(connection, prefix)
     return first_ns, last_ns
+
+
+def _show(connection: DuckDBPyConnection, prefix: str) -> None:
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS FROM {prefix}_runs")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW chosen_spans AS FROM {prefix}_spans")
+
+
+def _read_spans(connection: DuckDBPyConnection, prefix: str, first_ns: int, last_ns: int) -> None:
+    """The spans of the runs ``chosen``, out of the files."""
+    connection.execute(_ALONE)
+    query = _SPANS_OF_ALONE if connection.execute(_ARE_ALONE).fetchall()[0][0] else _SPANS_BELOW
+    query = query.format(first_ns=first_ns, last_ns=last_ns)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE every_span AS {query}")
+    if _found(connection, _HAS_NATIVE):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {prefix}_spans AS {_WITHOUT_NATIVE}")
+        connection.execute("DROP TABLE every_span")
+    else:
+        connection.execute(f"DROP TABLE IF EXISTS {prefix}_spans")
+        connection.execute(f"ALTER TABLE every_span RENAME TO {prefix}_spans")
+
+
+def _found(connection: DuckDBPyConnection, query: str) -> bool:
+    return bool(connection.execute(query).fetchall())
 
 
 def rows(connection: DuckDBPyConnection, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

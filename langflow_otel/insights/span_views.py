@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,8 @@ import duckdb
 from langflow_otel.insights.span_table import INTERNAL_COLUMNS
 
 _MEMORY_LIMIT: Final = "1GB"
+_MAX_KEPT: Final = 8
+"""For so many sets of files it is kept which spans are there several times, and the runs: those used last."""
 
 RUN_COLUMNS: Final = (
     "trace_id", "span_id", "start_ns", "end_ns", "duration_ns", "status", "error_type", "error_category", "instance",
@@ -27,8 +31,8 @@ def span_views(parts: Sequence[Path], cache_dir: Path) -> duckdb.DuckDBPyConnect
 
     Args:
         parts: Parquet files.
-        cache_dir: Where it is kept which spans are there several times, and where DuckDB may put what does not fit
-            into 1 GB of memory.
+        cache_dir: Where it is kept which spans are there several times, and the runs, and where DuckDB may put what
+            does not fit into 1 GB of memory.
 
     Raises:
         duckdb.Error: A file is damaged.
@@ -42,7 +46,7 @@ def span_views(parts: Sequence[Path], cache_dir: Path) -> duckdb.DuckDBPyConnect
         }
     )
     files = ", ".join(_quoted(each) for each in sorted(parts))
-    _add_repeated(connection, files, cache_dir)
+    _add_kept(connection, "repeated", [_REPEATED.format(files=files)], files, cache_dir)
     if connection.execute("SELECT 1 FROM repeated LIMIT 1").fetchall():
         connection.execute(f"""
             CREATE VIEW all_columns AS
@@ -57,7 +61,8 @@ def span_views(parts: Sequence[Path], cache_dir: Path) -> duckdb.DuckDBPyConnect
     else:
         connection.execute(f"CREATE VIEW all_columns AS SELECT * FROM read_parquet([{files}])")
     connection.execute(f"CREATE VIEW spans AS SELECT * EXCLUDE ({', '.join(INTERNAL_COLUMNS)}) FROM all_columns")
-    add_runs(connection)
+    _add_kept(connection, "run_rows", _RUN_ROWS, files, cache_dir)
+    connection.execute(_RUNS)
     return connection
 
 
@@ -65,18 +70,42 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def _add_repeated(connection: duckdb.DuckDBPyConnection, files: str, cache_dir: Path) -> None:
-    """Spans that are there several times, and which of them counts. It is looked for once for these files."""
-    known = cache_dir / f"repeated-{hashlib.sha256(files.encode()).hexdigest()[:32]}.parquet"
-    if not known.exists():
-        temporary = cache_dir / f"{uuid.uuid4().hex}.tmp"
-        connection.execute(f"COPY ({_REPEATED.format(files=files)}) TO {_quoted(temporary)} (FORMAT parquet)")
-        temporary.replace(known)
-    connection.execute(f"CREATE TEMP TABLE repeated AS FROM read_parquet({_quoted(known)})")
+def _add_kept(
+    connection: duckdb.DuckDBPyConnection, table: str, queries: Sequence[str], files: str, cache_dir: Path
+) -> None:
+    """A table that these queries make once for these files, and that is kept then."""
+    # The name of a Parquet file is given once: the same names are the same spans.
+    key = hashlib.sha256("\n".join([files, *queries]).encode()).hexdigest()[:32]
+    kept = cache_dir / f"{table}-{key}.parquet"
+    if kept.exists():
+        connection.execute(f"CREATE TABLE {table} AS FROM read_parquet({_quoted(kept)})")
+        with suppress(OSError):
+            os.utime(kept)
+        return
+    temporary = cache_dir / f"{uuid.uuid4().hex}.tmp"
+    _run(connection, queries)
+    connection.execute(f"COPY {table} TO {_quoted(temporary)} (FORMAT parquet, COMPRESSION zstd)")
+    temporary.replace(kept)
+    for path in sorted(cache_dir.glob(f"{table}-*.parquet"), key=_used_ns, reverse=True)[_MAX_KEPT:]:
+        path.unlink(missing_ok=True)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> None:
+    for query in queries:
+        connection.execute(query)
+
+
+def _used_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        # Another process has removed it.
+        return 0
 
 
 # First by a hash of the ids, since those of all spans need much memory.
 _REPEATED = """
+    CREATE TABLE repeated AS
     WITH hashes AS (
         SELECT hash(trace_id, span_id) AS ids FROM read_parquet([{files}]) GROUP BY ids HAVING count(*) > 1
     )
@@ -89,26 +118,29 @@ _REPEATED = """
 """
 
 # A flow that a flow runs has the entry point 'flow'. Running at a run's start are those of its instance that have
-# started by then, less those that have ended. DuckDB 1.4 has no ASOF join that finds NULL.
-_RUN_ROWS = f"""
+# started by then, less those that have ended.
+_RUN_ROWS = (
+    f"""
+    CREATE TEMP TABLE flow_rows AS
+    SELECT {", ".join(RUN_COLUMNS)}, entry_point IS NOT DISTINCT FROM 'flow' AS is_sub_run
+    FROM spans WHERE what = 'flow'
+    """,
+    """
     CREATE TABLE run_rows AS
-    WITH flows AS (
-        SELECT {", ".join(RUN_COLUMNS)}, entry_point IS NOT DISTINCT FROM 'flow' AS is_sub_run
-        FROM spans WHERE what = 'flow'
-    ),
-    changes AS (
-        SELECT coalesce(instance, '') AS instance, start_ns AS at_ns, 1 AS change FROM flows WHERE NOT is_sub_run
+    WITH changes AS (
+        SELECT rowid AS id, instance, start_ns AS at_ns, CASE WHEN is_sub_run THEN 0 ELSE 1 END AS change FROM flow_rows
         UNION ALL
-        SELECT coalesce(instance, ''), end_ns, -1 FROM flows WHERE NOT is_sub_run
+        SELECT NULL, instance, end_ns, -1 FROM flow_rows WHERE NOT is_sub_run
     ),
-    running AS (
-        SELECT instance, at_ns, sum(sum(change)) OVER (PARTITION BY instance ORDER BY at_ns) AS running
-        FROM changes GROUP BY instance, at_ns
+    counted AS (
+        SELECT id, sum(change) OVER (PARTITION BY instance ORDER BY at_ns) AS concurrent
+        FROM changes QUALIFY id IS NOT NULL
     )
-    SELECT flows.*, CAST(coalesce(running.running, 0) AS BIGINT) AS concurrent
-    FROM flows ASOF LEFT JOIN running
-    ON running.instance = coalesce(flows.instance, '') AND flows.start_ns >= running.at_ns
-"""
+    SELECT flow_rows.*, CAST(concurrent AS BIGINT) AS concurrent
+    FROM flow_rows JOIN counted ON counted.id = flow_rows.rowid
+    """,
+    "DROP TABLE flow_rows",
+)
 _RUNS = """
     CREATE VIEW runs AS
     SELECT spans.*, is_sub_run, concurrent FROM spans JOIN run_rows USING (trace_id, span_id) WHERE what = 'flow'
@@ -117,5 +149,5 @@ _RUNS = """
 
 def add_runs(connection: duckdb.DuckDBPyConnection) -> None:
     """The table ``run_rows`` and the view ``runs``, of the view ``spans``."""
-    connection.execute(_RUN_ROWS)
+    _run(connection, _RUN_ROWS)
     connection.execute(_RUNS)

@@ -43,8 +43,8 @@ _LOCK_S: Final = 120.0
 _POLL_S: Final = 0.02
 _UNNAMED_S: Final = 24 * 3600.0
 _MAX_SMALL: Final = 8
-_SMALL_SPANS: Final = 500_000
 _ROW_GROUP: Final = 100_000
+_SMALL_SPANS: Final = _ROW_GROUP
 _COMPARED_BYTES: Final = 4096
 _DESCRIPTION: Final = "read.json"
 # Another version may fill the columns in another way.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.insights import otlp_arrow, trace_cache, trace_reader, traces
+from langflow_otel.insights import otlp_arrow, span_views, trace_cache, trace_reader, traces
 from langflow_otel.insights.otlp_lines import CUT_OFF
 from langflow_otel.insights.traces import Reading, open_traces
 
@@ -295,6 +295,54 @@ def test_many_small_readings_are_merged(path, cache):
     assert read(path, cache)[0] == list(range(15))
     (description,) = descriptions(cache)
     assert len(json.loads(description.read_text())["parts"]) <= 9
+
+
+def run_line(number: int, duration_ns: int = 1000) -> str:
+    """One line with a run of a flow."""
+    told = {"gen_ai.operation.name": "invoke_workflow", "langflow.flow.name": "shop"}
+    span = {
+        "traceId": f"{number + 1:032x}",
+        "spanId": f"{number + 1:016x}",
+        "name": "invoke_workflow shop",
+        "startTimeUnixNano": str(number),
+        "endTimeUnixNano": str(number + duration_ns),
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in told.items()],
+    }
+    scope_spans = [{"scope": {"name": "langflow_otel"}, "spans": [span]}]
+    return json.dumps({"resourceSpans": [{"scopeSpans": scope_spans}]}, separators=(",", ":")) + "\n"
+
+
+def runs(path: Path, cache: Path) -> list[tuple[int, int]]:
+    """The starts of the runs, and how many were going on then."""
+    with open_traces([path], cache_dir=cache) as opened:
+        return opened.connection.execute("SELECT start_ns, concurrent FROM runs ORDER BY start_ns").fetchall()
+
+
+def test_the_runs_of_an_unchanged_file_are_found_once(path, cache, monkeypatch):
+    path.write_text(run_line(1) + run_line(5))
+    first = runs(path, cache)
+    monkeypatch.setattr(span_views, "_run", None)
+
+    assert runs(path, cache) == first == [(1, 1), (5, 2)]
+
+
+def test_the_runs_of_a_file_that_grew_are_found_anew(path, cache):
+    path.write_text(run_line(5))
+    assert runs(path, cache) == [(5, 1)]
+    append(path, run_line(1))
+
+    assert runs(path, cache) == [(1, 1), (5, 2)]
+    append(path, run_line(1))
+    assert runs(path, cache) == [(1, 1), (5, 2)]
+
+
+def test_the_runs_are_kept_for_a_few_sets_of_files(path, cache):
+    for number in range(3, 15):
+        append(path, run_line(number))
+        runs(path, cache)
+
+    assert len(list(cache.glob("run_rows-*"))) == len(list(cache.glob("repeated-*"))) == span_views._MAX_KEPT
+    assert len(runs(path, cache)) == 12
 
 
 def test_what_was_not_used_for_long_is_removed(path, cache):

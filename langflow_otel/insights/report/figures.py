@@ -34,12 +34,7 @@ RESOURCES = (
 )
 """What a flow's span says about its process and machine: attribute, title, how it was measured, unit."""
 
-_RUNS = """
-    CREATE OR REPLACE TEMP TABLE report_runs AS
-    SELECT *, coalesce(flow_name, flow_id, '') AS flow,
-        row_number() OVER (ORDER BY start_ns DESC, span_id) - 1 AS place
-    FROM ({chosen})
-"""
+_RUNS = "CREATE OR REPLACE TEMP VIEW report_runs AS SELECT *, coalesce(flow_name, flow_id, '') AS flow FROM {chosen}"
 # The longest component that holds no other one: a loop's or sub-flow's time is that of what is in it.
 _SLOWEST = """
     SELECT run_span_id, arg_max(component_name, duration_ns) AS slowest FROM chosen_spans part
@@ -52,9 +47,14 @@ _SLOWEST = """
 
 
 def choose_runs(connection: DuckDBPyConnection, selection: Selection) -> int:
-    """Make the table ``report_runs``, one row a run that is selected; returns how many there are."""
+    """Make the view ``report_runs``, one row a run that is selected; returns how many there are."""
     chosen, given = selection.chosen()
-    connection.execute(_RUNS.format(chosen=chosen), given)
+    chosen = f"({chosen})"
+    if given:
+        # A view takes no parameters. Without any, this would be a copy of all runs.
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE given_runs AS {chosen}", given)
+        chosen = "given_runs"
+    connection.execute(_RUNS.format(chosen=chosen))
     return int(connection.execute("SELECT count(*) FROM report_runs").fetchall()[0][0])
 
 
@@ -66,7 +66,7 @@ def looked_into(connection: DuckDBPyConnection, selection: Selection, *, runs: i
     """
     if runs <= MAX_LOOKED_INTO:
         return selection
-    query = "SELECT start_ns FROM report_runs WHERE place = ?"
+    query = "SELECT start_ns FROM report_runs ORDER BY start_ns DESC LIMIT 1 OFFSET ?"
     ((since_ns,),) = connection.execute(query, [MAX_LOOKED_INTO - 1]).fetchall()
     return replace(selection, since_ns=since_ns)
 
@@ -81,7 +81,7 @@ def overview(connection: DuckDBPyConnection, strings: Strings) -> dict[str, Any]
     start_s = first_ns // _S // width_s * width_s
     grouped = _grouped(connection, "NULL", start_s, width_s)
     over_time = _grouped(connection, f"((start_ns // {_S} - {start_s}) // {width_s})::BIGINT", start_s, width_s)
-    flows = sorted({row["flow"] for row in grouped} - {None}, key=lambda flow: -_of(grouped, flow)[0]["runs"])
+    flows = sorted({row["flow"] for row in grouped} - {None}, key=lambda flow: (-_of(grouped, flow)[0]["runs"], flow))
     count = (last_ns // _S - start_s) // width_s + 1
     return {
         "start_s": start_s,
@@ -170,6 +170,23 @@ _LISTED = (
 )  # fmt: skip
 
 
+_RUNS_LISTED = """
+    WITH numbered AS (
+        SELECT trace_id, span_id, status, row_number() OVER (ORDER BY start_ns DESC, span_id) - 1 AS place
+        FROM report_runs
+    ),
+    listed AS (
+        SELECT trace_id, span_id, place FROM numbered
+        ORDER BY CASE WHEN place < $max / 2 THEN 0 WHEN status = 'error' THEN 1 ELSE 2 END, place LIMIT $max
+    )
+    SELECT place, trace_id, span_id, start_ns // 1000000 AS start, duration_ns // 1000 AS duration, flow,
+        flow_version AS version, status, error_type AS error, error_category AS category, session_id AS session,
+        user_id AS user, entry_point AS entry, instance, input_tokens AS input, output_tokens AS output,
+        cost, currency, concurrent
+    FROM listed JOIN report_runs USING (trace_id, span_id) ORDER BY place
+"""
+
+
 def listed_runs(connection: DuckDBPyConnection, shown: Selection, strings: Strings) -> dict[str, Any]:
     """The list of runs, the newest first: start in milliseconds, duration in microseconds.
 
@@ -177,19 +194,7 @@ def listed_runs(connection: DuckDBPyConnection, shown: Selection, strings: Strin
         shown: The runs whose spans are asked for the longest component.
     """
     slowest = {row["run_span_id"]: row["slowest"] for row in ask(connection, shown, _SLOWEST)}
-    found = rows(
-        connection,
-        """
-        SELECT place, trace_id, span_id, start_ns // 1000000 AS start, duration_ns // 1000 AS duration, flow,
-            flow_version AS version, status, error_type AS error, error_category AS category, session_id AS session,
-            user_id AS user, entry_point AS entry, instance, input_tokens AS input, output_tokens AS output,
-            cost, currency, concurrent
-        FROM report_runs QUALIFY row_number() OVER (
-            ORDER BY place >= $max / 2 AND status <> 'error', place >= $max / 2 AND status = 'error', place
-        ) <= $max ORDER BY place
-        """,
-        {"max": MAX_LISTED},
-    )
+    found = rows(connection, _RUNS_LISTED, {"max": MAX_LISTED})
     for row in found:
         row["slowest"] = slowest.get(row["span_id"])
     listed = columns(found, _LISTED, strings)
