@@ -89,7 +89,7 @@ def check_flow(traces: Traces, flow: str | None) -> None:
     if flow is None:
         return
     found = traces.connection.execute(
-        "SELECT flow_name, count(*), count(*) FILTER (flow_name = $flow OR flow_id = $flow) FROM runs "
+        "SELECT flow_name, count(*), count(*) FILTER (flow_name = $flow OR flow_id = $flow) FROM run_rows "
         "GROUP BY flow_name ORDER BY 2 DESC, 1",
         {"flow": flow},
     ).fetchall()

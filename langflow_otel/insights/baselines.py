@@ -254,7 +254,7 @@ def baselines_of_steps(
 
 def holds_runs_of(connection: DuckDBPyConnection, baseline: Baseline) -> bool:
     """True if traces of which the baseline was made are in these files."""
-    query = "SELECT count(*) AS found FROM runs WHERE trace_id IN (SELECT unnest($ids::VARCHAR[]))"
+    query = "SELECT count(*) AS found FROM run_rows WHERE trace_id IN (SELECT unnest($ids::VARCHAR[]))"
     return bool(rows(connection, query, {"ids": list(baseline.newest_traces)})[0]["found"])
 
 

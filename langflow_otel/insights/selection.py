@@ -222,13 +222,13 @@ def find_trace(connection: DuckDBPyConnection, wanted: str) -> str:
     if wanted in _ORDERS:
         condition = "AND status = 'error'" if wanted == FAILED else ""
         order = f"ORDER BY {_ORDERS[wanted]} DESC, trace_id LIMIT 1"
-        found = rows(connection, f"SELECT trace_id FROM runs WHERE NOT is_sub_run {condition} {order}", {})
+        found = rows(connection, f"SELECT trace_id FROM run_rows WHERE NOT is_sub_run {condition} {order}", {})
         if found:
             return str(found[0]["trace_id"])
-        if condition and rows(connection, "SELECT 1 FROM runs LIMIT 1", {}):
+        if condition and rows(connection, "SELECT 1 FROM run_rows LIMIT 1", {}):
             raise NoFailedRunError("no run failed")
         raise LookupError("there is no run of a flow in the files")
-    query = "SELECT DISTINCT trace_id FROM runs WHERE starts_with(trace_id, $wanted) LIMIT 2"
+    query = "SELECT DISTINCT trace_id FROM run_rows WHERE starts_with(trace_id, $wanted) LIMIT 2"
     found = rows(connection, query, {"wanted": wanted.lower()})
     if not found:
         raise LookupError(f"no run of a flow has the trace id {wanted}")

@@ -80,7 +80,7 @@ _USED_BY_RUNS = """
 _IDLE = """
     SELECT coalesce(flow_name, flow_id, '') AS flow, arg_max(flow_id, start_ns) AS flow_id, count(*) AS runs,
         max(start_ns) AS last_ns
-    FROM runs GROUP BY ALL HAVING max(start_ns) < $before_ns ORDER BY last_ns, flow
+    FROM run_rows GROUP BY ALL HAVING max(start_ns) < $before_ns ORDER BY last_ns, flow
 """
 
 
@@ -248,5 +248,5 @@ def idle_flows(connection: DuckDBPyConnection, before_ns: int) -> list[IdleFlow]
 
 def first_run_ns(connection: DuckDBPyConnection) -> int | None:
     """When the oldest run started, nanoseconds since the epoch; None without any."""
-    found: int | None = rows(connection, "SELECT min(start_ns) AS first_ns FROM runs", {})[0]["first_ns"]
+    found: int | None = rows(connection, "SELECT min(start_ns) AS first_ns FROM run_rows", {})[0]["first_ns"]
     return found

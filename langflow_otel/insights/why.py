@@ -203,40 +203,49 @@ _CONDITIONS = (
     semconv.FLOW_GPU_PEAK,
 )
 
+# Attributes are read of the few runs that are looked at, from those parts of the files in which they are.
 _RUNS = """
-    WITH numbered AS (
-        SELECT *, instance IS NOT NULL AND row_number() OVER (PARTITION BY instance ORDER BY start_ns) = 1 AS is_first
-        FROM runs
-    )
-    SELECT trace_id, span_id, start_ns, end_ns, duration_ns, status, error_type, flow_name, flow_id, flow_version,
-        is_sub_run, concurrent, attributes, resource, is_first
-    FROM numbered
+    , firsts AS (SELECT arg_min(span_id, start_ns) AS span_id FROM run_rows WHERE instance IS NOT NULL GROUP BY instance)
+    SELECT found.trace_id, span_id, start_ns, end_ns, duration_ns, status, error_type, flow_name, flow_id, flow_version,
+        is_sub_run, concurrent, attributes, resource, span_id IN (SELECT span_id FROM firsts) AS is_first
+    FROM found JOIN (
+        SELECT trace_id, span_id, attributes, resource FROM spans
+        WHERE what = 'flow' AND start_ns BETWEEN $first_ns AND $last_ns
+    ) USING (trace_id, span_id)
 """
 
 
 def _run(connection: DuckDBPyConnection, trace_id: str) -> tuple[dict[str, Any], int]:
-    query = f"""{_RUNS} WHERE trace_id = $trace_id
+    found = f"""
+        WITH found AS (SELECT * FROM run_rows WHERE trace_id = $trace_id) {_RUNS}
         ORDER BY is_sub_run, status = 'error' DESC, duration_ns DESC, start_ns"""
-    found = rows(connection, query, {"trace_id": trace_id})
-    if not found:
+    bounds = "SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns FROM run_rows WHERE trace_id = $trace_id"
+    parameters = {"trace_id": trace_id}
+    runs = rows(connection, found, {**parameters, **rows(connection, bounds, parameters)[0]})
+    if not runs:
         raise LookupError(f"no run of a flow has the trace id {trace_id}")
-    alike = [each for each in found if each["is_sub_run"] == found[0]["is_sub_run"]]
-    return found[0], len(alike)
+    alike = [each for each in runs if each["is_sub_run"] == runs[0]["is_sub_run"]]
+    return runs[0], len(alike)
+
+
+_OTHERS = """
+    FROM run_rows
+    WHERE (flow_name = $name OR flow_id = $id) AND is_sub_run = $is_sub_run AND status IN ('ok', 'error')
+        AND NOT (trace_id = $trace_id AND span_id = $span_id)
+"""
 
 
 def _history(connection: DuckDBPyConnection, run: Mapping[str, Any], max_runs: int) -> tuple[list[dict[str, Any]], int]:
     """Other runs of the flow that have ended by themselves, those nearest in time; and how many there are."""
-    query = f"""
-        SELECT *, count(*) OVER () AS available FROM ({_RUNS})
-        WHERE (flow_name = $name OR flow_id = $id) AND is_sub_run = $is_sub_run AND status IN ('ok', 'error')
-            AND NOT (trace_id = $trace_id AND span_id = $span_id)
-        ORDER BY abs(start_ns - $start_ns), span_id LIMIT {int(max_runs)}
-    """
     named = {"name": "flow_name", "id": "flow_id"}
-    same = ("is_sub_run", "trace_id", "span_id", "start_ns")
-    parameters = {**{name: run[column] for name, column in named.items()}, **{name: run[name] for name in same}}
-    found = rows(connection, query, parameters)
-    return found, found[0]["available"] if found else 0
+    same = ("is_sub_run", "trace_id", "span_id")
+    of_flow = {**{name: run[column] for name, column in named.items()}, **{name: run[name] for name in same}}
+    near = f"SELECT * {_OTHERS} ORDER BY abs(start_ns - $start_ns), span_id LIMIT {int(max_runs)}"
+    at = {**of_flow, "start_ns": run["start_ns"]}
+    available = rows(connection, f"SELECT count(*) AS runs {_OTHERS}", of_flow)[0]["runs"]
+    bounds = rows(connection, f"SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns FROM ({near})", at)[0]
+    query = f"WITH found AS ({near}) {_RUNS} ORDER BY abs(start_ns - $start_ns), span_id"
+    return rows(connection, query, {**at, **bounds}), available
 
 
 @dataclass(frozen=True)

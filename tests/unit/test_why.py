@@ -7,6 +7,7 @@ import json
 import random
 from typing import Any
 
+import duckdb
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -285,6 +286,21 @@ def test_first_run_that_failed_is_explained():
 
     assert (explanation.verdict, explanation.differences) == ("failed", None)
     assert "No other run of this flow is in the files." in summary(explanation)
+
+
+def test_attributes_of_runs_far_away_are_not_read():
+    history = History()
+    runs = [history.run() for _ in range(50)]
+    connection = history.made.connect()
+    newest = explain(connection, runs[-1].trace_id, max_runs=15)
+    read = f"CASE WHEN start_ns < {runs[-30].row['start_ns']} THEN error('read') ELSE attributes END"
+    connection.execute("ALTER TABLE spans RENAME TO every_row")
+    connection.execute(f"CREATE VIEW spans AS SELECT * REPLACE ({read} AS attributes) FROM every_row")
+
+    assert explain(connection, runs[-1].trace_id, max_runs=15) == newest
+    assert (newest.history.runs, newest.history.available) == (15, 49)
+    with pytest.raises(duckdb.Error, match="read"):
+        explain(connection, runs[-1].trace_id, max_runs=30)
 
 
 def test_runs_of_other_flows_are_no_history():
