@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -68,6 +69,17 @@ def give_up(problem: str, code: int = BAD_INPUT) -> NoReturn:
     """One line on stderr, and the end."""
     say(f"langflow-otel: {problem}")
     raise typer.Exit(code)
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """True for what Python, pyarrow, DuckDB and the operating system raise where memory does not suffice."""
+    return (
+        isinstance(exc, MemoryError)
+        or (isinstance(exc, OSError) and exc.errno == errno.ENOMEM)
+        # DuckDB's, without importing it; and a thread needs memory for its stack.
+        or type(exc).__name__ == "OutOfMemoryException"
+        or (isinstance(exc, RuntimeError) and str(exc) == "can't start new thread")
+    )
 
 
 def heading(console: Console, title: str, detail: str = "") -> None:

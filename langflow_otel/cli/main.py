@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -574,8 +575,16 @@ def mcp_(
 
 
 def main() -> None:
-    """The console script."""
-    from langflow_otel.cli.console import never_fail_on_a_sign
+    """The console script. Where memory does not suffice it ends with exit code 2 and one line."""
+    from langflow_otel.cli.console import BAD_INPUT, is_out_of_memory, never_fail_on_a_sign, say
 
     never_fail_on_a_sign()
-    app()
+    try:
+        app()
+        return
+    except Exception as exc:
+        if not is_out_of_memory(exc):
+            raise
+    # By now what was read is no longer held.
+    say("langflow-otel: out of memory: fewer files, or fewer runs by --flow and --since, need less")
+    sys.exit(BAD_INPUT)

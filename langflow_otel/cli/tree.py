@@ -18,7 +18,7 @@ from langflow_otel.cli.tree_view import tree_view
 from langflow_otel.insights.otlp_lines import Problems
 from langflow_otel.insights.selection import FAILED, LAST, SLOWEST
 from langflow_otel.insights.trace import TraceSpan, build_trees, without_scope
-from langflow_otel.insights.trace_search import last_trace_id, spans_of_trace
+from langflow_otel.insights.trace_search import LongLineError, last_trace_id, spans_of_trace
 from langflow_otel.insights.trace_sources import trace_files
 from langflow_otel.recording import semconv
 
@@ -26,7 +26,9 @@ from langflow_otel.recording import semconv
 def tree(which: str, paths: Sequence[Path], *, as_json: bool) -> None:
     """Show the trace with this id, or the one that ended last, took longest or failed last."""
     which, paths = trace_and_paths(which, paths)
-    roots = _by_query(which, paths, as_json=as_json) if which in (SLOWEST, FAILED) else _by_search(which, paths)
+    roots = None if which in (SLOWEST, FAILED) else _by_search(which, paths)
+    if roots is None:
+        roots = _by_query(which, paths, as_json=as_json)
     if as_json:
         typer.echo(json.dumps([_as_json(root) for root in roots], indent=2))
     else:
@@ -38,17 +40,20 @@ def _by_query(which: str, paths: Sequence[Path], *, as_json: bool) -> list[Trace
         return traces.trace(trace_id_of(traces, which, nothing="[]" if as_json else None))
 
 
-def _by_search(which: str, paths: Sequence[Path]) -> list[TraceSpan]:
-    """Without reading all: a file of 64 MiB takes less than a second."""
+def _by_search(which: str, paths: Sequence[Path]) -> list[TraceSpan] | None:
+    """Without reading all: a file of 64 MiB takes less than a second. None if a line is too long for that."""
     chosen = chosen_paths(paths)
-    problems = Problems()
+    of_last, of_trace = Problems(), Problems()
     try:
         files = trace_files(chosen)
-        trace_id = last_trace_id(files, problems) if which == LAST else which
-        spans = spans_of_trace(files, trace_id, problems) if trace_id else []
+        trace_id = last_trace_id(files, of_last) if which == LAST else which
+        spans = spans_of_trace(files, trace_id, of_trace) if trace_id else []
+    except LongLineError:
+        return None
     except OSError as exc:
         give_up(f"{printable(exc.filename or 'a trace file')} cannot be read: {exc.strerror or exc}")
-    for line in problem_lines(problems):
+    # The same lines may have been looked at for both.
+    for line in problem_lines(Problems(of_last.lines | of_trace.lines, of_last.spans | of_trace.spans)):
         say(f"warning: {line}")
     if not spans:
         _not_found(which, chosen)

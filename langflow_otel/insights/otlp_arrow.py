@@ -15,6 +15,8 @@ from langflow_otel.insights.otlp_lines import Problems, parsed_line
 from langflow_otel.insights.span_table import Spans, flat_spans
 
 _PREFIX = b'{"resourceSpans"'
+_LONG_BYTES = 8 * 1024 * 1024
+"""A line of more is read by itself: what is wrong with one near it costs it no second reading."""
 
 _SCALARS = [
     ("stringValue", pa.string()),
@@ -97,13 +99,16 @@ def read_block(data: bytes) -> Block:
     lines = [line for line in data.split(b"\n") if line and not line.isspace()]
     block.lines = len(lines)
     # A line that is null makes pyarrow crash, and it takes what is not UTF-8.
-    fast = [line for line in lines if line.startswith(_PREFIX)] if _is_utf8(data) else []
-    if len(fast) < len(lines):
-        chosen = {id(line) for line in fast}
-        _read_each([line for line in lines if id(line) not in chosen], block)
-        _read_fast(fast, block)
-    else:
-        _read_fast(fast, block, data)
+    is_utf8 = _is_utf8(data)
+    fast = [line for line in lines if is_utf8 and line.startswith(_PREFIX)]
+    slow = [line for line in lines if not (is_utf8 and line.startswith(_PREFIX))]
+    short = [line for line in fast if len(line) <= _LONG_BYTES]
+    if slow:
+        _read_each(slow, block)
+    _read_fast(short, block, data if len(short) == len(lines) else b"")
+    for line in fast:
+        if len(line) > _LONG_BYTES:
+            _read_fast([line], block)
     return block
 
 

@@ -20,6 +20,9 @@ NOT_JSON: Final = "not JSON"
 NOT_OTLP: Final = "not OTLP JSON"
 CUT_OFF: Final = "cut off at the end of the file, or still being written"
 TOO_LONG: Final = "longer than 256 MiB"
+MAX_SLOW_BYTES: Final = 32 * 1024 * 1024
+"""A longer line is not read here: its Python objects would need more than 15 times its size."""
+TOO_LONG_FOR_ITS_FORM: Final = "longer than 32 MiB, and not in the form in which the collector writes it"
 OTHER_SIGNALS: Final = "metrics or log records"
 NO_IDS: Final = "without a valid trace and span id"
 NO_TIMES: Final = "without a valid start and end"
@@ -62,6 +65,9 @@ def parsed_line(line: bytes, problems: Problems) -> list[dict[str, Any]] | None:
     Returns:
         None for a line of which nothing can be read.
     """
+    if len(line) > MAX_SLOW_BYTES:
+        problems.lines[TOO_LONG_FOR_ITS_FORM] += 1
+        return None
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -81,6 +87,24 @@ def parsed_line(line: bytes, problems: Problems) -> list[dict[str, Any]] | None:
         problems.lines[NOT_OTLP] += 1
         return None
     problems.spans.update(left_out)
+    return found
+
+
+def is_cut(rest: bytes) -> bool:
+    """True if what follows the last end of a line cannot be a whole one, without parsing it."""
+    return rest.lstrip().startswith(b"{") and not rest.rstrip().endswith(b"}")
+
+
+def parsed_rest(rest: bytes, problems: Problems) -> list[dict[str, Any]] | None:
+    """The same of what follows the last end of a line, which may still be written."""
+    found: list[dict[str, Any]] | None = None
+    of_rest = Problems()
+    if not is_cut(rest):
+        found = parsed_line(rest, of_rest)
+    if is_cut(rest) or (NOT_JSON in of_rest.lines and rest.lstrip().startswith(b"{")):
+        problems.lines[CUT_OFF] += 1
+    else:
+        problems.add(of_rest)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 
 from langflow_otel.insights.otlp_arrow import Block, read_block
-from langflow_otel.insights.otlp_lines import CUT_OFF, NOT_JSON, TOO_LONG
+from langflow_otel.insights.otlp_lines import CUT_OFF, NOT_JSON, TOO_LONG, is_cut
 from langflow_otel.insights.trace_cache import CachedFile, PartWriter, Read
 from langflow_otel.insights.trace_sources import Blocks, content, is_compressed, trace_files
 
@@ -145,9 +145,8 @@ def _add(block: Block, read: Read, writer: PartWriter) -> None:
 
 def _read_rest(blocks: Blocks, read: Read, writer: PartWriter) -> None:
     """What has no end of line: it may still be written, or be whole all the same."""
-    rest = read_block(blocks.rest)
-    is_cut = NOT_JSON in rest.problems.lines and blocks.rest.lstrip().startswith(b"{")
-    if blocks.is_broken or is_cut:
+    rest = None if blocks.is_broken or is_cut(blocks.rest) else read_block(blocks.rest)
+    if rest is None or (NOT_JSON in rest.problems.lines and blocks.rest.lstrip().startswith(b"{")):
         read.bad_rest = CUT_OFF
     else:
         _add(rest, read, writer)

@@ -10,13 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from langflow_otel.insights.otlp_lines import Problems, parsed_line
+from langflow_otel.insights.otlp_lines import MAX_SLOW_BYTES, Problems, parsed_line, parsed_rest
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
 from langflow_otel.insights.trace_sources import BLOCK_BYTES, Blocks, content, is_compressed
 from langflow_otel.recording import semconv
 
 _ERROR_CODE = 2
 _RUN = 2
+
+
+class LongLineError(ValueError):
+    """A line that has to be read is longer than 32 MiB: :mod:`langflow_otel.insights.traces` reads it."""
 
 
 def last_trace_id(files: Sequence[Path], problems: Problems) -> str | None:
@@ -28,6 +32,7 @@ def last_trace_id(files: Sequence[Path], problems: Problems) -> str | None:
 
     Raises:
         OSError: A file cannot be read.
+        LongLineError: A line is too long.
     """
     best: tuple[int, int, str] | None = None
     for path in sorted(files, key=lambda each: each.stat().st_mtime_ns, reverse=True):
@@ -46,8 +51,8 @@ def last_trace_id(files: Sequence[Path], problems: Problems) -> str | None:
 
 def _candidates(block: bytes, problems: Problems) -> Iterator[tuple[int, int, str]]:
     """Of each span what it is, its end and its trace id."""
-    for line in _lines(block):
-        for span in _spans_of(line, problems):
+    for line, is_rest in _lines(block):
+        for span in _spans_of(line, problems, is_rest=is_rest):
             is_run = (
                 span.scope == semconv.SCOPE
                 and span.attributes.get(semconv.GEN_AI_OPERATION_NAME) == semconv.INVOKE_WORKFLOW
@@ -65,6 +70,7 @@ def spans_of_trace(files: Sequence[Path], trace_id: str, problems: Problems) -> 
 
     Raises:
         OSError: A file cannot be read.
+        LongLineError: A line with the id is too long.
     """
     wanted = trace_id.encode()
     found: dict[tuple[str, str], TraceSpan] = {}
@@ -73,9 +79,9 @@ def spans_of_trace(files: Sequence[Path], trace_id: str, problems: Problems) -> 
             for block in _all_blocks(Blocks(content(file))):
                 if wanted not in block:
                     continue
-                for line in _lines(block):
+                for line, is_rest in _lines(block):
                     if wanted in line:
-                        for span in _spans_of(line, problems):
+                        for span in _spans_of(line, problems, is_rest=is_rest):
                             if span.trace_id.startswith(trace_id):
                                 found.setdefault((span.trace_id, span.span_id), span)
     return list(found.values())
@@ -87,34 +93,43 @@ def _all_blocks(blocks: Blocks) -> Iterator[bytes]:
 
 
 def _blocks_from_the_end(file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, the last ones first."""
+    """Whole lines, and what follows the last of them; the last ones first."""
     if is_compressed(file):
         blocks = Blocks(content(file))
         yield from reversed([*blocks, blocks.rest])
         return
     end = file.seek(0, 2)
-    rest = b""
+    # Parts of a line whose beginning was not reached, the last one first.
+    rest: list[bytes] = []
     # Most often one block is enough.
     size = BLOCK_BYTES // 8
     while end:
         start = max(end - size, 0)
         file.seek(start)
-        data = file.read(end - start) + rest
+        data = file.read(end - start)
         end, size = start, BLOCK_BYTES
         first_end = data.find(b"\n") + 1 if start else 0
         if start and not first_end:
-            rest = data
+            rest.append(data)
             continue
-        rest = data[:first_end]
-        yield data[first_end:]
+        yield b"".join([data[first_end:], *reversed(rest)])
+        rest = [data[:first_end]]
 
 
-def _lines(block: bytes) -> Iterator[bytes]:
-    return (line for line in block.split(b"\n") if line and not line.isspace())
+def _lines(block: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Each line that is not empty, and whether its end is missing."""
+    *lines, rest = block.split(b"\n")
+    for line in lines:
+        if line and not line.isspace():
+            yield line, False
+    if rest and not rest.isspace():
+        yield rest, True
 
 
-def _spans_of(line: bytes, problems: Problems) -> Iterator[TraceSpan]:
-    for resource_spans in parsed_line(line, problems) or ():
+def _spans_of(line: bytes, problems: Problems, *, is_rest: bool = False) -> Iterator[TraceSpan]:
+    if len(line) > MAX_SLOW_BYTES:
+        raise LongLineError
+    for resource_spans in (parsed_rest if is_rest else parsed_line)(line, problems) or ():
         for scope_spans in resource_spans["scopeSpans"]:
             for span in scope_spans["spans"]:
                 yield _span(span, scope_spans["scope"]["name"])

@@ -205,7 +205,9 @@ _CONDITIONS = (
 
 # Attributes are read of the few runs that are looked at, from those parts of the files in which they are.
 _RUNS = """
-    , firsts AS (SELECT arg_min(span_id, start_ns) AS span_id FROM run_rows WHERE instance IS NOT NULL GROUP BY instance)
+    , firsts AS (
+        SELECT arg_min(span_id, start_ns) AS span_id FROM run_rows WHERE instance IS NOT NULL GROUP BY instance
+    )
     SELECT found.trace_id, span_id, start_ns, end_ns, duration_ns, status, error_type, flow_name, flow_id, flow_version,
         is_sub_run, concurrent, attributes, resource, span_id IN (SELECT span_id FROM firsts) AS is_first
     FROM found JOIN (

@@ -191,6 +191,15 @@ def test_large_trace_keeps_longest_spans_and_those_around(traces: Traces, monkey
         assert trace["spans"]["parent"].count(-1) == 1
 
 
+def test_very_long_value_is_cut(traces: Traces, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(report_details, "MAX_TEXT", 40)
+    texts = {text for trace in build_report(traces).traces for text in trace["strings"]}
+
+    question = '[{"role": "user", "parts": [{"type": "te... ('
+    assert any(text.startswith(question) and text.endswith("all of them are in the trace file)") for text in texts)
+    assert max(map(len, texts)) < 40 + 80
+
+
 def test_progress_reaches_the_end(traces: Traces):
     seen: list[tuple[int, int]] = []
     build_report(traces, on_progress=lambda done, total: seen.append((done, total)))

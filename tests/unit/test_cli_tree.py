@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from langflow_otel.cli.main import app
+from langflow_otel.insights import trace_search
 
 S = 1_000_000_000
 START_S = 1_790_000_000
@@ -206,6 +207,29 @@ def test_without_a_failure_that_is_said(path):
     path.write_text(line(span("GET /", 1, None, (0, 1)), scope="other"))
     assert tree("failed", path, code=2).stderr.endswith("there is no run of a flow in the files\n")
     assert "GET /" in tree("last", path).stdout
+
+
+@pytest.mark.parametrize("which", ["last", f"{3:032x}"])
+@pytest.mark.parametrize("name", ["spans.jsonl", "spans.jsonl.gz"])
+def test_a_line_that_is_still_being_written_is_no_bad_one(tmp_path, which, name):
+    # The id that is searched for is in what is unfinished as well.
+    unfinished = run(3, 20, 21)[:-40].replace(f"{4:032x}", f"{3:032x}", 1)
+    text = run(1, 0, 1) + run(2, 10, 12) + unfinished
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+
+    assert tree(which, path).stderr == (
+        "warning: 1 line not read: cut off at the end of the file, or still being written\n"
+    )
+
+
+@pytest.mark.parametrize("which", ["last", f"{3:032x}"])
+def test_a_trace_in_a_very_long_line_is_shown(path, which, monkeypatch):
+    path.write_text(run(1, 0, 1) + run(2, 10, 12))
+    usual = tree(which, path).stdout
+    monkeypatch.setattr(trace_search, "MAX_SLOW_BYTES", 100)
+
+    assert tree(which, path).stdout == usual
 
 
 WITHOUT_EXTRA = """

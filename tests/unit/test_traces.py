@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from langflow_otel.export.trace_file import otlp_json
-from langflow_otel.insights import trace_sources
+from langflow_otel.insights import otlp_arrow, otlp_lines, trace_sources
 from langflow_otel.insights.otlp_lines import CUT_OFF, TOO_LONG, Problems
 from langflow_otel.insights.trace import build_trees, from_sdk
 from langflow_otel.insights.trace_search import last_trace_id, spans_of_trace
@@ -203,6 +203,47 @@ def test_a_bad_line_is_counted_with_its_reason(spans, tmp_path, line: str):
     with open_traces([path]) as traces:
         assert traces.reading.bad_lines == {path: {BAD[line]: 1}}
         assert (traces.reading.lines, traces.reading.spans) == (3, 4)
+
+
+def _line(number: int, padding: str = "", **other_form: Any) -> bytes:
+    span_data = {
+        "traceId": f"{number + 1:032x}",
+        "spanId": f"{number + 1:016x}",
+        "name": padding,
+        "startTimeUnixNano": "5",
+        "endTimeUnixNano": "6",
+        **other_form,
+    }
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span_data]}]}]}, separators=(",", ":")).encode()
+
+
+def test_a_very_long_line_is_read_in_the_usual_form_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(otlp_lines, "MAX_SLOW_BYTES", 1000)
+    long = "x" * 1000
+    path = tmp_path / "spans.jsonl"
+    other_form = _line(1, long, startTimeUnixNano=5), _line(2, startTimeUnixNano=5)
+    path.write_bytes(b"\n".join([_line(0, long), *other_form, b"{" + long.encode(), b""]))
+    with open_traces([path]) as traces:
+        assert rows(traces, "SELECT span_id FROM spans ORDER BY ALL") == [(f"{1:016x}",), (f"{3:016x}",)]
+        assert traces.reading.bad_lines == {path: {otlp_lines.TOO_LONG_FOR_ITS_FORM: 2}}
+
+
+def test_a_bad_line_near_a_very_long_one_is_read_by_itself(monkeypatch):
+    monkeypatch.setattr(otlp_arrow, "_LONG_BYTES", 10_000)
+    parsed: list[bytes] = []
+
+    def parse(data: bytes, lines: int) -> Any:
+        parsed.append(data)
+        return as_before(data, lines)
+
+    as_before = otlp_arrow._parsed
+    monkeypatch.setattr(otlp_arrow, "_parsed", parse)
+    long, bad = _line(100, "x" * 10_000), _line(101, startTimeUnixNano=5)
+    block = otlp_arrow.read_block(b"\n".join([*map(_line, range(30)), bad, long, *map(_line, range(30, 60)), b""]))
+
+    assert sum(table.num_rows for table in block.tables) == 62
+    assert [long in data for data in parsed].count(True) == 1
+    assert long in parsed
 
 
 def test_numbers_and_ids_may_have_their_other_forms(tmp_path):

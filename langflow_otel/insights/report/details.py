@@ -19,6 +19,8 @@ MAX_TRACES = 300
 MAX_SPANS = 40_000
 """Of all these traces together."""
 MAX_SPANS_OF_A_TRACE = 2_000
+MAX_TEXT = 100_000
+"""Characters of a value; the page would not open with one of a hundred megabytes."""
 _EACH = 60
 _OF_EACH_FLOW = 6
 
@@ -137,8 +139,16 @@ def _written(trace_id: str, all_spans: list[dict[str, Any]]) -> dict[str, Any]:
 def _pairs(attributes: dict[str, str | None] | None, strings: Strings) -> list[int]:
     """Name, value, name, value."""
     return [
-        place for name, value in (attributes or {}).items() for place in (strings.place(name), strings.place(value))
+        place
+        for name, value in (attributes or {}).items()
+        for place in (strings.place(name), strings.place(_cut(value)))
     ]
+
+
+def _cut(value: str | None) -> str | None:
+    if value is None or len(value) <= MAX_TEXT:
+        return value
+    return f"{value[:MAX_TEXT]}... ({len(value):,} characters; all of them are in the trace file)"
 
 
 def _longest(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
