@@ -14,7 +14,6 @@ from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.streaming import hand_over
 from langflow_otel.hooks.tool_content import is_denied_component, take_tools
 from langflow_otel.hooks.usage import ModelCall
-from langflow_otel.recording import semconv
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.denied_errors import deny
@@ -36,6 +35,7 @@ _CONTENT = Guard("content.take")
 
 _MAX_WITHHELD = 200
 _USES_A_MODEL = frozenset({"llm", "agent", "embedding"})
+_ENDS_OF_FLOW = frozenset({"input", "output"})
 
 
 async def build_vertex(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
@@ -108,8 +108,8 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
             run.produced(output_names(vertex))
             if only_offered_tools(vertex):
                 run.only_offered_tools()
-            if run.content is not None:
-                _leave_content(run, run.content)
+        if run.content is not None:
+            _leave_content(run, run.content)
     finally:
         run.finish(outcome)
 
@@ -117,9 +117,10 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
 def _leave_content(run: ComponentRun, content: SpanContent) -> None:
     with _CONTENT:
         flow = run.flow
-        if flow is not None and flow.span is not None and run.info.kind in ("input", "output"):
+        if flow is not None and flow.span is not None and run.info.kind in _ENDS_OF_FLOW:
             pass_on(content, run.info.kind, flow)
-        content.emit({semconv.COMPONENT_ID: run.info.component_id, semconv.COMPONENT_TYPE: run.info.component_type})
+    if run.span is None:
+        run.content = None  # it is the flow's alone
 
 
 def _is_from_cache(vertex: Any) -> bool:
@@ -134,7 +135,7 @@ async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: An
         run = own_run(component)
         if run is not None:
             output_run = _enter(run, component, _output_of(args, kwargs))
-    if run is None or not (run.observed or run.denied):
+    if run is None or not (run.observed or run.denied or run.content is not None):
         return await wrapped(*args, **kwargs)
     try:
         result = await wrapped(*args, **kwargs)
@@ -181,9 +182,15 @@ def _take_content(recorder: Recorder, run: ComponentRun, component: Any) -> None
         secrets = list(secrets_of(component))
         withheld.update(secrets)
         remember_secrets(secrets)
-    if recorder.content is None or run.span is None or _stays_around(run.flow):
+    if recorder.content is None or not (run.span is not None or _is_of_flow(run)) or _stays_around(run.flow):
         return
     run.content = component_content(recorder.content, run.info, component, withheld)
+
+
+def _is_of_flow(run: ComponentRun) -> bool:
+    """True if what it lets through is on the flow's span."""
+    span = None if run.flow is None else run.flow.span
+    return run.info.kind in _ENDS_OF_FLOW and span is not None and span.is_recording()
 
 
 def _judge(gate: ContentGate, run: ComponentRun, component: Any) -> None:

@@ -14,7 +14,6 @@ from langflow_otel.hooks.model_content import add_answer, model_content
 from langflow_otel.hooks.model_facts import known_to_langflow, model_info, model_response
 from langflow_otel.hooks.tool_content import withheld_tools
 from langflow_otel.hooks.versions import provider_error
-from langflow_otel.recording import semconv
 from langflow_otel.recording.content import SpanContent
 from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.recording.guard import Guard
@@ -195,7 +194,6 @@ class _Followed:
                 if run.content is not None:
                     with _CONTENT:
                         add_answer(run.content, response, failed=outcome.status != "ok")
-                        run.content.emit({semconv.GEN_AI_OPERATION_NAME: run.operation})
         finally:
             run.end(outcome)
 

@@ -123,7 +123,6 @@ def _finish(run: ToolRun, result: Any) -> None:
         if run.content is not None:
             with _CONTENT:
                 run.content.add(semconv.GEN_AI_TOOL_CALL_RESULT, text_or_value(result))
-                run.content.emit({semconv.GEN_AI_TOOL_NAME: run.name})
         outcome = run.failure or _outcome_of_result(result)
     finally:
         run.finish(outcome)

@@ -18,6 +18,7 @@ from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics
 from langflow_otel.recording.runs import Run
 from langflow_otel.recording.sizes import chosen_names
+from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ class ComponentRun(RunAboveCalls):
     def observed(self) -> bool:
         """True while its span or its measurements are recorded."""
         return not self._ended and (self.span is not None or self.measures is not None)
+
+    @property
+    def about_content(self) -> Attributes:
+        return {semconv.COMPONENT_ID: self.info.component_id, semconv.COMPONENT_TYPE: self.info.component_type}
 
     def describe(self, info: ComponentInfo) -> None:
         """Complete the identity once the component's class is known."""

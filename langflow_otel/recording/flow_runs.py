@@ -178,6 +178,10 @@ class FlowRun(RunAboveCalls):
         if self.recording and self.span is not None:
             self.span.add_event(spans.SKIPPED_EVENT, spans.skipped_attributes(info))
 
+    @property
+    def about_content(self) -> Attributes:
+        return {semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_WORKFLOW, **self.named}
+
     def end(self, outcome: Outcome = OK) -> None:
         if self._ended:
             return

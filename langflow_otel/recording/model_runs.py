@@ -19,6 +19,7 @@ from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.run_metrics import Finished
 from langflow_otel.recording.runs import Run, adding
 from langflow_otel.recording.sizes import chosen
+from langflow_otel.recording.spans import Attributes
 from langflow_otel.recording.spans_of_others import is_of_a_model
 
 if TYPE_CHECKING:
@@ -103,9 +104,8 @@ class ModelRun(Run):
         return not self._ended
 
     @property
-    def operation(self) -> str:
-        """As the GenAI conventions call it."""
-        return self._info.operation
+    def about_content(self) -> Attributes:
+        return {semconv.GEN_AI_OPERATION_NAME: self._info.operation}
 
     def first_chunk(self) -> None:
         """The first chunk of the answer is here."""

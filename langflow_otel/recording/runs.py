@@ -270,6 +270,9 @@ class Run:
             if is_denied and outcome.error is not None:
                 deny(outcome.error)
         self.begin()
+        if self.content is not None:
+            with _CONTENT:
+                self._emit(self.content)
         span = self.span
         if span is None:
             return
@@ -288,6 +291,19 @@ class Run:
             self._set_attributes(span)
         finally:
             end_span(span, outcome.ended_ns, is_denied=is_denied)
+
+    def _emit(self, content: SpanContent) -> None:
+        """As an event of its own span, whatever is current where the run ends."""
+        token = otel_context.attach(self.context)
+        try:
+            content.emit(self.about_content)
+        finally:
+            otel_context.detach(token)
+
+    @property
+    def about_content(self) -> Attributes:
+        """What tells whose content an event has."""
+        return {}
 
     def _set_attributes(self, span: Span) -> None:
         span.set_attributes(self._attributes)

@@ -8,9 +8,11 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import Outcome
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.runs import Run
+from langflow_otel.recording.spans import Attributes
 from langflow_otel.settings import Settings
 
 
@@ -36,6 +38,10 @@ class ToolRun(Run):
         self.denied = False
         self.denied_tools: Callable[[], Collection[str]] = frozenset
         self.failure: Outcome | None = None
+
+    @property
+    def about_content(self) -> Attributes:
+        return {semconv.GEN_AI_TOOL_NAME: self.name}
 
     def reported(self, theirs: Span | None) -> None:
         """LangChain has reported the call to its callback handlers; the tool's code comes next.
