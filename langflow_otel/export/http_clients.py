@@ -152,7 +152,8 @@ class _Gate(_FunctionWrapper):  # type: ignore[misc]
 
 
 def _calling_model(request: Any) -> ModelRun | None:
-    """The model call that sends this request, which is noted there; the request's span is made below it."""
+    """The model call that sends this request, below which the request's span is made. None if there is no call, or if
+    it has no span. The request is noted in either."""
     with _GATE:
         call = calling_model()
         if call is not None:
@@ -161,7 +162,7 @@ def _calling_model(request: Any) -> ModelRun | None:
             parts = urlsplit(url) if isinstance(url, str) else url
             host, port = getattr(parts, "hostname", None) or getattr(parts, "host", None), getattr(parts, "port", None)
             call.requested(f"{host}{getattr(parts, 'path', '')}", host, port or _PORTS.get(str(parts.scheme)))
-        return call
+        return call if call is None or call.has_span else None
     return None
 
 

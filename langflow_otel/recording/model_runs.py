@@ -53,12 +53,13 @@ class ModelRun(Run):
         span_above: The nearest span in a context that goes where ours go.
 
     Attributes:
+        has_span: False where only measurements are wanted.
         theirs: Spans of other instrumentors that started since, and may be of this call.
     """
 
     __slots__ = (
         *("_above", "_costs", "_counts_in", "_first_chunk_s", "_identity", "_info", "_measures", "_requests"),
-        *("_response", "_span_above", "_started_s", "theirs"),
+        *("_response", "_span_above", "_started_s", "has_span", "theirs"),
     )
 
     def __init__(
@@ -84,18 +85,18 @@ class ModelRun(Run):
         self._costs: Costs | None = None
         self._first_chunk_s: float | None = None
         self._counts_in = [run.calls_below for run in (self.component, self.flow) if run is not None]
-        has_span = theirs is not None or make_span is not None
+        self.has_span = theirs is not None or make_span is not None
         for calls in self._counts_in:
             calls.open.add(self)
-            if has_span:
+            if self.has_span:
                 calls.traced = True
         self._identity = None if self.flow is None else self.flow.identity()
         if theirs is not None:
             self.replace_by(theirs)
         elif make_span is not None:
             self.put_off(make_span)
-        if has_span:
-            _innermost.set(weakref.ref(self))
+        # Its retries are counted without a span, too.
+        _innermost.set(weakref.ref(self))
         self._started_s = time.perf_counter()
 
     @property
@@ -211,7 +212,7 @@ def call_awaiting_answer() -> ModelRun | None:
     """The innermost model call here of which nothing has come back yet: a span of another instrumentor that starts now
     may be of this call."""
     run = _call_going_on()
-    return None if run is None or run._first_chunk_s is not None else run
+    return None if run is None or not run.has_span or run._first_chunk_s is not None else run
 
 
 def _call_going_on() -> ModelRun | None:

@@ -107,6 +107,20 @@ async def test_errors_are_the_providers_at_each_detail(openai: FakeOpenAI, make:
     assert f'error_type="{error}"' in errors
 
 
+NOT_SAMPLED = {"sampling": (("*", 0.0),), "keep_errors": False}
+
+
+@pytest.mark.parametrize("settings", [*({"detail": each} for each in DETAILS), NOT_SAMPLED], ids=str)
+async def test_retries_are_counted_with_a_span_of_the_call_or_without(openai: FakeOpenAI, settings: Any):  # noqa: F811
+    openai.replies = [429]
+    telemetry = await recorded(await model_flow(), **settings)
+
+    assert [each.status for each in openai.asked] == [429, 200]
+    assert list(telemetry.metrics("langflow_model_retries_total").values()) == [1]
+    requests = [span.name for span in telemetry.spans if span.name.endswith("POST")]
+    assert len(requests) == (2 if settings.get("detail", "flow") != "flow" else 0)
+
+
 async def test_what_a_failed_tool_was_given_is_an_event(openai: FakeOpenAI):  # noqa: F811
     openai.replies, openai.tools = ["tool"], {"shout": {"text": CANARY}}
     tools = await models.ShoutBroken(_id="Shout-s").to_toolkit()

@@ -46,14 +46,34 @@ NEED_OTHERS = {
 """Projects that need a service of others beside a model."""
 PLAIN = TREES["Basic Prompting"].strip("\n").splitlines()
 AGENT = TREES["Simple Agent"].strip("\n").splitlines()
-OLDER = {
+OLDEST = {
     *("Basic Prompting", "Financial Report Parser", "Image Sentiment Analysis", "Memory Chatbot", "SaaS Pricing"),
     *("Research Translation Loop", "Simple Agent", "Text Sentiment Analysis", "Twitter Thread Generator"),
 }
-"""Those that older versions have, too, and that need nothing but a model there."""
-PROJECTS = sorted(set(starter_projects.names()) - set(NEED_OTHERS) if NEWEST else OLDER)
+"""Those that LangFlow 1.7 has, too, and that need nothing but a model there."""
+NEEDED_OTHERS = {
+    "Blog Writer": "pages over HTTPS",
+    "Custom Component Generator": "pages over HTTPS",
+    "Hybrid Search RAG": "Astra DB",
+    "Knowledge Retrieval": "a knowledge base",
+    "Nvidia Remix": "pages over HTTPS",
+    "Sequential Tasks Agents": "Yahoo Finance",
+    "Social Media Agent": "Apify",
+    "Structured Data Analysis Agent": "OpenDsStar",
+    "Vector Store RAG": "Astra DB, or a knowledge base",
+    "Youtube Analysis": "YouTube",
+}
+"""The same of LangFlow 1.8 to 1.10."""
+if NEWEST:
+    PROJECTS = sorted(set(starter_projects.names()) - set(NEED_OTHERS))
+elif VERSION >= (1, 8):
+    PROJECTS = sorted(set(starter_projects.names()) - set(NEEDED_OTHERS))
+else:
+    PROJECTS = sorted(OLDEST)
 WORKERS = 1 if VERSION == (1, 10) else 2
 """LangFlow 1.10 refuses to start two without Redis."""
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+CANARY = "canary-7f3a"
 FLOW_USAGE = ("langflow.usage.input_tokens", "langflow.usage.output_tokens")
 
 
@@ -66,7 +86,7 @@ def fake() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture(scope="module")
 def two_workers(fake: FakeOpenAI) -> Iterator[Server]:
-    environment = {**SETTINGS, **starter_projects.environment(fake)}
+    environment = {**SETTINGS, **starter_projects.environment(fake), CAPTURE: "EVENT_ONLY"}
     with langflow_server(workers=WORKERS, prefix=ZERO_CODE, environment=environment) as running:
         running.client.timeout = running.browser.timeout = 120
         yield running
@@ -134,6 +154,24 @@ def test_ways_in(server, fake, flows, way, kind):
     assert_as_asked(run, fake.asked)
     if NEWEST:
         assert drawn(run) == (AGENT if kind == "agent" else PLAIN)
+
+
+@MODELS
+def test_content_is_in_log_records_and_not_on_spans(server, fake, flows, kind):
+    """Each record is of the span that would have it."""
+    assert paths.api_run(server, flows[kind], f"ships {CANARY}", ANY_WORKER).status == 200
+
+    run = only_run(server)
+    names = {span.span_id: span.name for span in run.walk()}
+    component = "invoke_agent Agent" if kind == "agent" else "component Language Model"
+    expected = {f"invoke_workflow {flows[kind]}", "component Chat Input", component, "chat gpt-4o-mini"}
+
+    def found() -> set[str | None]:
+        records = [record for _, record in server.receiver.logs() if CANARY in str(record)]
+        return {names.get(record.span_id.hex()) for record in records}
+
+    assert read_until(found, lambda names_now: names_now == expected) == expected
+    assert CANARY not in str([request.message for request in server.receiver.requests])
 
 
 @MODELS
