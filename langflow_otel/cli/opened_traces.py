@@ -40,21 +40,26 @@ def opened_traces(paths: Sequence[Path]) -> Iterator[Traces]:
     command ends with exit code 2 and one line.
     """
     chosen = chosen_paths(paths)
-    try:
-        from langflow_otel.insights.traces import NoSpansError, open_traces
-    except ImportError as exc:
-        give_up(NEEDS_INSIGHTS.format(exc.name))
-    try:
-        with bytes_bar("reading") as on_progress:
-            traces = open_traces(chosen, on_progress=on_progress)
-    except OSError as exc:
-        give_up(f"{printable(exc.filename or 'a trace file')} cannot be read: {exc.strerror or exc}")
-    except NoSpansError as exc:
-        give_up(f"{', '.join(printable(path) for path in chosen)}: {exc}", BAD_INPUT)
+    traces = _opened(chosen)
     with traces:
         for line in reading_lines(traces.reading):
             say(f"warning: {line}")
         yield traces
+
+
+def _opened(chosen: Sequence[Path]) -> Traces:
+    try:
+        from langflow_otel.insights.traces import NoSpansError, open_traces
+
+        try:
+            with bytes_bar("reading") as on_progress:
+                return open_traces(chosen, on_progress=on_progress)
+        except NoSpansError as exc:
+            give_up(f"{', '.join(printable(path) for path in chosen)}: {exc}", BAD_INPUT)
+    except ImportError as exc:
+        give_up(NEEDS_INSIGHTS.format(exc.name))
+    except OSError as exc:
+        give_up(f"{printable(exc.filename or 'a trace file')} cannot be read: {exc.strerror or exc}")
 
 
 def reading_lines(reading: Reading) -> list[str]:

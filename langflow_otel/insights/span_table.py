@@ -13,49 +13,13 @@ from functools import cached_property, reduce
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from langflow_otel.insights.span_columns import COLUMNS, FLOAT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
 from langflow_otel.recording import semconv
 
 _TEXTS = pa.map_(pa.string(), pa.string())
 _EVENTS = pa.list_(pa.struct([("name", pa.string()), ("time_ns", pa.int64()), ("attributes", _TEXTS)]))
 _LINKS = pa.list_(pa.struct([("trace_id", pa.string()), ("span_id", pa.string())]))
 
-# Of each column the attributes that have it, the first one that is there counts.
-_TEXT_COLUMNS: dict[str, tuple[str, ...]] = {
-    "error_type": (semconv.ERROR_TYPE,),
-    "error_category": (semconv.ERROR_CATEGORY,),
-    "flow_name": (semconv.FLOW_NAME,),
-    "flow_id": (semconv.FLOW_ID,),
-    "flow_version": (semconv.FLOW_VERSION,),
-    "run_id": (semconv.RUN_ID,),
-    "entry_point": (semconv.ENTRY_POINT,),
-    "session_id": (semconv.SESSION_ID,),
-    "user_id": (semconv.USER_ID,),
-    "component_id": (semconv.COMPONENT_ID,),
-    "component_type": (semconv.COMPONENT_TYPE,),
-    "component_name": (semconv.COMPONENT_DISPLAY_NAME,),
-    "component_kind": (semconv.COMPONENT_KIND,),
-    "code_hash": (semconv.COMPONENT_CODE_HASH,),
-    "model": (semconv.GEN_AI_REQUEST_MODEL, semconv.GEN_AI_RESPONSE_MODEL, "llm.model_name"),
-    "provider": (semconv.GEN_AI_PROVIDER_NAME, "gen_ai.system", "llm.provider"),
-    "currency": (semconv.COST_CURRENCY,),
-}
-_INTEGER_COLUMNS: dict[str, tuple[str, ...]] = {
-    "loop_index": (semconv.LOOP_INDEX,),
-    "input_tokens": (semconv.USAGE_INPUT_TOKENS, *semconv.TOKENS_OF_OTHERS),
-    "output_tokens": (
-        semconv.USAGE_OUTPUT_TOKENS,
-        semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
-        "gen_ai.usage.completion_tokens",
-        "llm.token_count.completion",
-    ),
-    "cached_tokens": (semconv.GEN_AI_USAGE_CACHE_READ, "llm.token_count.prompt_details.cache_read"),
-    "reasoning_tokens": (semconv.GEN_AI_USAGE_REASONING, semconv.LLM_REASONING_TOKENS),
-    "retries": (semconv.MODEL_RETRIES,),
-}
-_FLOAT_COLUMNS: dict[str, tuple[str, ...]] = {
-    "cost": (semconv.COST_AMOUNT,),
-    "time_to_first_chunk": (semconv.GEN_AI_RESPONSE_FIRST_CHUNK, semconv.STREAM_TIME_TO_FIRST_CHUNK),
-}
 _OTHER_NAMES = (
     "service.name",
     "service.instance.id",
@@ -70,44 +34,23 @@ _OTHER_NAMES = (
 _NAMES = tuple(
     dict.fromkeys(
         name
-        for names in (*_TEXT_COLUMNS.values(), *_INTEGER_COLUMNS.values(), *_FLOAT_COLUMNS.values(), _OTHER_NAMES)
+        for names in (*TEXT_COLUMNS.values(), *INTEGER_COLUMNS.values(), *FLOAT_COLUMNS.values(), _OTHER_NAMES)
         for name in names
     )
 )
 _NUMBERS = {name: number for number, name in enumerate(_NAMES)}
 
-SCHEMA = pa.schema(
-    [
-        ("trace_id", pa.string()),
-        ("span_id", pa.string()),
-        ("parent_id", pa.string()),
-        ("service", pa.string()),
-        ("instance", pa.string()),
-        ("scope", pa.string()),
-        ("name", pa.string()),
-        ("span_kind", pa.string()),
-        ("start_ns", pa.int64()),
-        ("end_ns", pa.int64()),
-        ("duration_ns", pa.int64()),
-        ("what", pa.string()),
-        ("status", pa.string()),
-        *((name, pa.string()) for name in _TEXT_COLUMNS),
-        *((name, pa.int64()) for name in _INTEGER_COLUMNS),
-        *((name, pa.float64()) for name in _FLOAT_COLUMNS),
-        ("status_message", pa.string()),
-        ("attributes", _TEXTS),
-        ("resource", _TEXTS),
-        ("events", _EVENTS),
-        ("links", _LINKS),
-        # A letter for each attribute, in their order: string, integer, boolean, double, bYtes, array, key-values, null.
-        ("attribute_types", pa.string()),
-        ("event_attribute_types", pa.list_(pa.string())),
-    ]
-)
-"""Of the flat table. Times are nanoseconds since the epoch."""
-
-INTERNAL_COLUMNS = ("attribute_types", "event_attribute_types")
-"""Those that are in no view."""
+_TYPES = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "map of text": _TEXTS,
+    "events": _EVENTS,
+    "links": _LINKS,
+    "list of text": pa.list_(pa.string()),
+}
+SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in COLUMNS.items()])
+"""Of the flat table."""
 
 _ERROR_CODE = 2
 _SERVER_KIND = 2
@@ -403,11 +346,11 @@ def _columns(
         "attribute_types": attributes.type_letters(),
         "event_attribute_types": pa.ListArray.from_arrays(_offsets(event_lists), events.type_letters()),
     }
-    for name, sources in _TEXT_COLUMNS.items():
+    for name, sources in TEXT_COLUMNS.items():
         columns[name] = attributes.text(*sources)
-    for name, sources in _INTEGER_COLUMNS.items():
+    for name, sources in INTEGER_COLUMNS.items():
         columns[name] = attributes.integer(*sources)
-    for name, sources in _FLOAT_COLUMNS.items():
+    for name, sources in FLOAT_COLUMNS.items():
         columns[name] = attributes.number(*sources)
     columns["retries"] = pc.coalesce(columns["retries"], _component_retries(event_lists, len(spans)))
     end_before_start = pc.sum(pc.less(told_end, start)).as_py() or 0

@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from langflow_otel.insights.span_table import _FLOAT_COLUMNS, _INTEGER_COLUMNS, _TEXT_COLUMNS, INTERNAL_COLUMNS, SCHEMA
+from langflow_otel.insights.span_columns import FLOAT_COLUMNS, INTEGER_COLUMNS, INTERNAL_COLUMNS, TEXT_COLUMNS
+from langflow_otel.insights.span_table import SCHEMA
 from langflow_otel.insights.span_views import add_runs
 
 START_NS = 1_800_000_000_000_000_000
@@ -112,7 +113,7 @@ class MadeTraces:
 
 def _attributes(row: dict[str, Any]) -> dict[str, Any]:
     """What the columns are made of, and the others."""
-    columns = {**_TEXT_COLUMNS, **_INTEGER_COLUMNS, **_FLOAT_COLUMNS}
+    columns = {**TEXT_COLUMNS, **INTEGER_COLUMNS, **FLOAT_COLUMNS}
     attributes = {names[0]: row[column] for column, names in columns.items() if row[column] is not None}
     operations = {"flow": "invoke_workflow", "agent": "invoke_agent", "tool": "execute_tool", "model": "chat"}
     if row["what"] in operations:

@@ -240,6 +240,23 @@ main()
 """
 
 
+WITHOUT_PYARROW = WITHOUT_EXTRA.replace('sys.modules["duckdb"] = ', "")
+
+
+def test_pyarrow_is_needed_for_what_was_not_read_before(path):
+    def cli() -> Any:
+        command = [sys.executable, "-c", WITHOUT_PYARROW, "tree", "slowest", str(path)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    result = cli()
+    assert result.returncode == 2
+    assert result.stderr == (
+        "langflow-otel: pyarrow is not installed; this needs: pip install 'langflow-otel[insights]'\n"
+    )
+    tree("slowest", path)
+    assert "invoke_workflow slow" in cli().stdout
+
+
 def test_without_the_extra_only_some_need_it(path):
     def cli(which: str) -> Any:
         command = [sys.executable, "-c", WITHOUT_EXTRA, "tree", which, str(path)]

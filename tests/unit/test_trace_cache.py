@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.insights import otlp_arrow, span_views, trace_cache, trace_reader, traces
+from langflow_otel.insights import new_lines, otlp_arrow, span_views, trace_cache, trace_reader, trace_sources, traces
 from langflow_otel.insights.otlp_lines import CUT_OFF
 from langflow_otel.insights.traces import Reading, open_traces
 
@@ -57,7 +57,7 @@ def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
             found.append(data)
         return otlp_arrow.read_block(data)
 
-    monkeypatch.setattr(trace_reader, "read_block", read_block)
+    monkeypatch.setattr(new_lines, "read_block", read_block)
     return found
 
 
@@ -138,11 +138,11 @@ def test_a_file_that_is_rotated_during_the_reading_is_read(path, cache, monkeypa
 
 def test_a_file_that_grows_during_the_reading_is_read_on(path, cache, monkeypatch):
     def grows(data: bytes) -> otlp_arrow.Block:
-        monkeypatch.setattr(trace_reader, "read_block", otlp_arrow.read_block)
+        monkeypatch.setattr(new_lines, "read_block", otlp_arrow.read_block)
         append(path, line(3))
         return otlp_arrow.read_block(data)
 
-    monkeypatch.setattr(trace_reader, "read_block", grows)
+    monkeypatch.setattr(new_lines, "read_block", grows)
     read(path, cache)
 
     numbers, reading = read(path, cache)
@@ -151,11 +151,11 @@ def test_a_file_that_grows_during_the_reading_is_read_on(path, cache, monkeypatc
 
 def test_a_file_that_is_cut_during_the_reading_is_read_anew(path, cache, monkeypatch):
     def is_cut(data: bytes) -> otlp_arrow.Block:
-        monkeypatch.setattr(trace_reader, "read_block", otlp_arrow.read_block)
+        monkeypatch.setattr(new_lines, "read_block", otlp_arrow.read_block)
         path.write_text(line(7))
         return otlp_arrow.read_block(data)
 
-    monkeypatch.setattr(trace_reader, "read_block", is_cut)
+    monkeypatch.setattr(new_lines, "read_block", is_cut)
     read(path, cache)
     append(path, line(8, 9) + line(10))
 
@@ -203,8 +203,8 @@ def test_a_compressed_file_is_read_once(path, cache, blocks_read):
 
 def test_after_an_interruption_the_reading_goes_on(path, cache, monkeypatch):
     """Parts that were finished are kept."""
-    monkeypatch.setattr(trace_reader, "_PART_BYTES", 1)
-    monkeypatch.setattr(trace_reader.Blocks, "_read", lambda blocks: blocks.stream.read(len(line(0))))
+    monkeypatch.setattr(new_lines, "_PART_BYTES", 1)
+    monkeypatch.setattr(trace_sources.Blocks, "_read", lambda blocks: blocks.stream.read(len(line(0))))
     seen: list[bytes] = []
 
     def interrupted(data: bytes) -> otlp_arrow.Block:
@@ -216,10 +216,10 @@ def test_after_an_interruption_the_reading_goes_on(path, cache, monkeypatch):
         seen.append(data)
         return otlp_arrow.read_block(data)
 
-    monkeypatch.setattr(trace_reader, "read_block", interrupted)
+    monkeypatch.setattr(new_lines, "read_block", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(path, cache)
-    monkeypatch.setattr(trace_reader, "read_block", goes_on)
+    monkeypatch.setattr(new_lines, "read_block", goes_on)
 
     assert read(path, cache)[0] == [0, 1, 2]
     assert b"".join(seen) == line(1, 2).encode()

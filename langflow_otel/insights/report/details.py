@@ -28,13 +28,13 @@ _INTERESTING = f"""
     , named AS (SELECT *, coalesce(flow_name, flow_id) AS flow FROM chosen),
     ranked AS (
         SELECT trace_id, start_ns, status,
-            row_number() OVER (ORDER BY duration_ns DESC) AS slowest,
-            row_number() OVER (ORDER BY start_ns DESC) AS newest,
-            row_number() OVER (PARTITION BY status = 'error' ORDER BY start_ns DESC) AS of_status,
-            row_number() OVER (PARTITION BY flow, flow_version ORDER BY duration_ns DESC) AS slowest_of_flow,
-            row_number() OVER (PARTITION BY flow, flow_version ORDER BY start_ns DESC) AS newest_of_flow,
-            abs(percent_rank() OVER (PARTITION BY flow, flow_version ORDER BY duration_ns) - 0.5) AS off_median
-        FROM named
+            row_number() OVER (ORDER BY duration_ns DESC, start_ns DESC, span_id) AS slowest,
+            row_number() OVER (ORDER BY start_ns DESC, span_id) AS newest,
+            row_number() OVER (PARTITION BY status = 'error' ORDER BY start_ns DESC, span_id) AS of_status,
+            row_number() OVER (of_flow ORDER BY duration_ns DESC, start_ns DESC, span_id) AS slowest_of_flow,
+            row_number() OVER (of_flow ORDER BY start_ns DESC, span_id) AS newest_of_flow,
+            abs(percent_rank() OVER (of_flow ORDER BY duration_ns) - 0.5) AS off_median
+        FROM named WINDOW of_flow AS (PARTITION BY flow, flow_version)
     )
     SELECT trace_id, min(CASE
         WHEN newest <= 10 OR slowest <= 10 THEN 0
@@ -42,7 +42,7 @@ _INTERESTING = f"""
         WHEN status = 'error' AND of_status <= {_EACH} OR slowest <= {_EACH} OR newest <= {_EACH} THEN 2
         WHEN slowest_of_flow <= {_OF_EACH_FLOW} OR newest_of_flow <= {_OF_EACH_FLOW} THEN 3
         ELSE 4 END) AS rank, max(start_ns) AS start_ns
-    FROM ranked GROUP BY trace_id ORDER BY rank, start_ns DESC LIMIT {MAX_TRACES}
+    FROM ranked GROUP BY trace_id ORDER BY rank, start_ns DESC, trace_id LIMIT {MAX_TRACES}
 """
 
 

@@ -217,6 +217,8 @@ def resources(connection: DuckDBPyConnection, shown: Selection, listed: list[str
     found = {row["span_id"]: row for row in ask(connection, shown, query)}
     curves = []
     for name, title, hint, unit in RESOURCES:
+        if all(row[name] is None for row in found.values()):
+            continue
         values = [significant(found[each][name]) if each in found else None for each in listed]
         if any(value is not None for value in values):
             curves.append({"name": name, "title": title, "hint": hint, "unit": unit, "values": values})

@@ -27,7 +27,17 @@ class Strings:
 
 def columns(rows: Sequence[Mapping[str, Any]], names: Iterable[str], strings: Strings) -> dict[str, list[Any]]:
     """Each named column of the rows as a list; texts are places in ``strings``, lacking numbers None."""
-    return {name: [_cell(row[name], strings) for row in rows] for name in names}
+    return {name: _column([row[name] for row in rows], strings) for name in names}
+
+
+def _column(values: list[Any], strings: Strings) -> list[Any]:
+    kinds = set(map(type, values)) - {type(None)}
+    # Tens of thousands of values are most often of one kind.
+    if kinds <= {int, bool}:
+        return values
+    if kinds == {str}:
+        return [None if value is None else strings.place(value) for value in values]
+    return [_cell(value, strings) for value in values]
 
 
 def _cell(value: Any, strings: Strings) -> Any:
