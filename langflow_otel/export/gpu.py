@@ -72,7 +72,29 @@ def _gpu(nvml: Any, index: int) -> list[Reading]:
         readings.append(Reading(metrics.GPU_UTILIZATION, busy / 100, labels))
     with contextlib.suppress(nvml.NVMLError):
         readings += _memory(nvml.nvmlDeviceGetMemoryInfo(gpu), labels)
+    with contextlib.suppress(nvml.NVMLError):
+        celsius = nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)
+        readings.append(Reading(metrics.GPU_TEMPERATURE, celsius, labels))
+    with contextlib.suppress(nvml.NVMLError):
+        is_slowed = bool(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu) & _slowing(nvml))
+        for state, is_so in (("ok", not is_slowed), ("degraded", is_slowed)):
+            readings.append(Reading(metrics.GPU_STATUS, float(is_so), (*labels, "gpu", state)))
+    for kind in ("corrected", "uncorrected"):
+        with contextlib.suppress(nvml.NVMLError):  # Not every GPU counts them.
+            code = getattr(nvml, f"NVML_MEMORY_ERROR_TYPE_{kind.upper()}")
+            errors = nvml.nvmlDeviceGetTotalEccErrors(gpu, code, nvml.NVML_VOLATILE_ECC)
+            readings.append(Reading(metrics.GPU_ERRORS, errors, (*labels, "gpu", kind)))
     return readings
+
+
+def _slowing(nvml: Any) -> int:
+    """Of the reasons for slower clocks those that are faults: not idleness, and no limit that was set."""
+    return int(
+        nvml.nvmlClocksThrottleReasonHwSlowdown
+        | nvml.nvmlClocksThrottleReasonSwThermalSlowdown
+        | nvml.nvmlClocksThrottleReasonHwThermalSlowdown
+        | nvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
+    )
 
 
 def _memory(memory: Any, labels: tuple[str, str]) -> Iterator[Reading]:

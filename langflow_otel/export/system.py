@@ -134,6 +134,7 @@ class SystemReader:
         disks, networks = _ask(psutil, "disk_io_counters"), _ask(psutil, "net_io_counters")
         readings += _io(metrics.SYSTEM_DISK_IO, disks, read="read_bytes", write="write_bytes")
         readings += _io(metrics.SYSTEM_NETWORK_IO, networks, transmit="bytes_sent", receive="bytes_recv")
+        readings += _file_systems()
         samples = {}
         for pid in dict.fromkeys(workers):
             process = self._read_process(pid, cores)
@@ -207,6 +208,27 @@ def _process_readings(process: Any) -> list[Reading]:
     if created is not None:
         readings += _reading(metrics.PROCESS_UPTIME, max(0.0, time.time() - created), worker=pid)
     return readings
+
+
+def _file_systems() -> list[Reading]:
+    """Where this process works, and where LangFlow keeps its files: each file system once."""
+    folders = (_ask(os, "getcwd"), os.environ.get("LANGFLOW_CONFIG_DIR"))
+    readings = []
+    for place in dict.fromkeys(_mount_point(folder) for folder in folders if folder):
+        disk = _ask(psutil, "disk_usage", place)
+        if disk is not None:
+            readings += _reading(metrics.SYSTEM_FILESYSTEM_USAGE, disk.used, place, "used")
+            readings += _reading(metrics.SYSTEM_FILESYSTEM_USAGE, disk.free, place, "free")
+            # Without what is reserved for root, as df(1) says it.
+            share = _share(disk.used, disk.used + disk.free)
+            readings += _reading(metrics.SYSTEM_FILESYSTEM_UTILIZATION, share, place)
+    return readings
+
+
+@functools.lru_cache(maxsize=8)
+def _mount_point(folder: str) -> str:
+    path = Path(os.path.realpath(folder))
+    return str(next((each for each in (path, *path.parents) if os.path.ismount(each)), path))
 
 
 def _io(metric: Metric, counters: Any, worker: int | None = None, **fields: str) -> list[Reading]:

@@ -39,7 +39,7 @@ OTHER: Final = "other"
 _ABSENT_IF_EMPTY: Final = frozenset({"error.type", "gen_ai.response.model"})
 """Labels that the conventions leave out where there is no value: of what did not fail, or was not answered."""
 
-_UNIT_SUFFIXES: Final = {"s": "seconds", "By": "bytes", "1": "ratio"}
+_UNIT_SUFFIXES: Final = {"s": "seconds", "By": "bytes", "1": "ratio", "Cel": "celsius"}
 
 
 @dataclass(frozen=True)
@@ -469,6 +469,20 @@ SYSTEM_DISK_IO: Final = Metric(
 SYSTEM_NETWORK_IO: Final = Metric(
     "system.network.io", "counter", "By", "Bytes over all network interfaces.", ("network.io.direction",)
 )
+SYSTEM_FILESYSTEM_USAGE: Final = Metric(
+    "system.filesystem.usage",
+    "gauge",
+    "By",
+    "Space on the file systems of the working directory and of LANGFLOW_CONFIG_DIR.",
+    ("system.filesystem.mountpoint", "system.filesystem.state"),
+)
+SYSTEM_FILESYSTEM_UTILIZATION: Final = Metric(
+    "system.filesystem.utilization",
+    "gauge",
+    "1",
+    "Used space, as a share of what this process may use.",
+    ("system.filesystem.mountpoint",),
+)
 GPU_UTILIZATION: Final = Metric(
     "hw.gpu.utilization",
     "gauge",
@@ -480,6 +494,22 @@ GPU_MEMORY_USAGE: Final = Metric("hw.gpu.memory.usage", "gauge", "By", "GPU memo
 GPU_MEMORY_LIMIT: Final = Metric("hw.gpu.memory.limit", "gauge", "By", "GPU memory.", ("hw.id", "hw.name"))
 GPU_MEMORY_UTILIZATION: Final = Metric(
     "hw.gpu.memory.utilization", "gauge", "1", "GPU memory in use, as a share of it.", ("hw.id", "hw.name")
+)
+GPU_TEMPERATURE: Final = Metric("hw.temperature", "gauge", "Cel", "Temperature of the GPU.", ("hw.id", "hw.name"))
+GPU_STATUS: Final = Metric(
+    "hw.status",
+    "gauge",
+    "1",
+    "1 for the state of the GPU, 0 for the other; degraded: heat or hardware slows its clocks.",
+    ("hw.id", "hw.name", "hw.type", "hw.state"),
+    scraped_as="hw_status",
+)
+GPU_ERRORS: Final = Metric(
+    "hw.errors",
+    "counter",
+    "{error}",
+    "ECC errors of the GPU's memory since the driver was loaded.",
+    ("hw.id", "hw.name", "hw.type", "error.type"),
 )
 
 READ: Final = (
@@ -503,10 +533,15 @@ READ: Final = (
     SYSTEM_MEMORY_UTILIZATION,
     SYSTEM_DISK_IO,
     SYSTEM_NETWORK_IO,
+    SYSTEM_FILESYSTEM_USAGE,
+    SYSTEM_FILESYSTEM_UTILIZATION,
     GPU_UTILIZATION,
     GPU_MEMORY_USAGE,
     GPU_MEMORY_LIMIT,
     GPU_MEMORY_UTILIZATION,
+    GPU_TEMPERATURE,
+    GPU_STATUS,
+    GPU_ERRORS,
 )
 
 CATALOGUE: Final = (*RECORDED, *DERIVED, *READ, START_TIME)

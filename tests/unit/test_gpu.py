@@ -20,6 +20,7 @@ except ImportError:
     real = None
 
 GIB = 2**30
+CONSTANTS = ("NVML_MEMORY_ERROR_TYPE", "NVML_VOLATILE", "NVML_TEMPERATURE", "nvmlClocksThrottle")
 
 
 @dataclass
@@ -31,6 +32,10 @@ class Gpu:
     memory: Any = (80 * GIB, 60 * GIB, 20 * GIB)  # total, free, used
     utilization: Any = (37, 12)  # GPU, memory
     handle: int = 0
+    temperature: int = 41
+    slowed_by: int = 0
+    errors: tuple[Any, Any] = (3, 0)  # corrected, uncorrected
+    unsupported: str = ""
 
 
 @dataclass
@@ -58,6 +63,11 @@ class Machine:
             answer(self.gpus[index].handle)
             return ctypes.cast(index + 1, real.c_nvmlDevice_t)
 
+        def told(device: Any, name: str, value: Any) -> Any:
+            if name in gpu(device).unsupported:
+                raise real.NVMLError(real.NVML_ERROR_NOT_SUPPORTED)
+            return value
+
         functions = {
             "nvmlInit": lambda: answer(self.init),
             "nvmlShutdown": lambda: None,
@@ -66,10 +76,16 @@ class Machine:
             "nvmlDeviceGetUUID": lambda device: gpu(device).uuid,
             "nvmlDeviceGetName": lambda device: answer(gpu(device).name),
             "nvmlDeviceGetMemoryInfo": lambda device: real.c_nvmlMemory_t(*answer(gpu(device).memory)),
+            "nvmlDeviceGetTemperature": lambda device, sensor: told(device, "temperature", gpu(device).temperature),
+            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda device: told(device, "status", gpu(device).slowed_by),
+            "nvmlDeviceGetTotalEccErrors": lambda device, kind, counter: told(
+                device, "errors", gpu(device).errors[kind]
+            ),
             "nvmlDeviceGetUtilizationRates": lambda device: real.c_nvmlUtilization_t(*answer(gpu(device).utilization)),
         }
         module = ModuleType("pynvml")
         module.NVMLError = real.NVMLError
+        vars(module).update({name: getattr(real, name) for name in dir(real) if name.startswith(CONSTANTS)})
         for name, function in functions.items():
             assert callable(getattr(real, name))
             setattr(module, name, self._counted(name, function))
@@ -107,6 +123,19 @@ ALL = {metric.name for metric in metrics.CATALOGUE if metric.name.startswith("hw
 MEMORY = {name for name in ALL if ".memory." in name}
 
 
+HEALTH = {"hw.temperature", "hw.status", "hw.errors"}
+
+
+def health(gpu: tuple[str, str], celsius: float) -> list[Reading]:
+    return [
+        Reading(metrics.GPU_TEMPERATURE, celsius, gpu),
+        Reading(metrics.GPU_STATUS, 1.0, (*gpu, "gpu", "ok")),
+        Reading(metrics.GPU_STATUS, 0.0, (*gpu, "gpu", "degraded")),
+        Reading(metrics.GPU_ERRORS, 3, (*gpu, "gpu", "corrected")),
+        Reading(metrics.GPU_ERRORS, 0, (*gpu, "gpu", "uncorrected")),
+    ]
+
+
 def test_two_gpus(reader):
     idle = Gpu("GPU-2", "NVIDIA L4", memory=(24 * GIB, 24 * GIB, 0), utilization=(0, 0))
     readings = reader(Machine([Gpu("GPU-1"), idle])).read()
@@ -117,13 +146,41 @@ def test_two_gpus(reader):
         Reading(metrics.GPU_MEMORY_USAGE, 20 * GIB, first),
         Reading(metrics.GPU_MEMORY_LIMIT, 80 * GIB, first),
         Reading(metrics.GPU_MEMORY_UTILIZATION, 0.25, first),
+        *health(first, 41),
         Reading(metrics.GPU_UTILIZATION, 0.0, second),
         Reading(metrics.GPU_MEMORY_USAGE, 0, second),
         Reading(metrics.GPU_MEMORY_LIMIT, 24 * GIB, second),
         Reading(metrics.GPU_MEMORY_UTILIZATION, 0.0, second),
+        *health(second, 41),
     ]
     assert {reading.metric.name for reading in readings} == ALL
-    assert {reading.metric.labels for reading in readings} == {("hw.id", "hw.name")}
+    assert {reading.metric.labels[:2] for reading in readings} == {("hw.id", "hw.name")}
+    assert all(len(reading.labels) == len(reading.metric.labels) for reading in readings)
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_slowed"),
+    [
+        ("None", False),
+        ("GpuIdle", False),
+        ("SwPowerCap", False),
+        ("HwSlowdown", True),
+        ("SwThermalSlowdown", True),
+        ("HwThermalSlowdown", True),
+        ("HwPowerBrakeSlowdown", True),
+    ],
+)
+def test_gpu_that_heat_or_hardware_slows_is_degraded(reason: str, is_slowed: bool, reader):
+    gpu = Gpu("GPU-1", slowed_by=getattr(real, f"nvmlClocksThrottleReason{reason}"))
+    states = {each.labels[-1]: each.value for each in reader(Machine([gpu])).read() if each.metric.name == "hw.status"}
+
+    assert states == {"ok": float(not is_slowed), "degraded": float(is_slowed)}
+
+
+def test_gpu_without_ecc_or_sensor_has_the_rest(reader):
+    gpu = Gpu("GPU-1", unsupported="temperature errors")
+
+    assert names(reader(Machine([gpu])).read(), "GPU-1") == ALL - {"hw.temperature", "hw.errors"}
 
 
 def test_a_gpu_that_is_lost_hides_no_other(reader):
@@ -143,7 +200,11 @@ def test_a_gpu_divided_by_mig_has_no_utilization(reader):
     not_ours = Gpu("GPU-2", utilization=code("NOT_SUPPORTED"), memory=code("NO_PERMISSION"))
     readings = reader(Machine([divided, not_ours, Gpu("GPU-3")])).read()
 
-    assert [names(readings, uuid) for uuid in ("GPU-1", "GPU-2", "GPU-3")] == [MEMORY, set(), ALL]
+    assert [names(readings, uuid) for uuid in ("GPU-1", "GPU-2", "GPU-3")] == [
+        MEMORY | HEALTH,
+        HEALTH,
+        ALL,
+    ]
 
 
 def test_a_gpu_without_memory_of_its_own(reader):

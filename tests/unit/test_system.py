@@ -347,6 +347,7 @@ def test_what_a_process_does_not_tell_is_left_out(question: str, lost: set[str],
         ("virtual_memory", "system.memory."),
         ("disk_io_counters", "system.disk.io"),
         ("net_io_counters", "system.network.io"),
+        ("disk_usage", "system.filesystem."),
         ("Process", "process."),
     ],
 )
@@ -364,6 +365,32 @@ def test_without_disks_and_networks(monkeypatch):
     monkeypatch.setattr(psutil, "net_io_counters", lambda: None)
 
     assert not any(".io" in name for name in values(SystemReader().read([])))
+
+
+def test_file_systems_are_those_of_the_folders(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LANGFLOW_CONFIG_DIR", str(tmp_path))
+    said = {name: value for name, value in values(SystemReader().read([])).items() if "filesystem" in name}
+
+    mount_points = {name.split(" ")[1] for name in said}
+    assert len(mount_points) == 1
+    (place,) = mount_points
+    assert os.path.ismount(place)
+    assert tmp_path.is_relative_to(place)
+    disk = psutil.disk_usage(str(tmp_path))
+    used, free = (said[f"system.filesystem.usage {place} {state}"] for state in ("used", "free"))
+    assert used + free == pytest.approx(disk.used + disk.free, rel=0.01)
+    assert said[f"system.filesystem.utilization {place}"] == pytest.approx(disk.percent / 100, abs=0.01)
+
+
+def test_folder_that_is_gone_is_no_file_system(monkeypatch):
+    def gone() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    monkeypatch.delenv("LANGFLOW_CONFIG_DIR", raising=False)
+
+    assert not any("filesystem" in name for name in values(SystemReader().read([])))
 
 
 def test_counters_of_a_platform_that_tells_only_one_direction(monkeypatch):
