@@ -23,10 +23,19 @@ from langflow_otel.cli.opened_traces import opened_traces
 if TYPE_CHECKING:
     from langflow_otel.insights.daily import Series
     from langflow_otel.insights.forecast import Forecast
+    from langflow_otel.insights.prometheus_source import PrometheusSource
+    from langflow_otel.insights.risks import Risks
 
 _DAY_S = 86_400
-_LIMIT = re.compile(r"(runs|tokens|cost|cpu|memory)=([0-9]+(?:\.[0-9]+)?)\s*(|k|M|G|KiB|MiB|GiB)")
-_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_FORECAST_DAYS = 90
+_RISK_DAYS = 7
+_LIMIT = re.compile(
+    r"(runs|tokens|cost|cpu|memory|disk|descriptors|queue|temperature)=([0-9]+(?:\.[0-9]+)?)\s*(|%|k|M|G|KiB|MiB|GiB)"
+)
+_RISK_LIMITS = {"memory": "memory", "disk": "disk", "descriptors": "descriptors", "queue": "queue"} | {
+    "temperature": "gpu temperature"
+}
+_FACTORS = {"": 1, "%": 0.01, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Wanted:
         flow: Name or id of the only flow.
         prometheus: Of a Prometheus; None for trace files.
         token_file, ca_file: For it.
-        history_days: How far back it is asked.
+        history_days: How far back it is asked; None for 90, of risks for 7.
     """
 
     days: int
@@ -48,7 +57,7 @@ class Wanted:
     prometheus: str | None
     token_file: Path | None
     ca_file: Path | None
-    history_days: int
+    history_days: int | None
 
 
 def forecast(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
@@ -83,25 +92,52 @@ def forecast(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
 
 
 def risks(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
-    """What grows and does not stop; with ``memory=`` among the limits, when that is reached."""
-    limits = limits_of(wanted.limits)
-    if wanted.prometheus is not None:
-        give_up("--risk needs the runs of trace files, and no --prometheus")
-    if set(limits) - {"memory"}:
+    """What grows and does not stop; with limits, when they are reached."""
+    from langflow_otel.cli.risks_view import as_json as risks_as_json
+    from langflow_otel.cli.risks_view import show_risks
+
+    given = limits_of(wanted.limits)
+    if wanted.prometheus is None and set(given) - {"memory"}:
         give_up("--risk takes a limit of memory, and no other")
+    if set(given) - _RISK_LIMITS.keys():
+        give_up(f"--risk takes limits of {', '.join(_RISK_LIMITS)}, and no others")
+    limits = {_RISK_LIMITS[name]: value for name, value in given.items()}
+    found = _risks_of_traces(paths, wanted.flow) if wanted.prometheus is None else _risks_of_metrics(wanted, paths)
+    if as_json:
+        typer.echo(json.dumps(risks_as_json(found, limits), indent=2))
+    else:
+        show_risks(found, limits, make_console())
+
+
+def _risks_of_traces(paths: Sequence[Path], flow: str | None) -> Risks:
     with opened_traces(paths) as traces:
-        from langflow_otel.cli.risks_view import as_json as risks_as_json
-        from langflow_otel.cli.risks_view import show_risks
         from langflow_otel.insights.risks import find_risks
         from langflow_otel.insights.selection import Selection
 
-        if wanted.flow is not None:
-            check_flow(traces, wanted.flow)
-        found = find_risks(traces.connection, Selection(flow=wanted.flow))
-    if as_json:
-        typer.echo(json.dumps(risks_as_json(found, limits.get("memory")), indent=2))
-    else:
-        show_risks(found, limits.get("memory"), make_console())
+        if flow is not None:
+            check_flow(traces, flow)
+        return find_risks(traces.connection, Selection(flow=flow))
+
+
+def _risks_of_metrics(wanted: Wanted, paths: Sequence[Path]) -> Risks:
+    from langflow_otel.insights.metric_risks import find_risks_of_metrics
+    from langflow_otel.insights.prometheus_source import PrometheusError
+
+    end_s = int(time.time())
+    history_s = (wanted.history_days or _RISK_DAYS) * _DAY_S
+    try:
+        return find_risks_of_metrics(_source(wanted, paths), end_s - history_s, end_s)
+    except PrometheusError as exc:
+        give_up(str(exc), BAD_INPUT)
+
+
+def _source(wanted: Wanted, paths: Sequence[Path]) -> PrometheusSource:
+    from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusSource
+
+    if paths or wanted.flow is not None:
+        give_up("--prometheus takes no files, and forecasts all flows together")
+    access = PrometheusAccess.of(wanted.prometheus or "", token_file=wanted.token_file, ca_file=wanted.ca_file)
+    return PrometheusSource(access)
 
 
 def limits_of(given: Sequence[str]) -> dict[str, float]:
@@ -111,8 +147,8 @@ def limits_of(given: Sequence[str]) -> dict[str, float]:
         found = _LIMIT.fullmatch(each.strip())
         if found is None:
             give_up(
-                f"--limit {printable(each)}: a figure (runs, tokens, cost, cpu, memory), = and a number are accepted, "
-                "such as memory=4GiB or tokens=2M"
+                f"--limit {printable(each)}: a figure (runs, tokens, cost, cpu, memory, disk, descriptors, queue, "
+                "temperature), = and a number are accepted, such as memory=4GiB, tokens=2M or disk=90%"
             )
         limits[found[1]] = float(found[2]) * _FACTORS[found[3]]
     return limits
@@ -142,14 +178,12 @@ def _from_traces(paths: Sequence[Path], flow: str | None) -> list[Series]:
 
 def _from_prometheus(wanted: Wanted, paths: Sequence[Path]) -> list[Series]:
     from langflow_otel.insights.daily import series_from_prometheus
-    from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
+    from langflow_otel.insights.prometheus_source import PrometheusError
 
-    if paths or wanted.flow is not None:
-        give_up("--prometheus takes no files, and forecasts all flows together")
     now_s = int(time.time())
+    history_s = (wanted.history_days or _FORECAST_DAYS) * _DAY_S
     try:
-        access = PrometheusAccess.of(wanted.prometheus or "", token_file=wanted.token_file, ca_file=wanted.ca_file)
-        return series_from_prometheus(PrometheusSource(access), now_s - wanted.history_days * _DAY_S, now_s)
+        return series_from_prometheus(_source(wanted, paths), now_s - history_s, now_s)
     except PrometheusError as exc:
         give_up(str(exc), BAD_INPUT)
 

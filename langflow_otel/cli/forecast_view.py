@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import heading, in_bytes, in_money, printable
+from langflow_otel.cli.console import heading, in_bytes, in_money, in_percent, printable
 from langflow_otel.insights.daily import Series, day_of, typical
 from langflow_otel.insights.forecast import NAIVE, SEASONAL_NAIVE, BackTest, Crossing, Forecast
 
@@ -54,6 +54,8 @@ def in_unit(series: Series, value: float) -> str:
     """With the series' unit."""
     if series.unit == "bytes":
         return in_bytes(value)
+    if series.unit.startswith("share"):
+        return in_percent(100 * value)
     if series.name.startswith("cost"):
         return f"{in_money(value)} {printable(series.unit)}".rstrip()
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

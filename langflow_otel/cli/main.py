@@ -516,7 +516,9 @@ def forecast(
     days: Annotated[int, typer.Option(min=1, max=365, help="How many days ahead.")] = 30,
     limit: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="When is it reached? runs, tokens, cost (a day), cpu or memory, as memory=4GiB. Repeatable."),
+        typer.Option(
+            help="When is it reached? runs, tokens, cost (a day), cpu, memory, disk, as memory=4GiB. Repeatable."
+        ),
     ] = None,
     flow: Annotated[Optional[str], typer.Option(help="Only this flow; its name or id.")] = None,  # noqa: UP045
     prometheus: Annotated[Optional[str], typer.Option(help="Ask this Prometheus-compatible API instead.")] = None,  # noqa: UP045
@@ -529,9 +531,15 @@ def forecast(
         typer.Option("--prometheus-ca-file", help="PEM certificates to trust for it."),
     ] = None,
     risk: Annotated[
-        bool, typer.Option("--risk", help="What grows and does not stop: memory, errors, retries; no forecast.")
+        bool,
+        typer.Option(
+            "--risk", help="What grows and does not stop: memory, errors, retries, of metrics more; no forecast."
+        ),
     ] = False,
-    history: Annotated[int, typer.Option(min=21, max=730, help="Days of history to ask the Prometheus for.")] = 90,
+    history: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, max=730, help="Days of history to ask the Prometheus for; default: 90, with --risk 7."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Forecast runs, tokens, cost, CPU and memory, and say when a limit is reached.

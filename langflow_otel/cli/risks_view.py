@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,27 +13,43 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import heading, in_bytes, in_percent, printable
-from langflow_otel.insights.risks import Risk, Risks
+from langflow_otel.insights.differences import in_short
+from langflow_otel.insights.risks import KINDS, Risk, Risks
 
 _HOUR_S = 3600
 _DAY_S = 86_400
 _FAR_S = 10 * 365 * _DAY_S
-_NAMES = {"memory": "memory", "errors": "runs that fail", "retries": "runs with retries"}
+_FULL = {"disk": 1.0, "gpu memory": 1.0}
+_NAMES = {
+    "errors": "runs that fail",
+    "retries": "runs with retries",
+    "descriptors": "open file descriptors",
+    "queue": "jobs that wait",
+    "disk": "disk",
+    "gpu memory": "GPU memory",
+    "gpu temperature": "GPU temperature",
+    "gpu slowed": "GPU slowed down",
+    "gpu errors": "corrected ECC errors an hour",
+}
 
 
-def show_risks(risks: Risks, memory_limit: float | None, console: Console) -> None:
+def show_risks(risks: Risks, limits: Mapping[str, float], console: Console) -> None:
     """Print them.
 
     Args:
-        memory_limit: Bytes; None for no limit.
+        limits: By kind, in its unit. Disks and GPU memory have one by themselves: being full.
     """
+    for gpu, count in risks.uncorrected.items():
+        line = f"GPU {printable(gpu)} has {count:,} ECC errors that could not be corrected: results may be wrong"
+        console.print(Text(line, "bold"), soft_wrap=True)
     count = len(risks.found)
     heading(console, f"{count} {'risk' if count == 1 else 'risks'}", f"of {risks.compared} curves that were looked at")
     if risks.found:
         console.print(_table(risks))
-    for risk in risks.found if memory_limit is not None else ():
-        if risk.kind == "memory":
-            console.print(Text(_when(risk, memory_limit or 0.0), "bold"), soft_wrap=True)
+    for risk in risks.found:
+        limit = {**_FULL, **limits}.get(risk.kind)
+        if limit is not None:
+            console.print(Text(_when(risk, limit), "bold"), soft_wrap=True)
     if risks.too_short:
         line = f"{risks.too_short} more are known for too short a time: 20 minutes at least, with runs in each"
         console.print(Text(line, "dim"), soft_wrap=True)
@@ -41,7 +58,7 @@ def show_risks(risks: Risks, memory_limit: float | None, console: Console) -> No
 def _table(risks: Risks) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("what grows", no_wrap=True)
-    table.add_column("process or flow")
+    table.add_column("of")
     for title in ("known for", "at first", "now", "growth", "95 % interval"):
         table.add_column(title, justify="right", no_wrap=True)
     for risk in risks.found:
@@ -49,20 +66,31 @@ def _table(risks: Risks) -> Table:
         first, now = (_value(risk, each) for each in (trend.first, trend.last))
         growth, low, high = (_growth(risk, each) for each in (trend.slope, trend.low, trend.high))
         subject = Text(printable(risk.subject) or "-")
-        table.add_row(_NAMES[risk.kind], subject, _span(risk.age_s), first, now, growth, f"{low} to {high}")
+        table.add_row(
+            _NAMES.get(risk.kind, risk.kind), subject, _span(risk.age_s), first, now, growth, f"{low} to {high}"
+        )
     return table
 
 
 def _value(risk: Risk, value: float) -> str:
-    return in_bytes(max(value, 0)) if risk.kind == "memory" else in_percent(100 * min(max(value, 0), 1))
+    value = max(value, 0.0)
+    unit = KINDS[risk.kind][0]
+    if unit == "bytes":
+        return in_bytes(value)
+    if unit == "share":
+        return in_percent(100 * min(value, 1))
+    return f"{value:.0f} °C" if unit == "celsius" else in_short(float(f"{value:.3g}"))
 
 
 def _growth(risk: Risk, slope: float) -> str:
     """In an hour, of what is known for days in a day."""
-    unit_s, unit = (_DAY_S, "day") if risk.age_s >= 2 * _DAY_S else (_HOUR_S, "h")
-    if risk.kind == "memory":
-        return f"{'-' if slope < 0 else '+'}{in_bytes(abs(slope * unit_s))}/{unit}"
-    return f"{100 * slope * unit_s:+.2g} points/{unit}"
+    unit_s, of_time = (_DAY_S, "day") if risk.age_s >= 2 * _DAY_S else (_HOUR_S, "h")
+    unit = KINDS[risk.kind][0]
+    if unit == "bytes":
+        return f"{'-' if slope < 0 else '+'}{in_bytes(abs(slope * unit_s))}/{of_time}"
+    if unit == "share":
+        return f"{100 * slope * unit_s:+.2g} points/{of_time}"
+    return f"{slope * unit_s:+.3g}{' °C' if unit == 'celsius' else ''}/{of_time}"
 
 
 def _span(seconds: float) -> str:
@@ -70,11 +98,12 @@ def _span(seconds: float) -> str:
 
 
 def _when(risk: Risk, limit: float) -> str:
-    process = f"The memory of {printable(risk.subject) or 'the process'}"
+    what = f"{_NAMES.get(risk.kind, risk.kind)} of {printable(risk.subject) or 'the process'}"
+    what, most = f"The {what}", _value(risk, limit)
     if risk.trend.last >= limit:
-        return f"{process} is above {in_bytes(limit)} already."
+        return f"{what} is above {most} already."
     expected, earliest, latest = (_moment(each, risk) for each in risk.trend.reached_s(limit))
-    return f"{process} reaches {in_bytes(limit)}: {expected} UTC ({earliest} to {latest}), if it grows on like this."
+    return f"{what} reaches {most}: {expected} UTC ({earliest} to {latest}), if it grows on like this."
 
 
 def _moment(at_s: float | None, risk: Risk) -> str:
@@ -83,11 +112,13 @@ def _moment(at_s: float | None, risk: Risk) -> str:
     return f"{datetime.fromtimestamp(at_s, timezone.utc):%Y-%m-%d %H:%M}"
 
 
-def as_json(risks: Risks, memory_limit: float | None) -> dict[str, Any]:
+def as_json(risks: Risks, limits: Mapping[str, float]) -> dict[str, Any]:
     """One object; times are Unix seconds, slopes in a second."""
     data = dataclasses.asdict(risks)
     for said, risk in zip(data["found"], risks.found, strict=True):
-        if memory_limit is not None and risk.kind == "memory":
+        said["unit"] = KINDS[risk.kind][0]
+        limit = {**_FULL, **limits}.get(risk.kind)
+        if limit is not None:
             names = ("expected_s", "earliest_s", "latest_s")
-            said["reaches"] = dict(zip(names, risk.trend.reached_s(memory_limit), strict=True))
+            said["reaches"] = {"limit": limit, **dict(zip(names, risk.trend.reached_s(limit), strict=True))}
     return data

@@ -27,7 +27,7 @@ class Series:
     """One figure over time.
 
     Attributes:
-        name: ``runs``, ``tokens``, ``cost EUR``, ``cpu`` or ``memory``.
+        name: ``runs``, ``tokens``, ``cost EUR``, ``cpu``, ``memory`` or ``disk``.
         unit: What a value is in.
         start_s: Unix time of the first step.
         step_s: Length of a step; a value is that of a whole one.
@@ -137,7 +137,7 @@ def _level(row: Mapping[str, Any], name: str) -> float:
 
 
 _CURVES: Final = {"runs": "runs", "input_tokens": "tokens", "output_tokens": "tokens", "cost": "cost"}
-_GAUGES: Final = {"cpu": "share of what they may use", "memory": "bytes"}
+_GAUGES: Final = {"cpu": "share of what they may use", "memory": "bytes", "disk": "share of the fullest file system"}
 
 
 def series_from_prometheus(source: PrometheusSource, start_s: int, end_s: int, *, step_s: int = DAY_S) -> list[Series]:

@@ -66,9 +66,10 @@ GAUGES_OVER_TIME: Final[Mapping[str, str]] = {
     "cpu": f"sum(avg_over_time({metrics.PROCESS_CPU_UTILIZATION.prometheus_name}[{{w}}]))",
     "memory": f"sum(max_over_time({metrics.PROCESS_MEMORY_USAGE.prometheus_name}[{{w}}]))",
     "system_cpu": f"max(avg_over_time({metrics.SYSTEM_CPU_UTILIZATION.prometheus_name}[{{w}}]))",
+    "disk": f"max(max_over_time({metrics.SYSTEM_FILESYSTEM_UTILIZATION.prometheus_name}[{{w}}]))",
     "active": f"sum(max_over_time({metrics.FLOW_ACTIVE.prometheus_name}[{{w}}]))",
 }
-"""The same of gauges: CPU and memory are the sums over all processes."""
+"""The same of gauges: CPU and memory are the sums over all processes, disk is the fullest one."""
 
 
 class PrometheusError(Exception):
@@ -252,6 +253,24 @@ class PrometheusSource:
         values = f"{_with_matchers(gauge, self._selector)}[{step_s}s]"
         each = f"max_over_time({values})" if over == "highest" else f"quantile_over_time(0.5, {values})"
         return self._range(f"{together}({each})", start_s + step_s, end_s, step_s)
+
+    def gauge_curves(
+        self, gauge: str, of_step: str, labels: Sequence[str], start_s: float, end_s: float, step_s: int
+    ) -> list[Curve]:
+        """A gauge in each step of a time, a curve for each combination of some of its labels.
+
+        Args:
+            gauge: Its name in the scrape, which may have matchers.
+            of_step: What is taken of a step: a function of PromQL such as ``min_over_time``, or
+                ``quantile_over_time(0.25`` with its first argument.
+
+        Returns:
+            Points at the ends of the steps; of several series with the same labels the highest value.
+        """
+        function, _, argument = of_step.partition("(")
+        values = f"{_with_matchers(gauge, self._selector)}[{step_s}s]"
+        query = f"max by ({', '.join(labels)}) ({function}({f'{argument}, ' if argument else ''}{values}))"
+        return self._range(query, start_s + step_s, end_s, step_s)
 
     def curve(self, name: str, start_s: float, end_s: float, *, points: int = 240) -> list[Curve]:
         """One of :data:`OVER_TIME` or :data:`GAUGES_OVER_TIME` over a time, in at most so many points."""

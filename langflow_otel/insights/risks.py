@@ -1,4 +1,4 @@
-"""What grows and does not stop: memory of a process, and the shares of runs that fail or try again.
+"""What grows and does not stop: memory of a process, the shares of runs that fail or try again, and other curves.
 
 A trend is claimed if it is there in the whole time and in its second half (what grows at the start and then stays is a
 cache that was filled), if chance does not explain it, and if it is large enough to matter:
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,21 +78,50 @@ class Trend:
         return found[0], found[1], found[2]
 
 
+KINDS: Final[Mapping[str, tuple[str, float, float]]] = {
+    "memory": ("bytes", 0.0, MIN_GROWTH),
+    "errors": ("share", MIN_SHARE, 0.0),
+    "retries": ("share", MIN_SHARE, 0.0),
+    "retries a run": ("number", MIN_SHARE, 0.0),
+    "descriptors": ("number", 10.0, 0.1),
+    "queue": ("number", 5.0, 0.5),
+    "disk": ("share", 0.01, 0.0),
+    "gpu memory": ("share", 0.05, 0.0),
+    "gpu temperature": ("celsius", 5.0, 0.0),
+    "gpu slowed": ("share", 0.05, 0.0),
+    "gpu errors": ("number", 1.0, 0.5),
+}
+"""What is looked at: its unit, and by how much it must have grown, at least, and as a part of its median."""
+
+
 @dataclass(frozen=True)
 class Risk:
     """Something that grows.
 
     Attributes:
-        kind: ``memory`` of a process (bytes), or the share of runs of a flow with ``errors`` or ``retries`` (0 to 1).
-        subject: The ``service.instance.id`` of the process, or the flow.
+        kind: One of :data:`KINDS`: ``memory`` of a process, the share of runs of a flow with ``errors`` or ``retries``,
+            its ``retries a run``, open file ``descriptors`` of a process, jobs that wait in a ``queue``, the share of a
+            ``disk`` or of ``gpu memory`` in use, ``gpu temperature``, the share of the time in which clocks are slowed
+            (``gpu slowed``), and corrected ECC errors an hour (``gpu errors``).
+        subject: The process, flow, queue, file system or GPU.
         trend: How.
-        age_s: Of a memory trend, how long the process is known.
+        age_s: How long it is known.
     """
 
     kind: str
     subject: str
     trend: Trend
     age_s: float
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A curve that is looked at: Unix seconds and values. The other names are those of :class:`Risk`."""
+
+    kind: str
+    subject: str
+    age_s: float
+    points: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -103,11 +132,13 @@ class Risks:
         found: The largest growth first.
         compared: How many processes and flows were looked at.
         too_short: How many more are known for too short a time.
+        uncorrected: GPUs with ECC errors that could not be corrected, and how many.
     """
 
     found: list[Risk]
     compared: int
     too_short: int
+    uncorrected: Mapping[str, int] = field(default_factory=dict)
 
 
 def trend_of(times_s: Sequence[float], values: Sequence[float]) -> Trend | None:
@@ -217,20 +248,26 @@ def find_risks(connection: duckdb.DuckDBPyConnection, selection: Selection = EVE
     whole, _ = selection.chosen(whole=True)
     memory = f"element_at(attributes, '{semconv.FLOW_MEMORY_PEAK}')[1]"
     asked = {**given, "least_ns": _MIN_STEP_S * NS, "steps": STEPS}
-    curves: list[tuple[str, str, float, list[tuple[float, float]]]] = []
+    curves: list[Watched] = []
     memories = rows(connection, _MEMORY.format(chosen=whole, memory=memory), asked)
     for instance, found in _by("instance", memories).items():
         age_s = (found[0]["last_ns"] - found[0]["first_ns"]) / NS
         warm_ns = found[0]["first_ns"] + WARM_UP * age_s * NS
-        curves.append(("memory", instance, age_s, [_point(row, "value") for row in found if row["at_ns"] >= warm_ns]))
+        points = [_point(row, "value") for row in found if row["at_ns"] >= warm_ns]
+        curves.append(Watched("memory", instance, age_s, points))
     shares = rows(connection, _SHARES.format(chosen=chosen), {**asked, "runs": _MIN_RUNS})
     for flow, found in _by("flow", shares).items():
         age_s = (found[0]["last_ns"] - found[0]["first_ns"]) / NS
-        curves += [(kind, flow, age_s, [_point(row, kind) for row in found]) for kind in ("errors", "retries")]
-    long_enough = [each for each in curves if len(each[3]) >= MIN_STEPS]
-    risks = [risk for each in long_enough if (risk := _risk(*each, level=LEVEL / len(long_enough))) is not None]
+        curves += [Watched(kind, flow, age_s, [_point(row, kind) for row in found]) for kind in ("errors", "retries")]
+    return risks_in(curves)
+
+
+def risks_in(curves: Sequence[Watched], uncorrected: Mapping[str, int] | None = None) -> Risks:
+    """What of these grows. The level is for all of them together."""
+    long_enough = [each for each in curves if len(each.points) >= MIN_STEPS]
+    risks = [risk for each in long_enough if (risk := _risk(each, level=LEVEL / len(long_enough))) is not None]
     risks.sort(key=lambda each: -(each.trend.last / max(each.trend.first, 1e-9)))
-    return Risks(risks, len(long_enough), len(curves) - len(long_enough))
+    return Risks(risks, len(long_enough), len(curves) - len(long_enough), uncorrected or {})
 
 
 def _by(name: str, found: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -244,8 +281,8 @@ def _point(row: Mapping[str, Any], name: str) -> tuple[float, float]:
     return row["at_ns"] / NS, float(row[name])
 
 
-def _risk(kind: str, subject: str, age_s: float, points: Sequence[tuple[float, float]], *, level: float) -> Risk | None:
-    times_s, values = [at_s for at_s, _ in points], [value for _, value in points]
-    by = MIN_GROWTH * median(values) if kind == "memory" else MIN_SHARE
-    trend = grows(times_s, values, level=level, by=by)
-    return None if trend is None else Risk(kind, subject, trend, age_s)
+def _risk(watched: Watched, *, level: float) -> Risk | None:
+    times_s, values = [at_s for at_s, _ in watched.points], [value for _, value in watched.points]
+    _, least, part = KINDS[watched.kind]
+    trend = grows(times_s, values, level=level, by=max(least, part * median(values)))
+    return None if trend is None else Risk(watched.kind, watched.subject, trend, watched.age_s)

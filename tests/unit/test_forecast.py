@@ -163,9 +163,9 @@ def test_command_gives_all_as_json(path: Path):
     [
         (["--days", "60"], "no forecast: 32 whole days of history; for 60 days ahead 60 are needed"),
         (
-            ["--limit", "disk=5"],
-            "--limit disk=5: a figure (runs, tokens, cost, cpu, memory), = and a number are accepted, "
-            "such as memory=4GiB or tokens=2M",
+            ["--limit", "space=5"],
+            "--limit space=5: a figure (runs, tokens, cost, cpu, memory, disk, descriptors, queue, temperature), = and "
+            "a number are accepted, such as memory=4GiB, tokens=2M or disk=90%",
         ),
         (["--limit", "tokens=5"], "--limit tokens: the data have no tokens; they have runs, memory"),
         (["--flow", "x"], "--flow x: no run of it is in these files; there are runs of shop"),

@@ -139,7 +139,8 @@ def test_short_history_is_said(tmp_path: Path):
     ("arguments", "message"),
     [
         (["--limit", "runs=3"], "--risk takes a limit of memory, and no other"),
-        (["--prometheus", "http://localhost:9090"], "--risk needs the runs of trace files, and no --prometheus"),
+        (["--limit", "queue=3"], "--risk takes a limit of memory, and no other"),
+        (["--prometheus", "http://localhost:9"], "--prometheus takes no files, and forecasts all flows together"),
     ],
 )
 def test_wrong_use_is_one_line(path: Path, arguments: list[str], message: str):
