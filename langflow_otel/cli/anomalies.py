@@ -20,7 +20,7 @@ from langflow_otel.cli.opened_traces import chosen_paths, opened_traces
 if TYPE_CHECKING:
     from langflow_otel.insights.following import Following
 
-METHODS = ("calibrated", "sigma", "mad")
+METHODS = ("calibrated", "arima", "sigma", "mad")
 INTERRUPTED = 130
 _NS = 1_000_000_000
 
@@ -45,8 +45,18 @@ class Wanted:
         """What cannot be used ends the command with exit code 2."""
         if self.method not in METHODS:
             give_up(f"--method {printable(self.method)}: accepted are {', '.join(METHODS)}")
+        if self.method == "arima":
+            _check_forecast()
         if self.since is not None:
             seconds_of(self.since)
+
+
+def _check_forecast() -> None:
+    try:
+        import langflow_otel.insights.arima  # noqa: F401
+    except ImportError as exc:
+        package = (exc.name or "").partition(".")[0]
+        give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[insights,forecast]'")
 
 
 def anomalies(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:

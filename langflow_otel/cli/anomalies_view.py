@@ -37,7 +37,7 @@ def show(anomalies: Anomalies, console: Console) -> None:
         console.print(
             Text(
                 f"{anomalies.learning:,} of {anomalies.keys:,} have too little history to say what is usual: "
-                "a quarter of an hour and 30 executions are needed, for throughput an hour",
+                "a quarter of an hour and 30 executions are needed, for throughput and for arima an hour or more",
                 "dim",
             ),
             soft_wrap=True,

@@ -479,7 +479,7 @@ def anomalies(
         typer.Option(help="Only what went on so long ago at most: 30m, 24h, 7d."),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="calibrated; or sigma and mad: 3 standard deviations from the mean, the median.")
+        str, typer.Option(help="calibrated; arima; or sigma and mad: 3 standard deviations from the mean, the median.")
     ] = "calibrated",
     false_a_day: Annotated[
         float,

@@ -22,9 +22,10 @@ from langflow_otel.insights.windows import NS, Execution, Key, Panes, Second
 if TYPE_CHECKING:
     import duckdb
 
-METHODS: Final = ("calibrated", "sigma", "mad")
-"""How windows are compared: as :mod:`~langflow_otel.insights.detection` does it, by mean and standard deviation, by
-median and median absolute deviation."""
+METHODS: Final = ("calibrated", "arima", "sigma", "mad")
+"""How windows are compared: as :mod:`~langflow_otel.insights.detection` does it, by what
+:mod:`~langflow_otel.insights.arima` predicts, by mean and standard deviation, by median and median absolute
+deviation."""
 RESOURCES: Final = ("cpu", "memory", "loop_delay")
 STATUSES: Final = ("ok", "error", "cancelled")
 UNKNOWN: Final = "unknown"
@@ -60,7 +61,15 @@ class Watch(Protocol):
 
 
 def watch_of(method: str, rules: Rules | None = None) -> Watch:
-    """One of :data:`METHODS`; the rules are those of ``calibrated``."""
+    """One of :data:`METHODS`; the rules are those of ``calibrated`` and ``arima``.
+
+    Raises:
+        ImportError: ``arima`` needs ``pip install 'langflow-otel[forecast]'``.
+    """
+    if method == "arima":
+        from langflow_otel.insights.arima import ArimaWatch
+
+        return ArimaWatch(rules)
     return Detector(rules) if method == "calibrated" else ThreeSigma(robust=method == "mad")
 
 

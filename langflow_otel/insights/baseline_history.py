@@ -186,10 +186,7 @@ def _adjusted(curves: Sequence[_Curve], chances: Sequence[tuple[float, float]]) 
     varying = [place for place, curve in enumerate(curves) if min(curve.values) < max(curve.values)]
     judged = dict(zip(varying, holm([chances[place] for place in varying]), strict=True))
     level = ALPHA / max(1, len(varying))
-    return [
-        judged.get(place, 1.0 if least <= level else None)
-        for place, (_, least) in enumerate(chances)
-    ]
+    return [judged.get(place, 1.0 if least <= level else None) for place, (_, least) in enumerate(chances)]
 
 
 def needed_steps(figures: int) -> int:

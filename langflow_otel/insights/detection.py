@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from langflow_otel.insights.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
+from langflow_otel.insights.minutes import Minutes, value_of
 from langflow_otel.insights.tails import chance_of, count_z, failures_z, less_certain, ranks_z, z_of
 from langflow_otel.insights.windows import STEP_S, WINDOW_S, Key, Pane, Second, Sketch, merged_panes
 
@@ -45,9 +46,8 @@ _RANKS_AGE_S: Final = 10
 _MAX_SCORES: Final = {WINDOW_S: 720, 60: 720, 300: 240}
 _SCORE_STEPS: Final = {WINDOW_S: WINDOW_S, 60: 10, 300: 60}
 _FEW_SCORES: Final = 100
-_MINUTES: Final = 61
 _FAR: Final = 0.9
-_LEAST_FAILURES: Final = 3
+LEAST_FAILURES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,13 @@ class Rules:
     busier: float = 1.5
     learning_s: int = 600
     least: int = 30
+
+    def matters(self, figure: Figure, pane: Pane, value: float, usual: float) -> bool:
+        """Whether a figure of what is in this pane differs by so much."""
+        if figure == "errors":
+            return pane.failures >= LEAST_FAILURES and value - usual >= self.more_errors
+        times = self.slower if figure == "duration" else self.busier
+        return value >= usual * times or value * times <= usual
 
 
 @dataclass(slots=True)
@@ -182,12 +189,6 @@ class _History:
 
 
 @dataclass
-class _Minute:
-    at_s: int
-    pane: Pane
-
-
-@dataclass
 class _State:
     """What is known of one key."""
 
@@ -200,7 +201,7 @@ class _State:
         default_factory=lambda: {(length, figure): _Spread(length) for length in STEPS for figure in FIGURES}
     )
     left_out: list[tuple[int, int]] = field(default_factory=list)
-    minutes: deque[_Minute] = field(default_factory=deque)
+    minutes: Minutes = field(default_factory=Minutes)
 
     def add(self, at_s: int, pane: Pane) -> None:
         self.last_s = at_s
@@ -209,9 +210,7 @@ class _State:
         for sums in self.sums.values():
             sums.entries.append(entry)
             sums.add(entry)
-        if not self.minutes or self.minutes[-1].at_s != at_s // 60 * 60:
-            self.minutes.append(_Minute(at_s // 60 * 60, Pane()))
-        self.minutes[-1].pane.merge(pane)
+        self.minutes.add(at_s, pane)
 
     def move_on(self, now_s: int, unusual_since_s: int | None) -> None:
         """What is old enough becomes history, if nothing was unusual then."""
@@ -223,9 +222,7 @@ class _State:
                 self.history.add(entry)
         # While something is unusual, no part of the history is lost.
         self.history.forget(until_s if unusual_since_s is None else min(until_s, unusual_since_s))
-        oldest_s = (unusual_since_s or now_s) - _MINUTES * 60
-        while self.minutes and self.minutes[0].at_s < oldest_s:
-            self.minutes.popleft()
+        self.minutes.forget(now_s, unusual_since_s)
 
     def covered_s(self, now_s: int, unusual_since_s: int | None) -> int:
         """How long the history is, without the time that is left out."""
@@ -247,22 +244,6 @@ class _State:
         """From what came in the last minutes on."""
         fresh = _State(now_s - _LONGEST_S)
         self.first_s, self.history, self.spreads, self.left_out = fresh.first_s, _History(), fresh.spreads, []
-
-    def figure_by_minute(self, figure: Figure) -> list[tuple[int, float]]:
-        found: list[tuple[int, float]] = []
-        by_minute = {each.at_s: each.pane for each in self.minutes}
-        for at_s in range(self.minutes[0].at_s, self.minutes[-1].at_s + 60, 60) if self.minutes else ():
-            value = value_of(figure, by_minute.get(at_s, Pane()), 60)
-            if value is not None:
-                found.append((at_s, value))
-        return found
-
-
-def value_of(figure: Figure, pane: Pane, seconds: float) -> float | None:
-    """A figure of what ended in some time; None where nothing did that it could be of."""
-    if figure == "duration":
-        return pane.durations.quantile(0.5)
-    return pane.error_share if figure == "errors" else pane.count / seconds
 
 
 class Detector:
@@ -368,7 +349,7 @@ class Detector:
         return ended
 
     def _add_minutes(self, anomaly: Anomaly) -> None:
-        anomaly.minutes = self._states[anomaly.key].figure_by_minute(anomaly.figure)
+        anomaly.minutes = self._states[anomaly.key].minutes.of(anomaly.figure)
 
     def _has_learned(self, state: _State, now_s: int) -> bool:
         is_old = now_s - _LONGEST_S - state.first_s >= self._rules.learning_s
@@ -421,7 +402,7 @@ class Detector:
         pane = merged_panes(entry.pane for entry in sums.entries)
         value = value_of(figure, pane, end_s - start_s)
         usual = self._usual(key, figure, state, end_s)
-        if value is None or usual is None or not self._matters(figure, pane, value, usual):
+        if value is None or usual is None or not self._rules.matters(figure, pane, value, usual):
             return None
         is_alarm = abs(sigmas) >= self._alarm_level()
         is_silent = sigmas < 0 and end_s - state.last_s > (end_s - start_s) / 2
@@ -433,12 +414,6 @@ class Detector:
     def _usual(self, key: Key, figure: Figure, state: _State, end_s: int) -> float | None:
         covered_s = state.covered_s(end_s, self._episodes.since_s(key))
         return value_of(figure, state.history.sum, max(covered_s, 1))
-
-    def _matters(self, figure: Figure, pane: Pane, value: float, usual: float) -> bool:
-        if figure == "errors":
-            return pane.failures >= _LEAST_FAILURES and value - usual >= self._rules.more_errors
-        times = self._rules.slower if figure == "duration" else self._rules.busier
-        return value >= usual * times or value * times <= usual
 
     def _alarm_level(self) -> float:
         keys = len(self._states)

@@ -103,10 +103,12 @@ class Episodes:
 
     Args:
         quiet_s: See :data:`QUIET_S`.
+        sharp_s: Windows up to this length end where the anomaly does; longer ones overlap so much that they do not.
     """
 
-    def __init__(self, quiet_s: int = QUIET_S) -> None:
+    def __init__(self, quiet_s: int = QUIET_S, sharp_s: int = WINDOW_S) -> None:
         self._quiet_s = quiet_s
+        self._sharp_s = sharp_s
         self._open: dict[Key, dict[tuple[Figure, bool], _Open]] = {}
 
     def since_s(self, key: Key) -> int | None:
@@ -125,7 +127,7 @@ class Episodes:
         found = self._open.get(key, {}).get(name)
         if found is not None:
             found.last_s = window.end_s
-            found.until_s = max(found.until_s, window.end_s if length_s <= WINDOW_S else window.start_s)
+            found.until_s = max(found.until_s, window.end_s if length_s <= self._sharp_s else window.start_s)
             _take(found.anomaly, window)
             return None
         if not window.is_alarm:
@@ -143,7 +145,7 @@ class Episodes:
             window.count,
         )
         self._open.setdefault(key, {})[name] = _Open(
-            anomaly, window.end_s, window.end_s if length_s <= WINDOW_S else window.since_s + 1
+            anomaly, window.end_s, window.end_s if length_s <= self._sharp_s else window.since_s + 1
         )
         return anomaly
 

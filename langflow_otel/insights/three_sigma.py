@@ -14,6 +14,7 @@ from statistics import median
 from typing import Final, Protocol
 
 from langflow_otel.insights.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
+from langflow_otel.insights.minutes import Minutes
 from langflow_otel.insights.tails import chance_of
 from langflow_otel.insights.windows import Key, Second, SlidingWindows, Window
 
@@ -38,6 +39,7 @@ class ThreeSigma:
         self._sliding = SlidingWindows()
         self._episodes = Episodes()
         self._usual: dict[tuple[Key, Figure], _Past] = {}
+        self._minutes: dict[Key, Minutes] = {}
         self._now_s = 0
         self.windows = 0
 
@@ -50,17 +52,27 @@ class ThreeSigma:
     def advance(self, second: Second) -> list[Anomaly]:
         """Add what ended in this second; every second before it is over."""
         news = self._look(list(self._sliding.advance(second)))
-        return news + self.pass_time(second.at_s)
+        news += self.pass_time(second.at_s)
+        for key, pane in second.panes.items():
+            minutes = self._minutes.setdefault(key, Minutes())
+            minutes.add(second.at_s, pane)
+            minutes.forget(second.at_s, self._episodes.since_s(key))
+        return news
 
     def pass_time(self, until_s: int) -> list[Anomaly]:
         """Nothing more comes that ended before this second."""
         self._now_s = max(self._now_s, until_s)
-        return [each.anomaly for each in self._episodes.ended(self._now_s, math.inf)]
+        return self._with_minutes([each.anomaly for each in self._episodes.ended(self._now_s, math.inf)])
 
     def finish(self) -> list[Anomaly]:
         """Those that the last seconds begin, and those that go on at the end."""
         self._look(list(self._sliding.finish()))
-        return self._episodes.rest()
+        return self._with_minutes(self._episodes.rest())
+
+    def _with_minutes(self, anomalies: list[Anomaly]) -> list[Anomaly]:
+        for anomaly in anomalies:
+            anomaly.minutes = self._minutes[anomaly.key].of(anomaly.figure)
+        return anomalies
 
     def _look(self, windows: list[Window]) -> list[Anomaly]:
         news = []

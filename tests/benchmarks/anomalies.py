@@ -4,9 +4,10 @@
     python tests/benchmarks/anomalies.py --seeds 3
 
 Made series of 1 key: three hours with 1 or 0.1 executions a second, durations with a spread of 40 %, 1 % of errors. Two
-hours after the start something happens, or nothing. ``calibrated`` is what ``langflow-otel anomalies`` does; ``sigma``
-is three standard deviations from the mean of the hour before, ``mad`` the same by median and median absolute deviation,
-both in windows of 5 seconds that slide by 1.
+hours after the start something happens, or nothing. ``calibrated`` is what ``langflow-otel anomalies`` does; ``arima``
+is each minute, or 5 minutes, outside of the interval that ARIMA(2,1,2) predicted; ``sigma`` is three standard
+deviations from the mean of the hour before, ``mad`` the same by median and median absolute deviation, both in windows
+of 5 seconds that slide by 1.
 
 An anomaly that overlaps with the true one (a minute of grace after it) is right, every other is false. Precision is
 the right ones of all; recall the series in which there is a right one; delay from the beginning to the window that

@@ -88,7 +88,7 @@ def test_short_history_is_said(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "magic"], "--method magic: accepted are calibrated, sigma, mad"),
+        (["--method", "magic"], "--method magic: accepted are calibrated, arima, sigma, mad"),
         (["--since", "yesterday"], "--since yesterday: a number and one of s, m, h, d, w is accepted, such as 24h"),
         (["--flow", "other"], "--flow other: no run of it is in these files; there are runs of shop"),
         (["--follow", "--since", "1h"], "--since is for what was; --follow shows what comes"),
