@@ -559,6 +559,26 @@ def forecast(
         command.forecast(traces or [], wanted, as_json=as_json)
 
 
+@app.command()
+def estimate(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW", help="JSON as LangFlow exports it.")],
+    traces: _Files = None,
+    since: _Since = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Estimate what a run of a flow takes before it runs: time, tokens, cost, memory.
+
+    Example: langflow-otel estimate flow.json spans.jsonl
+
+    From what its components took in the past, in this flow or others, along the critical path, with 90 % intervals and
+    with how far such estimates were off. Components without a history are named. The newest 2,000 runs are used. Needs
+    langflow-otel[insights], and no LangFlow. The exit code is 2 if nothing can be estimated.
+    """
+    from langflow_otel.cli import estimate as command
+
+    command.estimate_flow(flow, traces or [], since=since, as_json=as_json)
+
+
 @app.command("mcp")
 def mcp_(
     traces: _Files = None,
