@@ -42,6 +42,7 @@ LEARNING: Final = {60: 60, 300: 36}
 _OFTEN_A_MINUTE: Final = 10.0
 _FITTED: Final = 720
 _REFITTED_S: Final = 3600
+_REFITTED_STEPS: Final = 12
 _SEASON_S: Final = 86_400
 _SEASON_FROM_S: Final = 2 * _SEASON_S
 _LONGEST_S: Final = 7 * _SEASON_S
@@ -119,7 +120,7 @@ class Curve:
         """The next value; None as long as too little is known."""
         if not self.has_learned:
             return None
-        if self._next_s - self._fitted_s >= _REFITTED_S:
+        if self._next_s - self._fitted_s >= max(_REFITTED_S, _REFITTED_STEPS * self._step_s):
             self._fit()
         return self._predicted()
 
