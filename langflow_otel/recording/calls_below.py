@@ -50,14 +50,25 @@ class CallsBelow:
     def count(self, usage: ModelUsage) -> None:
         """Add what one of them, or several together, used."""
         with adding:
-            self.model = usage.model or self.model
-            self.provider = usage.provider or self.provider
-            if usage.input_tokens is not None:
-                self.input_tokens = (self.input_tokens or 0) + usage.input_tokens
-            if usage.output_tokens is not None:
-                self.output_tokens = (self.output_tokens or 0) + usage.output_tokens
-            if usage.costs is not None:
-                self._count_costs(usage.costs)
+            self.add(usage.model, usage.provider, usage.input_tokens, usage.output_tokens, usage.costs)
+
+    def add(
+        self,
+        model: str | None,
+        provider: str | None,
+        input_tokens: int | None,
+        output_tokens: int | None,
+        costs: Costs | None,
+    ) -> None:
+        """The same, for a caller that holds ``adding``."""
+        self.model = model or self.model
+        self.provider = provider or self.provider
+        if input_tokens is not None:
+            self.input_tokens = (self.input_tokens or 0) + input_tokens
+        if output_tokens is not None:
+            self.output_tokens = (self.output_tokens or 0) + output_tokens
+        if costs is not None:
+            self._count_costs(costs)
 
     def _count_costs(self, costs: Costs) -> None:
         if self.amounts is None:

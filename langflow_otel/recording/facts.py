@@ -182,11 +182,6 @@ class ModelResponse(NamedTuple):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
-    @property
-    def has_details(self) -> bool:
-        """True if some of the tokens are known to be cached, or of reasoning."""
-        return bool(self.cache_read_tokens or self.cache_write_tokens or self.reasoning_tokens)
-
 
 UNNAMED: Final = "unnamed"
 """Name of a flow as long as no better one is known."""

@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING
 
 from langflow_otel.recording import metrics
 from langflow_otel.recording.facts import ModelResponse
+from langflow_otel.recording.instruments import Amounts, write_together
 
 if TYPE_CHECKING:
     from langflow_otel.recording.instruments import Recording
     from langflow_otel.recording.metrics import Metric
     from langflow_otel.recording.run_metrics import Finished, RunMetrics
-
-_DETAILS = (
-    ("cache_read_tokens", metrics.MODEL_CACHE_READ_TOKENS),
-    ("cache_write_tokens", metrics.MODEL_CACHE_WRITE_TOKENS),
-    ("reasoning_tokens", metrics.MODEL_REASONING_TOKENS),
-)
 
 
 class CallMetrics:
@@ -52,9 +47,9 @@ class CallMetrics:
         # As on the span: a call that was cancelled has none.
         failed = finished.outcome.status == "error"
         error_type = self._owner.error_type(error) if failed else ""
-        self._duration_of(error_type).record(finished.duration_s, finished.context)
+        self._duration_of(error_type).record(finished.duration_s, finished.context, finished.span)
         if first_chunk_s is not None:
-            self._known(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context)
+            self._known(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context, finished.span)
         if retries:
             self._retries.add(retries)
         self._count_tokens(response, failed=failed)
@@ -96,24 +91,23 @@ class ModelMetrics(CallMetrics):
     def _count_tokens(self, response: ModelResponse, *, failed: bool) -> None:
         # The counters also of a call without an answer, the histograms only of those with one, as the conventions say.
         input_tokens, output_tokens = response.input_tokens, response.output_tokens
-        self._input.add(input_tokens or 0)
-        self._output.add(output_tokens or 0)
+        added: Amounts = [(self._input, input_tokens or 0), (self._output, output_tokens or 0)]
+        recorded: Amounts = []
         if not failed and input_tokens is not None:
-            self._known(metrics.MODEL_INPUT_TOKENS_EACH).record(input_tokens)
+            recorded.append((self._known(metrics.MODEL_INPUT_TOKENS_EACH), input_tokens))
         if not failed and output_tokens is not None:
-            self._known(metrics.MODEL_OUTPUT_TOKENS_EACH).record(output_tokens)
-        if response.has_details:
-            self._add_details(response)
+            recorded.append((self._known(metrics.MODEL_OUTPUT_TOKENS_EACH), output_tokens))
+        if response.cache_read_tokens:
+            added.append((self._known(metrics.MODEL_CACHE_READ_TOKENS), response.cache_read_tokens))
+        if response.cache_write_tokens:
+            added.append((self._known(metrics.MODEL_CACHE_WRITE_TOKENS), response.cache_write_tokens))
+        if response.reasoning_tokens:
+            added.append((self._known(metrics.MODEL_REASONING_TOKENS), response.reasoning_tokens))
+        write_together(added, recorded)
 
     def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
         self._input.add(input_tokens)
         self._output.add(output_tokens)
-
-    def _add_details(self, response: ModelResponse) -> None:
-        for name, metric in _DETAILS:
-            tokens = getattr(response, name)
-            if tokens:
-                self._known(metric).add(tokens)
 
 
 class EmbeddingMetrics(CallMetrics):

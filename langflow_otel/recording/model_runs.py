@@ -185,15 +185,16 @@ class ModelRun(Run):
             self._attributes.update(identity)
 
     def _count(self, finished: Finished) -> None:
-        info, response = self._info, self._response or _NO_RESPONSE
-        usage = ModelUsage(info.model, info.provider, response.input_tokens, response.output_tokens, self._costs)
-        for calls in self._counts_in:
-            calls.open.discard(self)
-            calls.count(usage)
+        info, response, costs = self._info, self._response or _NO_RESPONSE, self._costs
+        with adding:
+            for calls in self._counts_in:
+                calls.open.discard(self)
+                calls.add(info.model, info.provider, response.input_tokens, response.output_tokens, costs)
         if self._measures is not None:
             try:
                 self._measures.model_ended(info, response, finished, self._first_chunk_s, self._retries)
-                self._measures.add_cost(usage)
+                if costs is not None:
+                    self._measures.add_cost(ModelUsage(info.model, info.provider, costs=costs))
             except Exception as exc:  # noqa: BLE001
                 _MEASURE.contain(exc)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from opentelemetry.context import Context
+from opentelemetry.trace import Span
 
 from langflow_otel.recording import metrics, semconv, window
 from langflow_otel.recording.derived import NESTED, derived_readings, next_average
@@ -45,11 +46,13 @@ class Finished(NamedTuple):
     Attributes:
         duration_s: From its start until its own code ended.
         context: Where its span, or else the one around it, can be found, for exemplars.
+        span: Its span, where the context does not hold it.
     """
 
     outcome: Outcome
     duration_s: float
     context: Context | None
+    span: Span | None = None
 
 
 class FlowMetrics:

@@ -30,7 +30,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel.recording import instruments as instruments_module
 from langflow_otel.recording import metrics
-from langflow_otel.recording.instruments import Instruments, Recording
+from langflow_otel.recording.instruments import Instruments, Recording, write_together
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import Cells, Metric, Reading
 from langflow_otel.recording.store import MemoryStore
@@ -340,6 +340,29 @@ def test_a_bucket_shows_the_last_sampled_trace_that_fell_into_it(sinks):
 
     assert exemplars(sinks) == [(0xABC, 1, 0.05), (0xABC, 3, 0.7), None, (0xABC, 4, 50.0)]
     assert pushed_exemplars(sinks) == [(0xABC, 1, 0.05), (0xABC, 3, 0.7), (0xABC, 4, 50.0)]
+
+
+def test_a_span_is_the_exemplar_in_place_of_the_contexts(sinks):
+    context, span = span_in_context(1, sampled=True), trace.get_current_span(span_in_context(2, sampled=True))
+    sinks.recording(HISTOGRAM, "a", "b").record(0.5, context, span)
+
+    assert exemplars(sinks) == [None, (0xABC, 2, 0.5), None, None]
+    assert pushed_exemplars(sinks) == [(0xABC, 2, 0.5)]
+
+
+def test_series_written_together_are_as_written_one_by_one(sinks):
+    recordings = [(COUNTER, ("a", "b")), (COUNTER, ("c", "d")), (HISTOGRAM, ("a", "b")), (HISTOGRAM, ("c", "d"))]
+    first, second, third, fourth = (sinks.recording(metric, *labels) for metric, labels in recordings)
+    write_together([(first, 2), (second, 3)], [(third, 0.5), (fourth, 50.0)])
+    write_together([(first, 2)], [])
+
+    assert sinks.scraped() == {
+        ("a.counter", "a", "b"): [4],
+        ("a.counter", "c", "d"): [3],
+        ("a.histogram", "a", "b"): [0, 1, 0, 0, 0.5],
+        ("a.histogram", "c", "d"): [0, 0, 0, 1, 50.0],
+    }
+    assert sinks.pushed() == sinks.scraped()
 
 
 @pytest.mark.parametrize(
