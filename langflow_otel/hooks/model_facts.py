@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage, token_count
@@ -40,11 +40,9 @@ _OF_MANAGER: Final = tuple(name for name in _READ if name.startswith("ls_"))
 """LangChain's own names, in the metadata of its callback managers."""
 
 _FINISH_REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "stopReason")
-_COUNTS: Final = (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
-_DETAILS: Final = (
-    ("input_token_details", (("cache_read_tokens", "cache_read"), ("cache_write_tokens", "cache_creation"))),
-    ("output_token_details", (("reasoning_tokens", "reasoning"),)),
-)
+_Counts: TypeAlias = "tuple[int | None, int | None, int | None, int | None, int | None]"
+"""Tokens, in the order of :class:`ModelResponse`."""
+_NO_COUNTS: Final[_Counts] = (None, None, None, None, None)
 _LEVELS: Final = ("reasoning_effort", "thinking_level")
 _STRUCTURED: Final = "ls_structured_output_format"
 """In the options of a call, by LangChain's ``with_structured_output``."""
@@ -161,7 +159,7 @@ def model_response(response: Any) -> ModelResponse:
     model: str | None = None
     response_id: str | None = None
     reasons: list[str] = []
-    counts: dict[str, int] | None = None
+    counts = _NO_COUNTS
     for generation in generations_of(response):
         message = getattr(generation, "message", None)
         about = _about(generation, message)
@@ -172,15 +170,15 @@ def model_response(response: Any) -> ModelResponse:
             model = _text(about, "model_name", "model", "model_id")
         if response_id is None:
             response_id = _id_of(about, message)
-        if not counts:
+        if counts is _NO_COUNTS:
             counts = _tokens(message, about)
-    if not counts:
+    if counts is _NO_COUNTS:
         counts = _counts(_dict(response, "llm_output").get("token_usage"))
     return ModelResponse(
         None if model is None else chosen(model),
         None if response_id is None else chosen(response_id),
         chosen_names(tuple(reasons)),
-        **counts,
+        *counts,
     )
 
 
@@ -210,29 +208,28 @@ def generations_of(response: Any) -> list[Any]:
     return found
 
 
-def _tokens(message: Any, about: Mapping[str, Any]) -> dict[str, int]:
+def _tokens(message: Any, about: Mapping[str, Any]) -> _Counts:
     usage = getattr(message, "usage_metadata", None)
     if type(usage) is not dict:
         return _counts(about.get("token_usage") or about.get("usage"))
-    found = _counts(usage)
-    if found:
-        for group, details in _DETAILS:
-            counts = usage.get(group)
-            if type(counts) is dict:
-                for name, key in details:
-                    if (value := token_count(counts.get(key))) is not None:
-                        found[name] = value
-    return found
+    counts = _counts(usage)
+    if counts is _NO_COUNTS:
+        return counts
+    read = written = reasoning = None
+    if type(details := usage.get("input_token_details")) is dict:
+        read, written = token_count(details.get("cache_read")), token_count(details.get("cache_creation"))
+    if type(details := usage.get("output_token_details")) is dict:
+        reasoning = token_count(details.get("reasoning"))
+    return counts[0], counts[1], read, written, reasoning
 
 
-def _counts(usage: Any) -> dict[str, int]:
-    """As LangChain and the providers call them."""
-    found: dict[str, int] = {}
-    if type(usage) is dict:
-        for name, theirs in _COUNTS:
-            if (value := token_count(usage.get(name, usage.get(theirs)))) is not None:
-                found[name] = value
-    return found
+def _counts(usage: Any) -> _Counts:
+    """As LangChain and the providers call them; without details."""
+    if type(usage) is not dict:
+        return _NO_COUNTS
+    given = token_count(usage["input_tokens"] if "input_tokens" in usage else usage.get("prompt_tokens"))
+    written = token_count(usage["output_tokens"] if "output_tokens" in usage else usage.get("completion_tokens"))
+    return _NO_COUNTS if given is None and written is None else (given, written, None, None, None)
 
 
 def _id_of(about: Mapping[str, Any], message: Any) -> str | None:
