@@ -142,7 +142,9 @@ def watch_other_tracers(handlers: Sequence[object]) -> None:
         handlers: Of the callback manager.
     """
     # Not by its function, which would make a provider where there is none.
-    watch_nested_model_spans(getattr(trace, "_TRACER_PROVIDER", None))
+    provider = getattr(trace, "_TRACER_PROVIDER", None)
+    if provider is not None:
+        watch_nested_model_spans(provider)
     for handler in handlers:
         if type(handler) not in _without_tracer:
             _look_at(handler)

@@ -41,6 +41,13 @@ def with_caller(caller: Span, context: Context) -> Context:
     return otel_context.set_value(_OURS, None, trace.set_span_in_context(caller, context))
 
 
+def is_ours_current(context: Context) -> bool:
+    """True if the current span is one of ours. OpenTelemetry's own function asks for the span's class, which takes
+    0.4 us for an abstract one."""
+    ours = context.get(_OURS)
+    return ours is not None and ours is context.get(_CURRENT)
+
+
 def span_above(context: Context, reaches: Reaches) -> Span:
     """The nearest span that a span of ours may be below of; ``INVALID_SPAN`` if there is none.
 
@@ -48,10 +55,10 @@ def span_above(context: Context, reaches: Reaches) -> Span:
     that is sent there, a caller in another process, and a local span that does not record, since nothing says whose
     it is.
     """
-    span = trace.get_current_span(context)
     ours = cast("Span | None", context.get(_OURS))
-    if span is ours:
-        return span
+    if ours is not None and is_ours_current(context):
+        return ours
+    span = trace.get_current_span(context)
     if ours is not None:
         return span if _is_below(span, ours, reaches) else ours
     if not span.is_recording() or reaches(span) or isinstance(span, HeldSpan):

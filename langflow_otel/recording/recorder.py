@@ -30,7 +30,14 @@ from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, To
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.held import HeldSpan, Send, new_span_context
 from langflow_otel.recording.model_runs import ModelRun
-from langflow_otel.recording.parents import Reaches, parent_and_links, same_provider, span_above, with_span
+from langflow_otel.recording.parents import (
+    Reaches,
+    is_ours_current,
+    parent_and_links,
+    same_provider,
+    span_above,
+    with_span,
+)
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
@@ -273,7 +280,9 @@ class Recorder:
             theirs: The span that another instrumentor has made of the call.
         """
         context = otel_context.get_current()
-        if _suppressed(context) or (theirs is None and _is_around_call(trace.get_current_span(context))):
+        if _suppressed(context):
+            return None
+        if theirs is None and not is_ours_current(context) and _is_around_call(trace.get_current_span(context)):
             return None
         component = within.component
         measures = self._measures_for(within.flow) if component is None else component.measures
