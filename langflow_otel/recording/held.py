@@ -256,7 +256,7 @@ class HeldSpan(Span):
     @property
     def links(self) -> list[Link]:
         """What it is linked to, until it is made or given up."""
-        return [link for link, _ in self._links or ()]
+        return [] if self._links is None else [link for link, _ in self._links]
 
     @property
     def status(self) -> Status:
@@ -477,10 +477,13 @@ class HeldSpan(Span):
         if self.made or self.end_time is None:
             return
         self.made = True
-        with _KEEP:
-            if self._send is not None:
+        if self._send is not None:
+            try:
                 self._send(self)
-                return
+            except Exception as exc:  # noqa: BLE001
+                _KEEP.contain(exc)
+            return
+        with _KEEP:
             context, links = self._place()
             # Before the SDK gives the links other attributes.
             dropped_in_links = [_dropped_of(link.attributes) for link in links]

@@ -133,11 +133,14 @@ class ModelRun(Run):
 
     def settle(self) -> None:
         """Decide which span is the call's: another instrumentor's, if one has started by now, else ours, made now."""
+        self._take_theirs()
+        self.begin()
+
+    def _take_theirs(self) -> None:
         if self.theirs and self._put_off is not None:
             theirs = next((span for span in self.theirs if is_of_a_model(span)), None)
             if theirs is not None:
                 self.replace_by(theirs)
-        self.begin()
 
     def _is_innermost_in(self, context: Context) -> bool:
         """True if no span that is sent where ours are became current since the call began."""
@@ -154,14 +157,14 @@ class ModelRun(Run):
             return
         duration_s = time.perf_counter() - self._started_s
         try:
-            self.settle()
+            self._take_theirs()
             self._add_what_is_known_now()
         except Exception as exc:  # noqa: BLE001
             _LAST.contain(exc)
         try:
             super().end(outcome)
         finally:
-            self._count(Finished(outcome, duration_s, self.context))
+            self._count(Finished(outcome, duration_s, self.context, self.span))
 
     def _set_attributes(self, span: Span) -> None:
         # Content may be longer than what a span takes unseen.

@@ -207,10 +207,14 @@ class Run:
 
     def begin(self) -> None:
         """Make the span, if that was put off."""
-        make_span, self._put_off = self._put_off, None
-        if make_span is not None:
-            self.span = make_span()
-            self.context = with_span(self.span, self.context)
+        if self._put_off is not None:
+            self._make_span(self._put_off)
+            if self.span is not None:
+                self.context = with_span(self.span, self.context)
+
+    def _make_span(self, make_span: Callable[[], Span]) -> None:
+        self._put_off = None
+        self.span = make_span()
 
     def replace_by(self, span: Span) -> None:
         """The span of another instrumentor takes the place of the one that was put off."""
@@ -269,10 +273,12 @@ class Run:
             is_denied = self.is_denied
             if is_denied and outcome.error is not None:
                 deny(outcome.error)
-        self.begin()
         if self.content is not None:
+            self.begin()
             with _CONTENT:
                 self._emit(self.content)
+        elif self._put_off is not None:
+            self._make_span(self._put_off)  # Nothing is left that belongs in its context.
         span = self.span
         if span is None:
             return
