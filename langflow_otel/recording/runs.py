@@ -177,7 +177,8 @@ class Run:
     def is_denied(self) -> bool:
         """True where content stays here by name or by an author's word: that of its component, its tool, or the one
         that runs its flow. Then messages of errors do so as well."""
-        if any(each is not None and each.denied for each in (self.component, self.tool)):
+        component, tool = self.component, self.tool
+        if (component is not None and component.denied) or (tool is not None and tool.denied):
             return True
         outer = None if self.flow is None else self.flow.outer
         return outer is not None and outer.is_denied
