@@ -147,6 +147,29 @@ def doctor(
 
 
 @app.command()
+def probe(
+    url: Annotated[str, typer.Argument(metavar="URL", help="LangFlow's address, such as http://localhost:7860.")],
+    flow: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--flow", help="Run this flow as well: its id or endpoint name."),
+    ] = None,
+    input_value: Annotated[str, typer.Option("--input", help="What to say to the flow.")] = "ping",
+    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for an answer.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array on stdout.")] = False,
+) -> None:
+    """Ask whether a LangFlow server answers its users.
+
+    Example: langflow-otel probe https://langflow.example.com --flow canary
+
+    It asks for LangFlow's /health_check and, with --flow, runs that flow to its end, with the API key in
+    LANGFLOW_API_KEY. The exit code is 1 if one of them fails, for cron or a Kubernetes job.
+    """
+    from langflow_otel.cli import probe as command
+
+    command.probe(url, flow, input_value, timeout, as_json=as_json)
+
+
+@app.command()
 def tree(
     which: _Which = "last",
     traces: _Files = None,

@@ -226,6 +226,12 @@ class MetricsPipeline:
     def _read_self(self) -> list[Reading]:
         readings: list[Reading] = []
         with _READ:
+            readings += self.run_metrics.oldest_ages()
+        with _READ:
+            late_s = self.run_metrics.probe.lateness_s()
+            if late_s is not None:
+                readings.append(Reading(metrics.EVENT_LOOP_LATENESS, late_s))
+        with _READ:
             fragmentation = heap_fragmentation()
             if fragmentation is not None:
                 readings.append(Reading(metrics.MEMORY_FRAGMENTATION, fragmentation))

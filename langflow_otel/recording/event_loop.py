@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable
 from typing import Final
@@ -25,21 +26,30 @@ class EventLoopProbe:
 
     def __init__(self, record: Callable[[float], None]) -> None:
         self._record: Callable[[float], None] | None = record
-        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._due_s: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float] = weakref.WeakKeyDictionary()
 
     def watch_running_loop(self) -> None:
         """Watch the loop that runs here, if one does and it is not watched yet."""
         with _RECORD:
             loop = asyncio._get_running_loop()
-            if loop is not None and loop not in self._loops:
-                self._loops.add(loop)
+            if loop is not None and loop not in self._due_s:
                 self._wait(loop)
+
+    def lateness_s(self) -> float | None:
+        """By how much the latest of the watched loops that run is late now, in seconds. From any thread.
+
+        None while no watched loop runs.
+        """
+        due_s = [due_s for loop, due_s in tuple(self._due_s.items()) if loop.is_running()]
+        return max(0.0, time.monotonic() - min(due_s)) if due_s else None
 
     def stop(self) -> None:
         """No loop is watched from now on; what is scheduled does nothing."""
         self._record = None
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Not by the loop's clock: uvloop's stands still while the loop is blocked.
+        self._due_s[loop] = time.monotonic() + INTERVAL_S
         due_s = loop.time() + INTERVAL_S
         loop.call_at(due_s, self._note, loop, due_s)
 

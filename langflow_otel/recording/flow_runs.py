@@ -11,6 +11,7 @@ from opentelemetry.trace import Span
 
 from langflow_otel.recording import semconv, spans
 from langflow_otel.recording.calls_below import CallsBelow, RunAboveCalls
+from langflow_otel.recording.derived import NESTED
 from langflow_otel.recording.facts import OK, UNNAMED, ComponentInfo, FlowInfo, Outcome
 from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.process_watch import ProcessWatch
@@ -143,6 +144,8 @@ class FlowRun(RunAboveCalls):
                 self._active.add(-1)
             self._active = self.measures.active(info.entry_point)
             self._active.add(1)
+            if info.entry_point != NESTED:
+                self._metrics.goes_on(self, self.measures)
             # Not of a name that may change yet: its series would stay.
             if self.bound:
                 self.measures.expect_outcomes(info.entry_point)
@@ -223,5 +226,7 @@ class FlowRun(RunAboveCalls):
     def _measure(self, outcome: Outcome, duration_s: float) -> None:
         if self._active is not None:
             self._active.add(-1)
+        if self._metrics is not None:
+            self._metrics.is_over(self)
         if self.measures is not None:
             self.measures.ended(Finished(outcome, duration_s, self.context), self.info.entry_point)

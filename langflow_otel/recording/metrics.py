@@ -381,6 +381,22 @@ DERIVED: Final = (
 
 # Read from the operating system and from LangFlow, when somebody asks.
 
+FLOW_OLDEST_AGE: Final = Metric(
+    "langflow.flow.oldest_age",
+    "gauge",
+    "s",
+    "Age of the flow's run that has gone on longest; 0 while none does. Runs inside another run are not in it.",
+    ("flow",),
+    per_worker=True,
+)
+EVENT_LOOP_LATENESS: Final = Metric(
+    "langflow.event_loop.lateness",
+    "gauge",
+    "s",
+    "How late the process's event loop is right now: since when a callback is due that it has not run. It grows while "
+    "the loop is blocked.",
+    per_worker=True,
+)
 MEMORY_FRAGMENTATION: Final = Metric(
     "langflow.memory.fragmentation",
     "gauge",
@@ -513,6 +529,8 @@ GPU_ERRORS: Final = Metric(
 )
 
 READ: Final = (
+    FLOW_OLDEST_AGE,
+    EVENT_LOOP_LATENESS,
     MEMORY_FRAGMENTATION,
     QUEUE_DEPTH,
     QUEUE_OLDEST_AGE,

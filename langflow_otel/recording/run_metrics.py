@@ -227,6 +227,8 @@ class RunMetrics:
         self._models = Cap("models and providers", _MAX_MODELS)
         self._answering = Cap("models that answer", _MAX_MODELS)
         self._routes = Cap("routes", _MAX_ROUTES)
+        self._since_s: dict[object, tuple[str, float]] = {}
+        self._aged: set[str] = set()
         self.probe = EventLoopProbe(instruments.recording(metrics.EVENT_LOOP_DELAY).record)
 
     def flow(self, info: FlowInfo | None) -> FlowMetrics:
@@ -247,6 +249,24 @@ class RunMetrics:
     def flow_labels(self, info: FlowInfo) -> dict[str, str]:
         ids = {"flow_id": info.flow_id or "", "flow_version": info.version or ""}
         return {"flow": info.name, **{label: ids[label] for label in self._flow_keys}}
+
+    def goes_on(self, run: object, flow: FlowMetrics) -> None:
+        """A run of that flow goes on, since the first of these calls."""
+        _, since_s = self._since_s.get(run, ("", self.clock()))
+        self._since_s[run] = flow.name, since_s
+
+    def is_over(self, run: object) -> None:
+        """It goes on no longer."""
+        self._since_s.pop(run, None)
+
+    def oldest_ages(self) -> list[Reading]:
+        """The age of each flow's oldest run that goes on, 0 for a flow that had runs. From any one thread."""
+        now_s = self.clock()
+        oldest = dict.fromkeys(self._aged, now_s)
+        for name, since_s in tuple(self._since_s.values()):
+            oldest[name] = min(oldest.get(name, now_s), since_s)
+        self._aged.update(oldest)
+        return [Reading(metrics.FLOW_OLDEST_AGE, now_s - since_s, (name,)) for name, since_s in oldest.items()]
 
     def recording(self, metric: Metric, labels: dict[str, str], *, pushed: bool = True) -> Recording:
         """The series of a metric with those of the labels that it has; without ``pushed`` for the scrape alone."""

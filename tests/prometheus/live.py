@@ -1,8 +1,8 @@
 """The real Prometheus with our configuration, over a process that runs real flows.
 
-What of the configuration is changed for the test, in a copy: intervals and waiting times (1 s; ``offset 1w`` becomes
-``offset 5s``, for nobody waits a week), and addresses. The windows of the rules stay: rates over an hour or three days
-are taken of what there is.
+What of the configuration is changed for the test, in a copy: intervals and waiting times (1 s; ``offset 1w`` and
+``15m`` become ``offset 5s``), and addresses. The windows of the rules stay: rates over an hour or three days are taken
+of what there is.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def rewritten(folder: Path, addresses: dict[str, str]) -> Path:
     (folder / "rules").mkdir()
     for path in RULES.glob("*.yml"):
         text = re.sub(r"(interval|for): \d+[smh]\b", r"\1: 1s", path.read_text())
-        (folder / "rules" / path.name).write_text(text.replace("offset 1w", "offset 5s"))
+        (folder / "rules" / path.name).write_text(re.sub("offset (1w|15m)", "offset 5s", text))
     text = (CONFIG / "prometheus" / "prometheus.yml").read_text()
     for before, after in addresses.items():
         assert before in text, before

@@ -122,6 +122,7 @@ def rewritten(folder: Path, receiver: str) -> Path:
     text = text.replace("/etc/alertmanager/secrets", str(folder))
     text = re.sub(r"( +)- routing_key_file: .+", rf"\g<0>\n\1  url: {receiver}/pagerduty", text)
     text = re.sub(r"url: http://(tickets:8080/\w+)", f"url: {receiver}/webhook", text)
+    text = text.replace("http://watchdog:8080/alive", f"{receiver}/watchdog")
     text = re.sub(r"group_(wait|interval): \w+", r"group_\1: 1s", text)
     config = folder / "alertmanager.yml"
     config.write_text(text)
@@ -209,6 +210,24 @@ FAULTS = {
         ],
         "LangflowPodCrashLoop",
     ),
+    "nothing answers, though it is scraped": (
+        lambda job: [
+            {"alertname": "LangflowNotAnswering", "job": job},
+            {"alertname": "LangflowEventLoopStopped", "job": job, "instance": "a:9464"},
+            {"alertname": "LangflowRunHangs", "job": job, "flow": "shop"},
+            kubernetes("LangflowDeploymentUnavailable", job, deployment=job),
+        ],
+        "LangflowNotAnswering",
+    ),
+    "three flows that fail at once": (
+        lambda job: [
+            {"alertname": "LangflowFlowsFailing", "job": job},
+            *({"alertname": "LangflowFlowFailing", "job": job, "flow": flow} for flow in "abc"),
+            {"alertname": "LangflowComponentFailing", "job": job, "flow": "a", "component_type": "Model"},
+            {"alertname": "LangflowServerErrors", "job": job, "http_route": "/api/v1/run/{flow_id_or_name}"},
+        ],
+        "LangflowFlowsFailing",
+    ),
     "an API that times out": (
         lambda job: [
             {"alertname": "LangflowApiTimeouts", "job": job, "flow": "shop", "component_type": "Model"},
@@ -234,6 +253,13 @@ def test_one_fault_is_one_page(pager: Pager, fault: str):
     pager.fire({"alertname": "LangflowDown", "job": f"{job}-later"})
     pager.wait(lambda: pager.incidents(f"{job}-later"), "no page")
     assert list(pager.incidents(job)) == [cause]
+
+
+def test_the_watchdog_is_heard_outside_and_nowhere_else(pager: Pager):
+    pager.fire({"alertname": "Watchdog"})
+
+    pager.wait(lambda: "/watchdog" in {path for path, _ in pager.sent}, "the watchdog is not heard")
+    assert {path for path, body in pager.sent if "Watchdog" in json.dumps(body)} == {"/watchdog"}
 
 
 def test_a_ticket_and_a_note_name_their_alerts(pager: Pager):

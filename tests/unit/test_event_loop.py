@@ -41,6 +41,31 @@ async def test_a_blocked_loop_is_seen():
     assert delays[0] >= 0.2 - SOON_S
 
 
+async def test_a_loop_is_late_while_it_is_blocked():
+    probe = EventLoopProbe(lambda _: None)
+    probe.watch_running_loop()
+    seen: list[float | None] = []
+    asking = threading.Thread(target=lambda: (time.sleep(0.1), seen.append(probe.lateness_s())))
+    asking.start()
+    asking.join()  # Blocks the loop, as a component would.
+
+    assert seen[0] is not None
+    assert seen[0] >= 0.1 - SOON_S
+    await wait_in_loop(lambda: probe.lateness_s() == 0.0)
+
+
+def test_no_loop_is_late_where_none_runs():
+    probe = EventLoopProbe(lambda _: None)
+    assert probe.lateness_s() is None
+
+    async def flow() -> None:
+        probe.watch_running_loop()
+        assert probe.lateness_s() == 0.0
+
+    asyncio.run(flow())
+    assert probe.lateness_s() is None
+
+
 async def test_a_loop_is_watched_again_and_again_without_making_up_for_what_was_missed():
     moments: list[float] = []
     EventLoopProbe(lambda delay_s: moments.append(time.monotonic())).watch_running_loop()

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from langflow_otel import record_retry
 from langflow_otel.recording import guard, metrics
-from langflow_otel.recording.derived import next_average
+from langflow_otel.recording.derived import NESTED, next_average
 from langflow_otel.recording.facts import (
     CACHED,
     CANCELLED,
@@ -878,6 +879,38 @@ def measured_when(clock: Clock, how: str) -> dict[str, float]:
     }
     # These are of a clock that does not stand still.
     return {name: value for name, value in found.items() if "recovery" not in name and "start_time" not in name}
+
+
+def ages(now_s: float) -> dict[str, float]:
+    measured = recorder().metrics
+    assert measured is not None
+    measured.clock = lambda: now_s
+    return {reading.labels[0]: reading.value for reading in measured.oldest_ages()}
+
+
+def test_the_oldest_run_of_a_flow_has_an_age(telemetry):
+    assert ages(100.0) == {}
+    first = start_flow()
+    assert ages(110.0) == {API.name: 10.0}
+    second = start_flow()
+    nested = start_flow(replace(API, name="inner", entry_point=NESTED))
+    assert ages(130.0) == {API.name: 30.0}
+
+    nested.finish()
+    second.finish()
+    assert ages(150.0) == {API.name: 50.0}
+    first.finish()
+    assert ages(160.0) == {API.name: 0.0}
+
+
+def test_a_run_keeps_its_age_when_its_flow_is_known_better(telemetry):
+    assert ages(100.0) == {}
+    run = start_flow()
+    assert ages(105.0) == {API.name: 5.0}
+    run.describe(replace(API, name="better"))
+
+    assert ages(110.0) == {API.name: 0.0, "better": 10.0}
+    run.finish()
 
 
 @pytest.mark.parametrize("how", ["output", "flow", "unsampled", "no tracer"])
