@@ -49,18 +49,19 @@ def test_promtool_accepts_the_configuration():
 
 
 def test_the_target_that_is_only_shown_is_accepted_as_well(tmp_path: Path):
-    """InfluxDB, TLS and the scrape's token stand in comments."""
+    """InfluxDB, TLS, the scrape's token and the prober stand in comments."""
     text = (PROMETHEUS / "prometheus.yml").read_text()
     for name in ("influxdb", "scheme: https", "authorization:"):
         assert f"# {'- name: ' if name == 'influxdb' else ''}{name}" in text
     shown = "\n".join(
         line.replace("# ", "", 1)
-        if line.lstrip().startswith(("# - name", "#   ", "# scheme", "# tls", "# auth", "# basic"))
+        if line.lstrip().startswith(("# - name", "# - job_name", "#   ", "# scheme", "# tls", "# auth", "# basic"))
         else line
         for line in text.splitlines()
     )
     config = yaml.safe_load(shown)
     assert [each["name"] for each in config["remote_write"]] == ["victoria-metrics", "influxdb"]
+    assert config["scrape_configs"][-1]["job_name"] == "probe-langflow"
     assert [each["scheme"] for each in config["scrape_configs"] if "scheme" in each] == ["https", "https"]
     (tmp_path / "certs").mkdir()
     (tmp_path / "secrets").mkdir()
