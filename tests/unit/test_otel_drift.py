@@ -56,13 +56,23 @@ def upstream_of(cls: type) -> list[type]:
     return [*bases, *([STANDS_IN[cls]] if cls in STANDS_IN else [])]
 
 
+OF_EXTRAS: Final = ("numpy", "ruptures", "scipy", "statsforecast")
+"""Packages without which some modules cannot be imported; none of these has a class of OpenTelemetry's."""
+
+
 def our_classes() -> dict[str, type]:
     found = {}
     for module in pkgutil.walk_packages(langflow_otel.__path__, "langflow_otel."):
         # The first is run in other processes; the second needs LangFlow.
         if module.name.startswith(("langflow_otel.autostart.", "langflow_otel.cli.demo_flow.")):
             continue
-        for name, cls in vars(importlib.import_module(module.name)).items():
+        try:
+            members = vars(importlib.import_module(module.name))
+        except ModuleNotFoundError as exc:
+            if exc.name not in OF_EXTRAS:
+                raise
+            continue
+        for name, cls in members.items():
             if inspect.isclass(cls) and cls.__module__ == module.name and upstream_of(cls):
                 found[f"{module.name.removeprefix('langflow_otel.')}.{name}"] = cls
     return found
