@@ -1,6 +1,6 @@
 """Makes the PrometheusRules of the Prometheus operator from the rule files in ../prometheus/rules.
 
-    python prometheus_rule.py --grafana https://grafana.example.com --runbook https://wiki.example.com/RUNBOOK.md
+    python prometheus_rule.py --grafana https://grafana.example.com --runbook https://wiki.example.com/RUNBOOK.html
 
 writes base/monitoring/prometheus_rules.yaml, with these addresses in the alerts; without them, those of the files.
 """

@@ -155,8 +155,8 @@ def test_links_in_alerts_lead_to_what_is_published() -> None:
     assert {origin for origin, _ in re.findall(r"dashboard_url: (http://[^/]+)(/d/)", alerts)} == {
         "http://localhost:3000"
     }
-    assert set(re.findall(r"runbook_url: (http://[^#]+)", alerts)) == {"http://localhost:9090/user/RUNBOOK.md"}
-    assert "RUNBOOK.md" in served
+    assert set(re.findall(r"runbook_url: (http://[^#]+)", alerts)) == {"http://localhost:9090/user/RUNBOOK.html"}
+    assert "RUNBOOK.html" in served
     assert "--web.user-assets=/usr/share/prometheus/user" in services["prometheus"]["command"]
 
 

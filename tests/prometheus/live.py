@@ -148,7 +148,7 @@ def prometheus_command(config: Path, address: str) -> list[str]:
 def user_assets(folder: Path) -> Path:
     assets = folder / "user"
     assets.mkdir()
-    shutil.copy(CONFIG / "prometheus" / "RUNBOOK.md", assets)
+    shutil.copy(CONFIG / "prometheus" / "RUNBOOK.html", assets)
     return assets
 
 

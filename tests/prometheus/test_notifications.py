@@ -50,7 +50,7 @@ class Pager:
                 "annotations": {
                     "summary": f"{labels['alertname']} of {labels.get('flow', labels.get('job', 'all'))}",
                     "description": "It is so.",
-                    "dashboard_url": f"http://grafana/d/{labels.get('flow', '')}",
+                    "dashboard_url": f"http://grafana/d/?var-flow={labels.get('flow', '')}",
                     "runbook_url": f"http://runbook#{labels['alertname'].lower()}",
                 },
                 "startsAt": now,
@@ -137,6 +137,10 @@ def is_ready(address: str) -> bool:
         return False
 
 
+def dashboard(flow: str) -> str:
+    return rf"http://grafana/d/\?var-flow={flow}&from=(\d+)&to=(\d+)"
+
+
 def test_a_page_has_the_summary_of_every_alert(pager: Pager):
     flows = ("a", "b", "c")
     pager.fire(*({"alertname": "LangflowFlowFailing", "job": "langflow-three", "flow": flow} for flow in flows))
@@ -147,12 +151,17 @@ def test_a_page_has_the_summary_of_every_alert(pager: Pager):
     assert event["payload"]["summary"] == text
     details = event["payload"]["custom_details"]["firing"]
     assert all(
-        f"Dashboard: http://grafana/d/{flow}\nRunbook: http://runbook#langflowflowfailing" in details for flow in flows
+        re.search(rf"Dashboard: {dashboard(flow)}\nRunbook: http://runbook#langflowflowfailing", details)
+        for flow in flows
     )
-    assert event["links"] == [
-        {"href": "http://runbook#langflowflowfailing", "text": "Runbook"},
-        {"href": "http://grafana/d/a", "text": "Dashboard"},
-    ]
+    runbook, link = event["links"]
+    assert runbook == {"href": "http://runbook#langflowflowfailing", "text": "Runbook"}
+    found = re.fullmatch(dashboard("a"), link["href"])
+    assert found, link
+    # The half hour before the alert and that after it, in milliseconds.
+    from_ms, to_ms = map(int, found.groups())
+    assert to_ms - from_ms == 3_600_000
+    assert abs((from_ms + to_ms) / 2000 - time.time()) < 600
 
 
 def test_a_page_of_one_alert_is_its_summary(pager: Pager):
@@ -273,6 +282,6 @@ def test_a_ticket_and_a_note_name_their_alerts(pager: Pager):
     [note] = [body for path, body in pager.sent if path == "/slack"]
     [ticket] = [body for path, body in pager.sent if path == "/webhook"]
     for flow in ("a", "b"):
-        line = f"LangflowFasterThanLastWeek of {flow} <http://grafana/d/{flow}|dashboard> <http://runbook#langflowfasterthanlastweek|runbook>"
-        assert line in note["attachments"][0]["text"]
+        links = rf"<{dashboard(flow)}\|dashboard> <http://runbook#langflowfasterthanlastweek\|runbook>"
+        assert re.search(f"LangflowFasterThanLastWeek of {flow} {links}", note["attachments"][0]["text"])
     assert [each["labels"]["alertname"] for each in ticket["alerts"]] == ["LangflowCpuHigh"]

@@ -213,7 +213,7 @@ def test_the_long_term_store_gets_the_aggregates_and_nothing_else(live: Live):
 
 
 def test_the_runbook_is_where_the_alerts_say(live: Live):
-    assert "## LangflowDown" in fetch(f"{live.prometheus}/user/RUNBOOK.md")
+    assert '<h2 id="langflowdown">' in fetch(f"{live.prometheus}/user/RUNBOOK.html")
 
 
 def test_each_query_is_in_the_audit_log(live: Live):

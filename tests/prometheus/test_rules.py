@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -122,11 +123,29 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict):
     assert set(told) == {"summary", "description", "dashboard_url", "runbook_url"}
     assert re.search(r"\{\{ (with )?\$", told["summary"])
     assert re.fullmatch(r"http://localhost:3000/d/([\w-]+)(\?.+)?", told["dashboard_url"])[1] in uids
-    assert told["runbook_url"] == f"http://localhost:9090/user/RUNBOOK.md#{alert['alert'].lower()}"
+    assert told["runbook_url"] == f"http://localhost:9090/user/RUNBOOK.html#{alert['alert'].lower()}"
     section = re.search(rf"^## {alert['alert']}\n(.+?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
     assert section, "no section in the runbook"
     assert alert["labels"]["severity"] in section[1]
     assert "**Means:**" in section[1]
+
+
+def test_the_link_of_an_alert_opens_at_its_section():
+    pytest.importorskip("markdown_it", reason="makes HTML of the runbook: pip install markdown-it-py")
+    script = runpy.run_path(str(CONFIG / "prometheus" / "runbook.py"))
+
+    assert script["MADE"].read_text() == script["page"](RUNBOOK), "run collector-config/prometheus/runbook.py"
+    places = set(re.findall(r'<h2 id="(\w+)">', script["MADE"].read_text()))
+    assert places == {alert["annotations"]["runbook_url"].partition("#")[2] for alert in alerts()}
+
+
+def test_a_page_says_what_to_do_first_and_what_users_notice():
+    sections = re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]
+    pages = {alert["alert"] for alert in alerts() if alert["labels"]["severity"] == "page"}
+
+    told = {section.partition("\n")[0]: section for section in sections}
+    assert {name for name in pages if "**Users notice:**" not in told[name]} == set()
+    assert {name for name in pages if "**Do first" not in told[name]} == set()
 
 
 def test_the_runbook_has_a_section_for_each_alert_and_no_other():
