@@ -2,7 +2,8 @@
 attributes.
 
     python tests/benchmarks/model_calls.py [--rounds 20]
-    pip install openinference-instrumentation-langchain opentelemetry-instrumentation-genai-langchain   # beside ours
+    pip install openinference-instrumentation-langchain opentelemetry-instrumentation-langchain \\
+        opentelemetry-instrumentation-genai-langchain   # beside ours
 
 The models are fakes of LangChain's classes and take no time of their own. The bare span is what an author would write
 by hand, around the call. All take turns in one process, since a machine's speed changes; each figure is the least of
@@ -233,6 +234,7 @@ VARIANTS: dict[str, Callable[[], Any]] = {
     "langflow-otel, detail component": lambda: within_run(detail="component"),
     "langflow-otel, outside of runs": outside_of_runs,
     "OpenInference": lambda: by_others("openinference.instrumentation.langchain", "LangChainInstrumentor"),
+    "OpenLLMetry": lambda: by_others("opentelemetry.instrumentation.langchain", "LangchainInstrumentor"),
     "genai-langchain": lambda: by_others("opentelemetry.instrumentation.genai.langchain", "LangChainInstrumentor"),
 }
 
