@@ -48,6 +48,8 @@ def opened_traces(paths: Sequence[Path]) -> Iterator[Traces]:
 
 
 def _opened(chosen: Sequence[Path]) -> Traces:
+    # pyarrow's allocator takes a gigabyte of addresses at once, in KiB, which counts where these are limited.
+    os.environ.setdefault("MIMALLOC_ARENA_RESERVE", "65536")
     try:
         from langflow_otel.insights.traces import NoSpansError, open_traces
 

@@ -33,6 +33,15 @@ def read_on(
         pool: Threads that parse.
         report: Called after each block.
     """
+    _read_all(blocks, read, kept, pool, report)
+    merge_small(kept.folder, read)
+    # DuckDB has memory of its own. The last block is held by nothing any more.
+    pa.default_memory_pool().release_unused()
+
+
+def _read_all(
+    blocks: Blocks, read: Read, kept: CachedFile, pool: ThreadPoolExecutor, report: Callable[[], object]
+) -> None:
     read.bad_rest = ""
     waiting = _in_parallel(pool, blocks)
     is_rest = True
@@ -52,9 +61,6 @@ def read_on(
         read.parts += writer.parts
         if is_rest:
             kept.save(read, complete=False)
-    merge_small(kept.folder, read)
-    # DuckDB has memory of its own.
-    pa.default_memory_pool().release_unused()
 
 
 def _in_parallel(pool: ThreadPoolExecutor, blocks: Blocks) -> Iterator[tuple[int, Block]]:

@@ -95,3 +95,23 @@ def test_a_real_limit_ends_each_command_with_one_line(large, tmp_path, monkeypat
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", OUT_OF_MEMORY)
+
+
+ADDRESSES = """
+import sys
+from pathlib import Path
+from langflow_otel.cli.opened_traces import opened_traces
+with opened_traces([Path(sys.argv[1])]):
+    status = Path("/proc/self/status").read_text()
+print(status.partition("VmData:")[2].split()[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the figure is Linux's")
+def test_no_gigabyte_of_addresses_is_taken_at_once(large, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", ADDRESSES, large], capture_output=True, text=True, timeout=300)
+
+    assert int(done.stdout) < 1024 * 1024, done.stderr
