@@ -105,6 +105,16 @@ def opened(page: Page, url: str, view: str = "overview") -> None:
     page.wait_for_selector(f"main.view-{view.split('?')[0].split('/')[0]}")
 
 
+def cut_off(page: Page, selector: str) -> list[str]:
+    """What is there, and does not fit."""
+    assert page.locator(selector).count() > 0
+    return page.evaluate(
+        "(selector) => [...document.querySelectorAll(selector)].filter((each) => each.scrollWidth > each.clientWidth)"
+        ".map((each) => each.textContent)",
+        selector,
+    )
+
+
 def wait_until(page: Page, expression: str) -> None:
     """Playwright's own way needs eval, which the page does not allow."""
     deadline = time.monotonic() + _PATIENCE_MS / 1000
@@ -254,6 +264,67 @@ def test_critical_path_leads_to_its_spans(page: Page, url: str):
     first.click()
 
     assert name in page.locator(".row.chosen").inner_text()
+
+
+def test_names_are_cut_only_for_want_of_room(page: Page, url: str):
+    a_run(page, url)
+    page.locator("ol.bars .link").first.wait_for()
+
+    assert cut_off(page, "ol.bars .words") == []
+
+
+def test_moment_of_each_run_is_whole(browser: Browser, url: str):
+    for width in (1400, 400):
+        for page in window(browser, viewport={"width": width, "height": 900}):
+            opened(page, url, "runs")
+            assert cut_off(page, "td.c-start") == []
+
+
+def test_marks_of_time_are_within_their_charts(page: Page, tmp_path: Path):
+    runs = [Run(random.Random(second), (NOW_S + second) * S, "Short", "short") for second in range(0, 22, 2)]
+    for run in runs:
+        with run.span("invoke_workflow Short", gen_ai__operation__name="invoke_workflow"):
+            run.model_call("gpt-4o-mini", 0.5, (10, 10))
+    url = made_page(tmp_path, (as_line(run, "worker") for run in runs))
+    page.add_init_script(
+        """const draw = CanvasRenderingContext2D.prototype.fillText;
+        window.beyond = [];
+        CanvasRenderingContext2D.prototype.fillText = function (words, x, y, ...more) {
+            const half = this.measureText(words).width / 2;
+            if (this.textAlign === "center" && x + half > this.canvas.width) window.beyond.push(words);
+            draw.call(this, words, x, y, ...more);
+        };"""
+    )
+    opened(page, url)
+    page.wait_for_selector("main canvas")
+
+    assert page.evaluate("window.beyond") == []
+
+
+def test_arrow_reaches_the_first_row_of_a_new_view(page: Page, url: str):
+    opened(page, url, "runs")
+    wait_until(page, "document.querySelector('main tbody tr.opens') !== null")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("main.view-run")
+    page.keyboard.press("ArrowDown")
+
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "treeitem"
+
+
+def test_label_of_a_span_holds_the_text_that_is_shown(page: Page, url: str):
+    a_run(page, url)
+    shown = page.evaluate(
+        """[...document.querySelectorAll(".row[role=treeitem]")].map((row) => {
+            const copy = row.cloneNode(true);
+            for (const hidden of copy.querySelectorAll("[aria-hidden=true]")) hidden.remove();
+            return [copy.textContent.replace(/\\s+/g, " ").trim(), row.getAttribute("aria-label")];
+        })"""
+    )
+
+    assert len(shown) > 3
+    assert [each for each in shown if not each[1].startswith(each[0])] == []
 
 
 def test_link_to_a_span_opens_it(page: Page, url: str):

@@ -87,8 +87,17 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/") { event.preventDefault(); main.querySelector("input[type=search]")?.focus(); }
   else if (event.key === "?") help.showModal();
   else if (event.key === "t") switchTheme();
+  else if (event.key === "ArrowDown" && (event.target === document.body || event.target === main)) firstRow(event);
   else if (place >= 1 && place <= VIEWS.length) go(links[place - 1].getAttribute("href"));
 });
+/** Of a view that was just opened nothing has the focus: the arrow goes to its first row, frame or span. */
+function firstRow(event) {
+  const first = main.querySelector("tr.opens[tabindex='0'], [role=treeitem][tabindex='0']");
+  if (!first) return;
+  event.preventDefault();
+  first.focus();
+}
+
 /** What is cut off for lack of room is whole in its tooltip. */
 document.addEventListener("mouseover", (event) => {
   let element = event.target;

@@ -51,6 +51,9 @@ const axes = (format, log) => {
   ];
 };
 
+/** Half of the widest mark of time (14:21:09), which may stand at the very end. */
+const LAST_TICK = 28;
+
 /** A titled chart over time, its values at the cursor in the legend. series: {name, values, color, bars, fill, format}; open(place) on a click. */
 function timeChart({ title, hint, x, series, format, open, height = 190 }) {
   const pad = x.length > 1 ? (x[1] - x[0]) / 2 : 5 * data.overview.width_s;
@@ -60,7 +63,7 @@ function timeChart({ title, hint, x, series, format, open, height = 190 }) {
     h("figcaption", {}, h("h3", {}, title), hint && h("span", { class: "hint" }, hint)), legend, box);
   const paths = uPlot.paths;
   const options = {
-    width: 400, height, padding: [8, 8, 0, 0],
+    width: 400, height, padding: [8, LAST_TICK, 0, 0],
     scales: { x: { time: true, range: (plot, low, high) => (x.length > 1 ? [low - pad, high + pad] : [x[0] - pad, x[0] + pad]) }, y: { range: (plot, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
     axes: axes(format, false),
     cursor: { sync: { key: "time", setSeries: false }, points: { size: 6 }, drag: { x: true, y: false, uni: 20 }, focus: { prox: -1 } },
@@ -130,7 +133,7 @@ function runDots(places, height = 230) {
   const tip = h("div", { class: "dot-tip", hidden: true });
   const box = h("div", { class: "chart-box dots", style: { height: `${height}px` } }, tip);
   const options = {
-    height, padding: [10, 8, 0, 0],
+    height, padding: [10, LAST_TICK, 0, 0],
     scales: { x: { time: true, range: (plot, low, high) => { const pad = x[0] < x.at(-1) ? (high - low) / 100 : 30; return [low - pad, (x.length > 1 ? high : low) + pad]; } }, y: { distr: 3, range: (plot, low, high) => [low == null ? 1 : low * 0.7, high == null ? 10 : high * 1.4] } },
     axes: axes(duration, true),
     legend: { show: false },

@@ -102,20 +102,20 @@ function waterfall(trace, chosenId) {
   const wide = (length) => `${(length / (window_[1] - window_[0])) * 100}%`;
   function rowOf(index, depth) {
     const what = trace.strings[spans.what[index]], status = trace.strings[spans.status[index]], name = trace.strings[spans.name[index]];
-    const hasChildren = children[index].length > 0, start = spans.start[index], length = spans.duration[index];
+    const hasChildren = children[index].length > 0, start = spans.start[index], length = spans.duration[index], signs = marks(index, status);
     const row = h("div", {
       class: `row${index === chosen ? " chosen" : ""}${status === "error" ? " failed" : ""}${query && !matches(index) ? " dim" : ""}`, role: "treeitem", "aria-level": depth + 1,
       tabindex: index === (chosen >= 0 ? chosen : rows[0][0]) ? "0" : "-1", "data-index": index, "aria-selected": index === chosen ? "true" : "false", "aria-expanded": hasChildren ? String(!closed.has(index)) : null,
-      "aria-label": `${label(name)}, ${KIND_WORDS[what] || what}, ${STATUS_WORDS[status] || label(status)}, ${duration(length / 1000)}${retriesOf(index) ? `, ${plural(retriesOf(index), "retry", "retries")}` : ""}`,
+      "aria-label": `${[label(shortName(name, what)), ...signs.map((sign) => sign.textContent), duration(length / 1000)].join(" ")}, ${KIND_WORDS[what] || what}, ${STATUS_WORDS[status] || label(status)}${retriesOf(index) ? `, ${plural(retriesOf(index), "retry", "retries")}` : ""}`,
     },
     h("span", { class: "name", style: { "padding-left": `calc(${depth} * min(14px, ${50 / Math.max(deepest, 1)}%))` } },
       hasChildren ? h("button", { type: "button", class: "fold", tabindex: "-1", "aria-hidden": "true", onclick: (event) => { event.stopPropagation(); fold(index); } }, closed.has(index) ? "▸" : "▾") : h("span", { class: "fold" }),
-      kindMark(what), h("span", { class: "words" }, label(shortName(name, what))), marks(index, status)),
+      kindMark(what), h("span", { class: "words" }, label(shortName(name, what))), signs.flatMap((sign) => [" ", sign])),
     h("span", { class: "track" },
       h("span", { class: `bar kind-${kindOf(what)}${status === "error" ? " failed" : ""}`, style: { left: across(start), width: wide(length) } }),
       (onPath.get(index) || []).map(([a, b]) => h("span", { class: "path", style: { left: across(a), width: wide(b - a) } })),
       eventsOf(trace, index).map((event) => h("span", { class: `event${event.name === "exception" ? " bad" : ""}`, style: { left: across(event.at) }, title: `${label(event.name)} at ${duration(event.at / 1000)}` })),
-      lengthOf(start, length)));
+      " ", lengthOf(start, length)));
     row.addEventListener("click", () => choose(index));
     return row;
   }
@@ -132,7 +132,7 @@ function waterfall(trace, chosenId) {
     return [
       status === "error" && !children[index].some((child) => trace.strings[spans.status[child]] === "error") && h("span", { class: "mark bad" }, label(found.get("error.type") || "failed")), status === "cached" && h("span", { class: "mark" }, "cached"), status === "cancelled" && h("span", { class: "mark" }, "cancelled"),
       retries > 0 && h("span", { class: "mark warn", title: plural(retries, "retry", "retries") }, `↻ ${count(retries)}`), found.has("langflow.loop.index") && h("span", { class: "mark" }, `#${label(found.get("langflow.loop.index"))}`),
-    ];
+    ].filter(Boolean);
   }
   function choose(index, focus = true) {
     chosen = index;
