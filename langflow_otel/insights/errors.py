@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
+from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# An error passes through the spans above it: it arose where no span below failed.
-_ERRORS = """
-    , failed AS (SELECT * FROM chosen_spans WHERE status = 'error'),
+# An error passes through the spans above it: it arose where no span below failed. Of an HTTP request the span above it
+# says more, if that failed, too: a type with a category where the request has only 401, and one error for all attempts.
+_ERRORS = f"""
+    , every_failed AS (
+        SELECT chosen_spans.*, requests.span_id IS NOT NULL AS is_request FROM chosen_spans LEFT JOIN (
+            SELECT run_span_id, span_id FROM whole_spans WHERE status = 'error'
+            AND coalesce(attributes['{semconv.HTTP_REQUEST_METHOD}'], attributes['http.method']) IS NOT NULL
+        ) requests USING (run_span_id, span_id)
+        WHERE status = 'error'
+    ),
+    failed AS (
+        SELECT * EXCLUDE (is_request) FROM every_failed WHERE NOT is_request OR NOT EXISTS (
+            SELECT 1 FROM every_failed above
+            WHERE above.run_span_id = every_failed.run_span_id AND above.span_id = every_failed.parent_id)
+    ),
     origins AS (
         SELECT * FROM failed WHERE NOT EXISTS (
             SELECT 1 FROM failed below

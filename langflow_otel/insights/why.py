@@ -429,9 +429,16 @@ def _component_times(this: _Loaded, comparable: Sequence[_Loaded]) -> tuple[Comp
 
 
 def _failure(this: _Loaded) -> Failure:
-    """The span in which the error arose: no span below it failed; of several, that which failed last."""
-    failed = [span for span in this.root.walk() if span.is_error]
-    origins = [span for span in failed if not any(child.is_error for child in span.children)] or [this.root]
+    """The span in which the error arose: no span below it failed; of several, that which failed last.
+
+    Of an HTTP request it is the span above it, if that failed, too: that knows the exception and its category.
+    """
+    spans = list(this.root.walk())
+    parents = {child.span_id: span.span_id for span in spans for child in span.children}
+    failed = {span.span_id: span for span in spans if span.is_error}
+    raised = [each for each in failed.values() if parents.get(each.span_id) not in failed or not _is_request(each)]
+    above = {parents.get(each.span_id) for each in raised}
+    origins = [each for each in raised if each.span_id not in above] or [this.root]
     same = [each for each in origins if each.attributes.get(semconv.ERROR_TYPE) == this.run["error_type"]]
     origin = max(same or origins, key=lambda each: each.end_ns)
     component = components_around(this.root)[origin.span_id]
@@ -443,3 +450,7 @@ def _failure(this: _Loaded) -> Failure:
         name=origin.name,
         message=next((str(each) for each in messages if each), None),
     )
+
+
+def _is_request(span: TraceSpan) -> bool:
+    return not span.attributes.keys().isdisjoint((semconv.HTTP_REQUEST_METHOD, "http.method"))

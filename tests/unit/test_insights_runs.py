@@ -212,6 +212,27 @@ def test_errors_are_grouped_where_they_arose():
     assert (second.error_type, second.component, second.failed_runs, second.message) == ("KeyError", "Helper", 0, None)
 
 
+def test_error_of_a_request_is_that_of_its_call():
+    made = MadeTraces()
+    failed = {"status": "error", "error_type": "AuthenticationError", "error_category": "authentication"}
+    refused = {"status": "error", "error_type": "401", "attributes": {"http.request.method": "POST"}}
+    call = made.run(3, **failed).add("component LLM", 0, 2, **failed).add("chat m", 0, 2, what="model", **failed)
+    for attempt in range(2):
+        call.add("POST", attempt, 1, what="other", **refused)
+    repeated = made.run(3).add("component LLM", 0, 2).add("chat m", 0, 2, what="model")
+    repeated.add("POST", 0, 1, what="other", **refused)
+
+    first, second = error_groups(made.connect())
+
+    assert (first.error_type, first.category, first.name, first.count) == (
+        "AuthenticationError",
+        "authentication",
+        "chat m",
+        1,
+    )
+    assert (second.error_type, second.name, second.count, second.failed_runs) == ("401", "POST", 1, 0)
+
+
 def test_models_have_their_sums():
     made = MadeTraces()
     run = made.run(9, model=None, input_tokens=300)

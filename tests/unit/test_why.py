@@ -278,6 +278,18 @@ def test_failed_run_is_explained_by_its_error():
     assert "What goes with this error: LLM: gen_ai.request.model = gpt-b" in summary(explanation)
 
 
+def test_error_of_a_request_is_explained_by_its_call():
+    history = History()
+    run = failing(history)
+    call = MadeSpan(history.made, history.made.rows[-2])
+    refused = {"http.request.method": "POST", "error.type": "429"}
+    call.add("POST", 0, 1, what="other", status="error", error_type="429", attributes=refused)
+
+    failure = history.explain(run).failure
+
+    assert (failure.error_type, failure.category, failure.name) == ("RateLimitError", "rate_limit", "chat")
+
+
 def test_first_run_that_failed_is_explained():
     history = History()
     run = failing(history)
