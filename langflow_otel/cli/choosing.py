@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from langflow_otel.cli.console import give_up, printable, say, shortened
-from langflow_otel.insights.selection import FAILED, LAST, SLOWEST, NoFailedRunError, find_trace
+from langflow_otel.insights.selection import FAILED, LAST, SLOWEST, NoFailedRunError, Selection, find_trace
 
 if TYPE_CHECKING:
     from langflow_otel.insights.traces import Traces
@@ -82,6 +84,18 @@ def seconds_of(since: str) -> float:
 def since_ns_of(since: str | None) -> int | None:
     """The moment so long ago, in nanoseconds since the epoch; None for None."""
     return None if since is None else time.time_ns() - int(seconds_of(since) * 1_000_000_000)
+
+
+def note_if_none(traces: Traces, selection: Selection, since: str | None) -> None:
+    """A line on stderr where no run started so lately: when the newest did. That is an answer, and no error."""
+    if since is None:
+        return
+    chosen, given = replace(selection, since_ns=None).chosen()
+    query = f"SELECT max(start_ns) FROM ({chosen})"  # noqa: S608
+    ((newest_ns,),) = traces.connection.execute(query, given).fetchall()
+    if newest_ns is not None and newest_ns < (selection.since_ns or 0):
+        newest = datetime.fromtimestamp(newest_ns / 1e9, timezone.utc)
+        say(f"no run started in the last {printable(since)}; the newest started {newest:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def check_flow(traces: Traces, flow: str | None) -> None:

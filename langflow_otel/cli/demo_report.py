@@ -39,11 +39,13 @@ class Report:
     """The demo's traces, one tree for each run, and its metrics.
 
     Attributes:
+        spans: How many the runs have in the file, LangFlow's own among them.
         url: Where the metrics were read.
         is_live: They can still be read there.
     """
 
     roots: list[TraceSpan]
+    spans: int
     settings: Settings
     figures: Figures
     url: str
@@ -56,15 +58,19 @@ class Report:
         if path is None:
             raise ValueError("the demo has no trace file")
         try:
-            spans = without_scope(from_file(path), semconv.LANGFLOW_SCOPE)
+            every_span = list(from_file(path))
         except (OSError, ValueError) as exc:
             give_up(f"the trace file cannot be read back: {exc}", FAILED)
         roots = [
-            root for root in build_trees(spans) if str(root.attributes.get(semconv.SESSION_ID, "")).startswith(session)
+            root
+            for root in build_trees(without_scope(every_span, semconv.LANGFLOW_SCOPE))
+            if str(root.attributes.get(semconv.SESSION_ID, "")).startswith(session)
         ]
         if not roots:
             give_up(f"no run was recorded in {path}; is OTEL_TRACES_SAMPLER set?", FAILED)
-        return cls(roots, settings, figures, url, is_live)
+        traces = {root.trace_id for root in roots}
+        spans = sum(span.trace_id in traces for span in every_span)
+        return cls(roots, spans, settings, figures, url, is_live)
 
     @property
     def good_run(self) -> TraceSpan | None:
@@ -90,8 +96,7 @@ class Report:
         heading(console, "Metrics", "as Prometheus reads them")
         console.print(metrics_view(self.figures, console))
         _list(console, self._about_metrics())
-        spans = sum(1 for root in self.roots for _ in root.walk())
-        heading(console, "Traces", f"{len(self.roots)} of them, {spans} spans, OTLP JSON lines")
+        heading(console, "Traces", f"{len(self.roots)} of them, {self.spans} spans, OTLP JSON lines")
         _list(console, trace_destinations(self.settings))
         if not self.is_live:
             heading(console, "Next")

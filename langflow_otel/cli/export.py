@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langflow_otel.cli.choosing import check_flow, since_ns_of, trace_id_of
+from langflow_otel.cli.choosing import check_flow, note_if_none, since_ns_of, trace_id_of
 from langflow_otel.cli.console import give_up, printable, shortened
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.cli.progress import steps_bar
@@ -48,6 +48,7 @@ def export(paths: Sequence[Path], output_format: str, output: Path | None, wante
     since_ns = since_ns_of(wanted.since)
     with opened_traces(paths) as traces, tempfile.TemporaryDirectory(prefix="langflow-otel-") as folder:
         selection = _selection(traces, wanted, since_ns)
+        note_if_none(traces, selection, wanted.since)
         made = Path(folder) / "export"
         with steps_bar("writing"):
             if output_format in TEXT_FORMATS:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from langflow_otel.cli.choosing import check_flow, seconds_of, since_ns_of
+from langflow_otel.cli.choosing import check_flow, note_if_none, seconds_of, since_ns_of
 from langflow_otel.cli.console import BAD_INPUT, give_up, printable, say, shortened
 from langflow_otel.cli.opened_traces import NEEDS_INSIGHTS, opened_traces
 from langflow_otel.cli.progress import steps_bar
@@ -57,6 +57,7 @@ def report_of_traces(paths: Sequence[Path], wanted: Wanted) -> None:
 
         check_flow(traces, wanted.flow)
         selection = Selection(flow=wanted.flow, since_ns=since_ns)
+        note_if_none(traces, selection, wanted.since)
         with steps_bar("making the page") as on_progress:
             made = build_report(traces, selection, described=wanted.described, on_progress=on_progress)
     _hand_out(made, wanted)

@@ -276,6 +276,8 @@ class TestDemo:
         assert pushed_runs(demo.receiver) == {"ok": 19, "error": 1}
 
     def test_it_says_where_the_traces_are_and_what_to_do_next(self, demo: Demo) -> None:
+        spans = sum(1 for _ in from_file(demo.trace_file))
+        assert f"Traces  20 of them, {spans} spans, OTLP JSON lines" in demo.lines
         assert f"  trace file: {demo.trace_file}" in demo.lines
         assert demo.lines[demo.lines.index("Next") + 1 :][:5] == [
             "  send it to a collector    OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 langflow-otel demo",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,12 @@ def test_one_trace_may_be_chosen(path):
 
 
 def test_runs_of_a_time_or_a_flow_may_be_chosen(path):
-    assert export(path, "collapsed", "--since", "1s").stdout == ""
+    recent = export(path, "collapsed", "--since", "1s")
+    assert recent.stdout == ""
+    assert re.search(
+        r"^no run started in the last 1s; the newest started 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$", recent.stderr, re.M
+    )
+    assert export(path, "collapsed", "--since", "5200w").stderr == ""
     assert "shop" in export(path, "collapsed", "--since", "5200w").stdout
     assert export(path, "csv", "--flow", "none", code=2).stderr == (
         "langflow-otel: --flow none: no run of it is in these files; there are runs of other, shop\n"
