@@ -66,7 +66,7 @@ _ERRORS = f"""
         arg_max(exception['exception.message'], start_ns) AS message,
         arg_max(exception['http.response.status_code'], start_ns)::VARCHAR AS http_status
     FROM placed GROUP BY error_type, error_category, flow_name, inside_id, name
-    ORDER BY failed_runs DESC, count DESC, last_ns DESC
+    ORDER BY failed_runs DESC, count DESC, last_ns DESC, error_type, name, flow, component_id
 """
 
 

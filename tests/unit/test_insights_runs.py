@@ -233,6 +233,16 @@ def test_error_of_a_request_is_that_of_its_call():
     assert (second.error_type, second.name, second.count, second.failed_runs) == ("401", "POST", 1, 0)
 
 
+def test_errors_of_the_same_moment_are_in_order_of_their_names():
+    made = MadeTraces()
+    run = made.run(3)
+    names = [f"call {number:02}" for number in range(40)]
+    for name in sorted(names, key=lambda each: each[::-1]):
+        run.add(name, 0, 1, what="tool", status="error", error_type="KeyError")
+
+    assert [each.name for each in error_groups(made.connect())] == names
+
+
 def test_models_have_their_sums():
     made = MadeTraces()
     run = made.run(9, model=None, input_tokens=300)
