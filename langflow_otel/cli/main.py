@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -638,4 +639,6 @@ def main() -> None:
             raise
     # By now what was read is no longer held.
     say("langflow-otel: out of memory: fewer files, or fewer runs by --flow and --since, need less")
-    sys.exit(BAD_INPUT)
+    sys.stdout.flush()
+    # Not sys.exit: without memory, the threads of the libraries that read may crash while the interpreter ends.
+    os._exit(BAD_INPUT)
