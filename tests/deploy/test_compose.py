@@ -23,7 +23,7 @@ COMPOSE = ROOT / "collector-config" / "compose"
 LISTENS_BY_DEFAULT = {"prometheus": {9090}, "alertmanager": {9093}, "grafana": {3000}, "victoria-metrics": {8428}}
 """What the images listen on without being told."""
 
-SOMEBODY_ELSES = {"tickets"}
+SOMEBODY_ELSES = {"tickets", "watchdog"}
 """Hosts in the configurations that stand for the reader's own."""
 
 

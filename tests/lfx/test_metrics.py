@@ -43,7 +43,13 @@ from langflow_otel.settings import ScrapeSettings, Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 # Read from the process at the moment of the question: two questions have two answers.
-MOMENTARY = ("langflow_memory_fragmentation_ratio", "langflow_queue_", "langflow_otel_start_time")
+MOMENTARY = (
+    "langflow_memory_fragmentation_ratio",
+    "langflow_queue_",
+    "langflow_otel_start_time",
+    "langflow_flow_oldest_age",
+    "langflow_event_loop_lateness",
+)
 
 
 # One comparison of the two sinks.

@@ -127,7 +127,7 @@ def living(folder: Path) -> Iterator[Live]:
         wait_for_first_run(found)
         found.started_s = time.time()
         time.sleep(DRIVEN_S)
-        found.at_s = time.time() - 0.5
+        wait_for_a_scrape(found)
         yield found
 
 
@@ -178,6 +178,19 @@ def rewritten(folder: Path, addresses: dict[str, str]) -> Path:
     config = folder / "prometheus.yml"
     config.write_text(text)
     return config
+
+
+def wait_for_a_scrape(found: Live) -> None:
+    """Until the newest scrapes of the flows were answered: on a busy machine one may take longer than its second, and
+    no gauge has a value then."""
+    deadline_s = time.monotonic() + 120
+    while True:
+        found.at_s = time.time() - 0.5
+        answered = found.now('min_over_time(up{job="langflow"}[3s])')
+        if [series["value"][1] for series in answered] == ["1"]:
+            return
+        assert time.monotonic() < deadline_s, "the flows' process does not answer"
+        time.sleep(0.5)
 
 
 def wait_for_first_run(found: Live) -> None:
