@@ -260,7 +260,10 @@ class RunMetrics:
         self._since_s.pop(run, None)
 
     def oldest_ages(self) -> list[Reading]:
-        """The age of each flow's oldest run that goes on, 0 for a flow that had runs. From any one thread."""
+        """The age of each flow's oldest run; 0 for a flow that has none now, but had one at an earlier call.
+
+        From any one thread.
+        """
         now_s = self.clock()
         oldest = dict.fromkeys(self._aged, now_s)
         for name, since_s in tuple(self._since_s.values()):
