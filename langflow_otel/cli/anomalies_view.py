@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import glyphs_of, heading, in_bytes, in_percent, in_words, printable
+from langflow_otel.cli.console import finite, glyphs_of, heading, in_bytes, in_percent, in_words, printable
 from langflow_otel.insights.anomalies import Anomalies, Around
 from langflow_otel.insights.correlation import Correlation
 from langflow_otel.insights.episodes import Anomaly
@@ -154,10 +153,10 @@ def anomaly_as_json(anomaly: Anomaly, around: Around) -> dict[str, Any]:
         **data,
         "ratio": anomaly.ratio,
         "resources": {
-            "before": _finite(around.before),
-            "during": _finite(around.during),
+            "before": finite(around.before),
+            "during": finite(around.during),
             "together": [dataclasses.asdict(each) for each in around.together],
-            "points": [_finite(dataclasses.asdict(point)) for point in around.points],
+            "points": [finite(dataclasses.asdict(point)) for point in around.points],
         },
     }
 
@@ -179,9 +178,3 @@ def line_of(state: str, anomaly: Anomaly, around: Around, console: Console) -> T
     arrow = "→" if glyphs_of(console).ok == "✓" else "->"
     resources = ", ".join(resource_lines(around, arrow))
     return line.append(f"; {resources}" if resources else "")
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(each, float) and not math.isfinite(each) else each for name, each in values.items()
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import glyphs_of, heading, in_money, in_percent, in_words, printable
+from langflow_otel.cli.console import finite, glyphs_of, heading, in_money, in_percent, in_words, printable
 from langflow_otel.insights.baseline_comparison import (
     BETTER,
     NO_DIFFERENCE,
@@ -68,15 +67,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     data["failed"] = len(comparison.failed)
     data["judged"] = comparison.judged
     data["summary"] = list(sentences(comparison))
-    return _finite(data)  # type: ignore[no-any-return]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return finite(data)  # type: ignore[no-any-return]
 
 
 def _table(changes: Sequence[Change], console: Console, *, every: bool) -> Table:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -160,6 +160,15 @@ def fitted(text: Text, width: int, glyphs: Glyphs) -> Text:
         text.truncate(max(width - len(glyphs.ellipsis), 0))
         text.append(glyphs.ellipsis)
     return text
+
+
+def finite(value: Any) -> Any:
+    """A copy of what is to be JSON, which has no word for infinite numbers: they become None, at any depth."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def printable(value: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 import sys
 import time
@@ -12,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from langflow_otel.cli import usage_view
 from langflow_otel.cli.choosing import check_flow, seconds_of
-from langflow_otel.cli.console import FAILED, give_up, make_console, printable, say
+from langflow_otel.cli.console import FAILED, finite, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.export.price_file import read_prices
 from langflow_otel.insights.selection import Selection
@@ -114,7 +112,7 @@ def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | N
     if not any(resource.runs for resource in found):
         give_up("no such run is in these files")
     if output_format == "json":
-        typer.echo(json.dumps({"resources": [_finite(asdict(resource)) for resource in found]}, indent=2))
+        typer.echo(json.dumps({"resources": [finite(asdict(resource)) for resource in found]}, indent=2))
     elif output_format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(resources_view.HEADING)
@@ -123,15 +121,6 @@ def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | N
         resources_view.show_resources(found, make_console())
     if all(resource.problem is not None for resource in found):
         give_up("there are too few runs to say anything")
-
-
-def _finite(data: Any) -> Any:
-    """An interval without a bound has null there: JSON has no infinity."""
-    if isinstance(data, dict):
-        return {name: _finite(value) for name, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(each) for each in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _budget(text: str) -> Budget:

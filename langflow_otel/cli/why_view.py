@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import glyphs_of, heading, in_bytes, in_percent, in_words, printable, shortened
+from langflow_otel.cli.console import finite, glyphs_of, heading, in_bytes, in_percent, in_words, printable, shortened
 from langflow_otel.insights.differences import Difference, Differences
 from langflow_otel.insights.why import FAILED, MIN_RUNS, OUTLIER_Z, SLOW, TOO_FEW, ComponentTime, Explanation
 from langflow_otel.recording import semconv
@@ -72,15 +71,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         for part in ("found", "unproven") if found is not None else ():
             for difference, given in zip(data[name][part], getattr(found, part), strict=True):
                 difference.update(like_share=given.like_share, rest_share=given.rest_share, difference=given.difference)
-    return _finite(data)  # type: ignore[no-any-return]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return finite(data)  # type: ignore[no-any-return]
 
 
 def sentences(explanation: Explanation) -> Iterator[str]:
