@@ -1,6 +1,6 @@
 """How well anomalies are found where it is known where they are, and how often chance is taken for one.
 
-    python tests/benchmarks/anomalies.py              # the table of docs/insights.md; some minutes
+    python tests/benchmarks/anomalies.py              # the table of docs/insights/anomalies.md; some minutes
     python tests/benchmarks/anomalies.py --seeds 3
 
 Made series of 1 key: three hours with 1 or 0.1 executions a second, durations with a spread of 40 %, 1 % of errors. Two

@@ -1,7 +1,7 @@
 """How early ``forecast --risk`` says that something will be exhausted, and how often it does so for nothing.
 
-Run ``python tests/benchmarks/risks.py``; it prints the tables of docs/insights.md. Each curve is looked at again and
-again while it goes on, as someone does who runs the command every few hours.
+Run ``python tests/benchmarks/risks.py``; it prints the tables of docs/insights/forecasts.md. Each curve is looked at
+again and again while it goes on, as someone does who runs the command every few hours.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from langflow_otel.variables import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]}
+LINKS = [(page, link) for page, text in PAGES.items() for link in re.findall(r"\]\(((?!https?:)[^)]+)\)", text)]
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -88,24 +90,36 @@ def test_the_versions_are_those_of_the_code_and_of_the_matrix():
     assert tested[-1][0].startswith(NEWEST_LFX)
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+@pytest.mark.parametrize(
+    "code", [code for text in PAGES.values() for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+)
 def test_its_python_parses(code):
     ast.parse(re.sub(r"^    await|^await", "    _ =", code, flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(((?!https?:)[^)]+)\)", README))
-def test_its_links_lead_somewhere(link):
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=[f"{page.name}: {link}" for page, link in LINKS])
+def test_its_links_lead_somewhere(page: Path, link: str):
     path, _, anchor = link.partition("#")
-    assert (ROOT / path).exists()
+    target = page.parent / path if path else page
+    assert target.exists()
     if anchor:
-        assert anchor in [
-            line.lstrip("# ").lower().replace(" ", "-") for line in README.splitlines() if line[:1] == "#"
-        ]
+        assert anchor in anchors(target.read_text(encoding="utf-8"))
+
+
+def anchors(text: str) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = [line.lstrip("# ").lower() for line in text.splitlines() if line[:1] == "#"]
+    return {re.sub(r"[^\w -]", "", each).replace(" ", "-") for each in headings}
+
+
+def test_every_guide_is_in_the_index():
+    guides = {path.name for path in PAGES if path.parent == ROOT / "docs" / "insights"} - {"README.md"}
+    assert guides == set(re.findall(r"\]\((\w[\w-]*\.md)\)", PAGES[ROOT / "docs" / "insights" / "README.md"]))
 
 
 @pytest.mark.parametrize("name", ["tree", "why", "report", "export", "top"])
 def test_every_option_that_reads_back_is_described(name: str):
-    told = README + (ROOT / "docs" / "insights.md").read_text(encoding="utf-8")
+    told = "".join(PAGES.values())
     options = [
         option
         for parameter in get_command(app).commands[name].params
