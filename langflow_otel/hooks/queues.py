@@ -45,6 +45,10 @@ class _WaitingJob:
             # In the context of the worker, which its task for the job copies; the next job sets them anew.
             queued_by.set(self._submitter)
             request_entry_point.set("job")
+            recorder = active_recorder()
+            if recorder is not None and recorder.metrics is not None:
+                wait = recorder.metrics.recording(metrics.QUEUE_WAIT, {"queue": "background"})
+                wait.record(max(time.monotonic() - self.since_s, 0.0))
         return self._coro_factory()
 
 

@@ -249,6 +249,13 @@ MODEL_RETRIES: Final = Metric(
     "Requests that the provider's library sent again within model calls.",
     ("gen_ai.provider.name", "gen_ai.request.model", "flow"),
 )
+MODEL_ERRORS: Final = Metric(
+    "langflow.model.errors",
+    "counter",
+    "{error}",
+    "Model calls that failed, by the category of the error.",
+    ("gen_ai.provider.name", "gen_ai.request.model", "langflow.error.category", "flow"),
+)
 COST: Final = Metric(
     "langflow.cost",
     "counter",
@@ -270,6 +277,14 @@ EVENT_LOOP_DELAY: Final = Metric(
     "How late the event loop ran a callback that was due; one observation a second for each loop that runs flows.",
     (),
     _DELAY_SECONDS,
+)
+QUEUE_WAIT: Final = Metric(
+    "langflow.queue.wait",
+    "histogram",
+    "s",
+    "How long a background job waited, from its submission until a worker started it.",
+    ("queue",),
+    SECONDS,
 )
 HTTP_REQUEST_DURATION: Final = Metric(
     "http.server.request.duration",
@@ -308,9 +323,11 @@ RECORDED: Final = (
     EMBEDDINGS_DURATION,
     EMBEDDINGS_INPUT_TOKENS,
     MODEL_RETRIES,
+    MODEL_ERRORS,
     COST,
     COST_UNPRICED_CALLS,
     EVENT_LOOP_DELAY,
+    QUEUE_WAIT,
     HTTP_REQUEST_DURATION,
     DROPPED,
 )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langflow_otel.recording import metrics
+from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording.error_categories import category_of
 from langflow_otel.recording.facts import ModelResponse
 from langflow_otel.recording.instruments import Amounts, write_together
 
@@ -52,6 +53,9 @@ class CallMetrics:
             self._known(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context, finished.span)
         if retries:
             self._retries.add(retries)
+        if failed:
+            category = category_of(finished.outcome) or ""
+            self._owner.recording(metrics.MODEL_ERRORS, {**self._labels, semconv.ERROR_CATEGORY: category}).add()
         self._count_tokens(response, failed=failed)
 
     def add_tokens(self, input_tokens: int, output_tokens: int) -> None:

@@ -117,8 +117,10 @@ def test_a_call_that_fails_has_its_error_and_no_tokens(telemetry, clock):
     tokens = {**UNANSWERED, "gen_ai.token.modality": "unknown"}
     found = pushed(telemetry)
     assert found.pop("langflow.model.retries")
+    asked = {name: LABELS[name] for name in ("gen_ai.provider.name", "gen_ai.request.model", "flow")}
     assert found == {
         "duration": [({**UNANSWERED, "error.type": "TimeoutError"}, (1, 0.0))],
+        "langflow.model.errors": [({**asked, "langflow.error.category": "timeout"}, 1)],
         "usage.input_tokens": [(tokens, 0)],
         "usage.output_tokens": [(tokens, 0)],
     }

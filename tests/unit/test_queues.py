@@ -21,6 +21,8 @@ from langflow_otel.hooks.versions import queued_by_elsewhere
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.settings import Settings
 
+from .support import recording
+
 MANAGER = "lfx.services.manager"
 
 
@@ -127,6 +129,19 @@ async def test_the_age_is_that_of_the_job_that_waits_longest(executor, on, clock
     assert await first() == "done"
     assert values()["langflow.queue.oldest_age{background}"] == 10
     assert values()["langflow.queue.depth{background}"] == 1
+
+
+async def test_the_wait_of_a_job_ends_when_a_worker_starts_it(executor, clock):
+    with recording(strict=False) as telemetry:
+        for wait_s in (0.2, 20):
+            await submit(executor, "job")
+            clock.now_s += wait_s
+            await executor._queue.get_nowait()[1]()
+            clock.now_s += 100
+        found = telemetry.metrics("langflow_queue_wait_seconds")
+
+    assert found['langflow_queue_wait_seconds_count{queue="background"}'] == 2
+    assert found['langflow_queue_wait_seconds_sum{queue="background"}'] == pytest.approx(20.2)
 
 
 async def test_a_job_that_a_paused_worker_holds_still_waits(executor, on, clock):

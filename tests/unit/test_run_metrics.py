@@ -819,8 +819,11 @@ def call_model(within: FlowRun) -> None:
 
 
 def embed() -> None:
-    """A run with one call of an embedding model."""
+    """A run with one call of an embedding model, and one of a model that fails."""
     flow = start_flow()
+    failing = recorder().start_model(ModelInfo("chat", "gpt", "openai"), flow)
+    assert failing is not None
+    failing.end(FAILED)
     call = recorder().start_model(ModelInfo("embeddings", "embed", "openai"), flow)
     assert call is not None
     call.answered(ModelResponse("embed", input_tokens=10))
@@ -875,6 +878,7 @@ def measured_when(clock: Clock, how: str) -> dict[str, float]:
         "langflow.event_loop.delay",
         "langflow_otel.dropped",
         "langflow.flow.active",
+        "langflow.queue.wait",
         "http.server.request.duration",
     }
     # These are of a clock that does not stand still.
