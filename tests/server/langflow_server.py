@@ -43,7 +43,7 @@ from langflow_otel.insights.trace import TraceSpan, build_trees, from_file
 if importlib.util.find_spec("langflow") is None:
     pytest.skip("these tests start LangFlow's server: pip install langflow-base", allow_module_level=True)
 
-START_S = 150.0
+START_S = 300.0
 """How long a server may take to answer: 15 s on two idle cores."""
 QUIET_S = 0.5
 """So long nothing may come in until all is there: several times the delay of an export."""
@@ -254,7 +254,7 @@ def _make_home() -> Path:
         (folder / "flows.json").write_text(json.dumps(server.flows), encoding="utf-8")
         for name, flow_id in server.flows.items():
             (folder / f"{name}.json").write_text(server.browser.get(f"/api/v1/flows/{flow_id}").text, encoding="utf-8")
-        server.stop()
+        server.stop(timeout_s=START_S)
     return folder
 
 
