@@ -9,15 +9,18 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import yaml
 from certificates import GATEWAY_TOKEN
-from collector_process import answers, eventually, free_ports
+from collector_process import CONFIGS, answers, eventually, free_ports
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -27,6 +30,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceStub,
     add_TraceServiceServicer_to_server,
 )
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_receiver import Receiver, Request
 
@@ -89,10 +93,10 @@ class Prometheus:
 
 
 @contextmanager
-def remote_written_prometheus(folder: Path) -> Iterator[Prometheus]:
-    (folder / "prometheus.yml").write_text("{}")
-    [port] = free_ports(1)
-    prometheus = Prometheus(f"127.0.0.1:{port}")
+def remote_written_prometheus(folder: Path, address: str | None = None) -> Iterator[Prometheus]:
+    shipped = yaml.safe_load((CONFIGS / "prometheus" / "prometheus.yml").read_text())
+    (folder / "prometheus.yml").write_text(yaml.safe_dump({"storage": shipped["storage"]}))
+    prometheus = Prometheus(address or f"127.0.0.1:{free_ports(1)[0]}")
     command = [
         "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",
@@ -117,6 +121,7 @@ def made_span(
     name: str = "invoke_workflow made",
     failed: bool = False,
     seconds: float = 0.1,
+    flow: str = "made",
 ) -> Span:
     now = time.time_ns()
     span = Span(
@@ -128,9 +133,25 @@ def made_span(
         start_time_unix_nano=now - int(seconds * 1e9),
         end_time_unix_nano=now,
     )
+    span.attributes.add(key="langflow.flow.name").value.string_value = flow
     if failed:
         span.status.code = 2
     return span
+
+
+def send_total(grpc_address: str, name: str, values: Sequence[int], times_ns: Sequence[int]) -> None:
+    """A counter's value at each of the times, in a request of its own."""
+    with grpc.insecure_channel(grpc_address) as channel:
+        stub = MetricsServiceStub(channel)
+        for value, time_ns in zip(values, times_ns, strict=True):
+            request = ExportMetricsServiceRequest()
+            resource_metrics = request.resource_metrics.add()
+            resource_metrics.resource.attributes.add(key="service.name").value.string_value = "made"
+            metric = resource_metrics.scope_metrics.add().metrics.add(name=name)
+            metric.sum.is_monotonic = True
+            metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+            metric.sum.data_points.add(as_int=value, start_time_unix_nano=times_ns[0], time_unix_nano=time_ns)
+            stub.Export(request, timeout=30)
 
 
 def send(grpc_address: str, batches: Iterable[list[Span]]) -> None:

@@ -75,7 +75,7 @@ class Collector:
     """
 
     def __init__(self, config: str, folder: Path, **environment: Any) -> None:
-        grpc, http, health, metrics = free_ports(4)
+        grpc, http, health, metrics, queue = free_ports(5)
         self.config = CONFIGS / config
         self.folder = folder / f"{self.config.stem}-{grpc}"
         self.folder.mkdir()
@@ -89,6 +89,7 @@ class Collector:
             "COLLECTOR_HEALTH": f"127.0.0.1:{health}",
             "COLLECTOR_METRICS_HOST": "127.0.0.1",
             "COLLECTOR_METRICS_PORT": str(metrics),
+            "COLLECTOR_METRICS_QUEUE": f"127.0.0.1:{queue}",
             "COLLECTOR_STORAGE": str(self.storage),
             **{name: str(value) for name, value in environment.items()},
         }

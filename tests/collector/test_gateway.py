@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 
 import pytest
-from backends import Prometheus, arrived, made_span, remote_written_prometheus, send, spans_in
+from backends import Prometheus, arrived, made_span, remote_written_prometheus, send, send_total, spans_in
 from collector_flows import SECRET, Sent, instrumented, run_flows
-from collector_process import Collector, eventually
+from collector_process import Collector, eventually, free_ports
 from otlp_receiver import Receiver, otlp_receiver
 from received import received_spans
 
 pytestmark = pytest.mark.slow
 
 OK, FAILING, SLOW, CRITICAL, LEAKING = 30, 3, 2, 5, 2
-MADE, MADE_FAILED, MADE_SLOW = 20_000, 150, 150
+MADE_FAILED, MADE_SLOW, STORM = 150, 150, 1000
 QUICK = {"DECISION_WAIT": "20s", "DECISION_WAIT_AFTER_ROOT": "1s", "SPAN_METRICS_INTERVAL": "1s"}
 
 
@@ -33,9 +34,13 @@ class Driven:
 
 
 @pytest.fixture(scope="module")
-def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
+def prometheus_is_installed() -> None:
     if shutil.which("prometheus") is None:
         pytest.skip("Prometheus is not installed: apt-get install prometheus")
+
+
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory: pytest.TempPathFactory, prometheus_is_installed: None) -> Iterator[Driven]:
     folder = tmp_path_factory.mktemp("gateway")
     sampled = folder / "sampled"
     sampled.mkdir()
@@ -136,15 +141,19 @@ def test_a_key_in_an_error_message_gets_no_further(driven):
     assert any("401 for ***" in message for message in messages)
 
 
-def test_one_percent_of_many_is_kept_and_every_error(tmp_path):
+# The two shares that the README names.
+@pytest.mark.parametrize(("percent", "made"), [(1, 20_000), (10, 2_000)])
+def test_a_share_of_many_is_kept_and_every_error(tmp_path, percent, made):
     failed = [made_span(os.urandom(16), failed=True) for _ in range(MADE_FAILED)]
     slow = [made_span(os.urandom(16), seconds=11) for _ in range(MADE_SLOW)]
-    rest = [made_span(os.urandom(16)) for _ in range(MADE)]
+    rest = [made_span(os.urandom(16)) for _ in range(made)]
     every = [*rest, *failed, *slow]
 
     with (
         otlp_receiver("http/protobuf") as backend,
-        Collector("gateway.yaml", tmp_path, TRACES_ENDPOINT=f"http://{backend.address}", **QUICK) as gateway,
+        Collector(
+            "gateway.yaml", tmp_path, TRACES_ENDPOINT=f"http://{backend.address}", KEEP_PERCENT=percent, **QUICK
+        ) as gateway,
     ):
         send(gateway.grpc, [every[start : start + 1000] for start in range(0, len(every), 1000)])
         eventually(lambda: len(arrived(backend)) >= MADE_FAILED + MADE_SLOW)
@@ -152,5 +161,52 @@ def test_one_percent_of_many_is_kept_and_every_error(tmp_path):
     kept = set(arrived(backend))
 
     assert {span.span_id.hex() for span in (*failed, *slow)} <= kept
-    expected, deviation = MADE * 0.01, sqrt(MADE * 0.01 * 0.99)
+    share = percent / 100
+    expected, deviation = made * share, sqrt(made * share * (1 - share))
     assert len(kept) - MADE_FAILED - MADE_SLOW == pytest.approx(expected, abs=4.5 * deviation)
+
+
+def test_a_storm_of_errors_is_cut_off_and_counted(tmp_path):
+    storm = [made_span(os.urandom(16), failed=True, seconds=11) for _ in range(STORM)]
+    critical = [made_span(os.urandom(16), failed=True, flow="checkout") for _ in range(10)]
+    limits = {"ERROR_SPANS_PER_SECOND": 1, "ERROR_SPANS_BURST": 100}
+
+    with (
+        otlp_receiver("http/protobuf") as backend,
+        Collector("gateway.yaml", tmp_path, TRACES_ENDPOINT=f"http://{backend.address}", **limits, **QUICK) as gateway,
+    ):
+        started_s = time.monotonic()
+        send(gateway.grpc, [storm, critical])
+        decided = "otelcol_processor_tail_sampling_global_count_traces_sampled_total"
+        eventually(lambda: gateway.own_metric(decided) == STORM + len(critical))
+        passed_s = time.monotonic() - started_s
+        left_out = gateway.own_metric(
+            "otelcol_processor_tail_sampling_count_traces_sampled_total",
+            policy="errors-above-the-limit",
+            decision="dropped",
+        )
+    kept = set(arrived(backend))
+
+    # The bucket, and what came into it meanwhile: also of runs that are slow as well.
+    assert 100 <= STORM - left_out <= 100 + passed_s
+    assert len(kept) == STORM - left_out + len(critical)
+    assert {span.span_id.hex() for span in critical} <= kept
+
+
+def test_metrics_survive_a_killed_gateway_while_prometheus_is_away(tmp_path, prometheus_is_installed):
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    now_ns = time.time_ns()
+    # Older than what a Prometheus takes by itself that has samples of now.
+    times_ns = [now_ns - (5400 - after_s) * 10**9 for after_s in range(0, 50, 5)]
+    gateway = Collector("gateway.yaml", tmp_path, PROMETHEUS_REMOTE_WRITE=f"http://{address}/api/v1/write")
+
+    with gateway:
+        send_total(gateway.grpc, "newest_total", [1], [now_ns])
+        send_total(gateway.grpc, "made_total", range(10, 20), times_ns)
+        eventually(lambda: gateway.own_metric("otelcol_exporter_queue_size", exporter="otlp_grpc/metrics") >= 11)
+        gateway.kill()
+    with remote_written_prometheus(tmp_path, address) as prometheus, gateway:
+        eventually(lambda: prometheus.value("last_over_time(made_total[2h])") == 19)
+        [series] = prometheus.query("made_total[2h]")
+
+    assert [int(value) for _, value in series["values"]] == list(range(10, 20))
