@@ -59,7 +59,7 @@ def _table(risks: Risks) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("what grows", no_wrap=True)
     table.add_column("of")
-    for title in ("known for", "at first", "now", "growth", "95 % interval"):
+    for title in ("grows for", "at first", "now", "growth", "95 % interval"):
         table.add_column(title, justify="right", no_wrap=True)
     for risk in risks.found:
         trend = risk.trend
@@ -67,7 +67,7 @@ def _table(risks: Risks) -> Table:
         growth, low, high = (_growth(risk, each) for each in (trend.slope, trend.low, trend.high))
         subject = Text(printable(risk.subject) or "-")
         table.add_row(
-            _NAMES.get(risk.kind, risk.kind), subject, _span(risk.age_s), first, now, growth, f"{low} to {high}"
+            _NAMES.get(risk.kind, risk.kind), subject, _span(risk.grows_for_s), first, now, growth, f"{low} to {high}"
         )
     return table
 
@@ -83,8 +83,8 @@ def _value(risk: Risk, value: float) -> str:
 
 
 def _growth(risk: Risk, slope: float) -> str:
-    """In an hour, of what is known for days in a day."""
-    unit_s, of_time = (_DAY_S, "day") if risk.age_s >= 2 * _DAY_S else (_HOUR_S, "h")
+    """In an hour, of what grows for days in a day."""
+    unit_s, of_time = (_DAY_S, "day") if risk.grows_for_s >= 2 * _DAY_S else (_HOUR_S, "h")
     unit = KINDS[risk.kind][0]
     if unit == "bytes":
         return f"{'-' if slope < 0 else '+'}{in_bytes(abs(slope * unit_s))}/{of_time}"

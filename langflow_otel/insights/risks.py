@@ -1,13 +1,21 @@
 """What grows and does not stop: memory of a process, the shares of runs that fail or try again, and other curves.
 
-A trend is claimed if it is there in the whole time and in its second half (what grows at the start and then stays is a
-cache that was filled), if chance does not explain it, and if it is large enough to matter:
+A trend is claimed if it is there in the whole time and in its second half, if chance does not explain it, if it is
+large enough to matter, and if it does not level off:
 
 - The test is that of Mann and Kendall (H. B. Mann, "Nonparametric tests against trend", Econometrica 13, 1945), with
   the variance that it has if neighbouring values depend on each other (K. H. Hamed and A. R. Rao, "A modified
   Mann-Kendall trend test for autocorrelated data", Journal of Hydrology 204, 1998). No shape of the values is assumed.
 - The slope is the median of the slopes between all pairs (H. Theil, 1950; P. K. Sen, 1968), with the interval that
   belongs to it.
+- What levels off is a cache that fills up: a curve ``a + b (1 - exp(-t / T))`` describes the values better than a line,
+  by the information criterion of G. Schwarz ("Estimating the dimension of a model", Annals of Statistics 6, 1978), and
+  what it has still to grow is too little to matter.
+- What began to grow late is judged from then on: where ``a + b max(0, t - start)`` describes the values better than a
+  line by the same criterion, and the growth has gone beyond all that was before the start, so that it is no swing that
+  comes back. The level is divided by the number of starts that were tried.
+- The criterion counts values that depend on the one before as fewer: ``n (1 - r) / (1 + r)``, r the correlation of the
+  residuals with the one before (G. V. Bayley and J. M. Hammersley, JRSS Supplement 8, 1946).
 - The level of 1 % is for all that is looked at together (Bonferroni).
 """
 
@@ -16,7 +24,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from itertools import pairwise
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final
 
 from langflow_otel.insights.selection import EVERY_RUN, Selection, rows
@@ -37,10 +46,16 @@ MIN_SHARE: Final = 0.05
 """A share of runs must have grown by so much."""
 WARM_UP: Final = 0.1
 """So much of a process's life is left out at its start."""
+MIN_SINCE: Final = 12
+"""Values that are needed since something began to grow."""
 
 _MIN_STEP_S: Final = 60
 _MIN_RUNS: Final = 20
+_LAST: Final = 4
+"""Of so many values at the end the median is how far it has grown."""
 _INTERVAL_Z: Final = 1.96
+_TIME_CONSTANTS: Final = tuple(2**power for power in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1))
+"""T of a curve that levels off, as parts of the whole time."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +119,16 @@ class Risk:
             ``disk`` or of ``gpu memory`` in use, ``gpu temperature``, the share of the time in which clocks are slowed
             (``gpu slowed``), and corrected ECC errors an hour (``gpu errors``).
         subject: The process, flow, queue, file system or GPU.
-        trend: How.
+        trend: How, since it began to grow.
         age_s: How long it is known.
+        grows_for_s: How long it grows; less than ``age_s`` where that began late.
     """
 
     kind: str
     subject: str
     trend: Trend
     age_s: float
+    grows_for_s: float
 
 
 @dataclass(frozen=True)
@@ -184,18 +201,80 @@ def _variance(values: Sequence[float], times_s: Sequence[float], slope: float) -
 
 
 def grows(times_s: Sequence[float], values: Sequence[float], *, level: float, by: float) -> Trend | None:
-    """The trend, if it is upwards in the whole time and in its second half, and more than chance.
+    """The trend, if it is upwards, more than chance, and does not level off: of the whole time, or since it began.
 
     Args:
         level: For the chance.
-        by: How much the line has to grow in the whole time, at least.
+        by: How much the line has to grow, at least.
     """
+    start, tried = _late_start(times_s, values)
+    if start is not None and median(values[-_LAST:]) - max(values[:start]) >= by:
+        late = _steady(times_s[start:], values[start:], level=level / tried, by=by)
+        if late is not None:
+            return None if _levels_off(times_s[start:], values[start:], by=by) else late
+    found = _steady(times_s, values, level=level, by=by)
+    return None if found is None or _levels_off(times_s, values, by=by) else found
+
+
+def _steady(times_s: Sequence[float], values: Sequence[float], *, level: float, by: float) -> Trend | None:
+    """The trend, if it is there in the whole time and in its second half."""
     whole = trend_of(times_s, values)
     half = trend_of(times_s[len(times_s) // 2 :], values[len(values) // 2 :])
     if whole is None or half is None or whole.chance > level or whole.low <= 0 or whole.last - whole.first < by:
         return None
     # Half of the values show a trend less clearly: the level there is that of one test.
     return whole if half.slope > whole.slope / 3 and half.chance <= LEVEL else None
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Of ``a + b x`` by least squares, x any function of time."""
+
+    slope: float
+    squares: float
+    rest: Sequence[float]
+
+    @property
+    def independent(self) -> float:
+        """As how many independent values those that depend on the one before count."""
+        linked = sum(one * other for one, other in pairwise(self.rest)) / (self.squares or 1.0)
+        return len(self.rest) * (1 - max(linked, 0.0)) / (1 + max(linked, 0.0))
+
+    def is_better_than(self, line: _Fit) -> bool:
+        """By Schwarz's criterion, with one parameter more than the line."""
+        if self.squares <= 0 or line.squares <= 0:
+            return self.squares < line.squares
+        count = self.independent
+        return count * math.log(line.squares / self.squares) > math.log(max(count, math.e))
+
+
+def _fit(xs: Sequence[float], values: Sequence[float]) -> _Fit:
+    x_mean, mean = fmean(xs), fmean(values)
+    spread = sum((x - x_mean) ** 2 for x in xs)
+    slope = sum((x - x_mean) * (value - mean) for x, value in zip(xs, values, strict=True)) / (spread or 1.0)
+    rest = [value - mean - slope * (x - x_mean) for x, value in zip(xs, values, strict=True)]
+    return _Fit(slope, sum(each * each for each in rest), rest)
+
+
+def _late_start(times_s: Sequence[float], values: Sequence[float]) -> tuple[int | None, int]:
+    """Where it began to grow, if something did after the beginning; and how many places were tried."""
+    starts = range(MIN_SINCE, len(values) - MIN_SINCE + 1)
+    if not starts:
+        return None, 0
+    fits = [(_fit([max(0.0, at_s - times_s[start]) for at_s in times_s], values), start) for start in starts]
+    best, start = min(fits, key=lambda each: each[0].squares)
+    return (start if best.slope > 0 and best.is_better_than(_fit(times_s, values)) else None), len(starts)
+
+
+def _levels_off(times_s: Sequence[float], values: Sequence[float], *, by: float) -> bool:
+    """A curve that has less than so much still to grow describes it better than a line."""
+    span_s = times_s[-1] - times_s[0]
+    fits = []
+    for part in _TIME_CONSTANTS:
+        xs = [1 - math.exp((times_s[0] - at_s) / (part * span_s)) for at_s in times_s]
+        fits.append((_fit(xs, values), part))
+    best, part = min(fits, key=lambda each: each[0].squares)
+    return best.slope * math.exp(-1 / part) < by and best.is_better_than(_fit(times_s, values))
 
 
 # The lower quarter: peaks are those of the load.
@@ -285,4 +364,7 @@ def _risk(watched: Watched, *, level: float) -> Risk | None:
     times_s, values = [at_s for at_s, _ in watched.points], [value for _, value in watched.points]
     _, least, part = KINDS[watched.kind]
     trend = grows(times_s, values, level=level, by=max(least, part * median(values)))
-    return None if trend is None else Risk(watched.kind, watched.subject, trend, watched.age_s)
+    if trend is None:
+        return None
+    grows_for_s = watched.age_s - (trend.start_s - times_s[0])
+    return Risk(watched.kind, watched.subject, trend, watched.age_s, grows_for_s)

@@ -42,15 +42,23 @@ def grown(first: float, last: float, *, since: float = 0.0) -> Shape:
     return lambda x, _: first + (last - first) * max(0.0, x - since) / (1 - since)
 
 
-def day(level: float, swing: float) -> Shape:
-    """Two and a half days."""
-    return lambda x, _: level + swing * math.sin(5 * math.pi * x)
+def day(level: float, swing: float, *, begins: float = 0.0) -> Shape:
+    """Two and a half days, from the middle of the load on, or so many half days later."""
+    return lambda x, _: level + swing * math.sin((5 * x + begins) * math.pi)
+
+
+def filled(speed: float) -> Shape:
+    """From 1 to 2 GiB; its time constant is that part of the whole time."""
+    return lambda x, _: 2 - math.exp(-speed * x)
 
 
 GOES_WRONG = (
     Made("memory: leak, from 1 to 2 GiB", "memory", grown(1.0, 2.0), 0.03),
     Made("descriptors: not closed, from 80 to 1,024", "descriptors", grown(80, 1024), 8),
     Made("disk: from 40 % to full", "disk", grown(0.4, 1.0), 0.005),
+    Made("memory: leak, from 1 to 1.3 GiB", "memory", grown(1.0, 1.3), 0.03),
+    Made("memory: leak in the second half, from 1 to 2 GiB", "memory", grown(1.0, 2.0, since=0.5), 0.03),
+    Made("memory: leak in the last third, from 1 to 2 GiB", "memory", grown(1.0, 2.0, since=0.67), 0.03),
     Made("disk: from 40 % to full in the second half", "disk", grown(0.4, 1.0, since=0.5), 0.005),
     Made("queue: from 2 to 100 jobs that wait", "queue", grown(2, 100), 5),
     Made("GPU: from 60 to 85 °C", "gpu temperature", grown(60, 85), 1.5),
@@ -60,7 +68,11 @@ GOES_WRONG = (
 )
 STAYS = (
     Made("memory: stays", "memory", grown(1, 1), 0.03),
-    Made("memory: a cache that fills up", "memory", lambda x, _: 2 - math.exp(-8 * x), 0.03),
+    Made("memory: a cache that fills up", "memory", filled(8), 0.03),
+    Made("memory: a cache that fills up twice as fast", "memory", filled(16), 0.03),
+    Made("memory: a cache that fills up half as fast", "memory", filled(4), 0.03),
+    Made("memory: one step up, by half", "memory", lambda x, _: 1.0 + 0.5 * (x > 0.4), 0.03),
+    Made("memory: follows the load of the day, from night on", "memory", day(1, 0.15, begins=-0.5), 0.03),
     Made("memory: follows the load of the day", "memory", day(1, 0.15), 0.03),
     Made("descriptors: follow the load of the day", "descriptors", day(200, 60), 10),
     Made("disk: logs are deleted four times", "disk", lambda x, _: 0.4 + 0.3 * (4 * x % 1), 0.005),

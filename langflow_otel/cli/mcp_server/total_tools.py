@@ -175,6 +175,7 @@ def risks(asked: Asked, flow: Flow = None, since: Since = None, limit: Limit = 2
             what=each.kind,
             of=each.subject,
             known_for_hours=each.age_s / 3600,
+            grows_for_hours=each.grows_for_s / 3600,
             at_first=each.trend.first,
             now=each.trend.last,
             slope=each.trend.slope * 3600,
