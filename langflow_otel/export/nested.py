@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -40,6 +40,8 @@ class NestedModelSpans(SpanProcessor):
         # Weakly: there are instrumentors that never end a span whose stream was left.
         self._within: weakref.WeakValueDictionary[int, ComponentRun] = weakref.WeakValueDictionary()
         self._denied: weakref.WeakValueDictionary[int, Span] = weakref.WeakValueDictionary()
+        # Asking two weak dictionaries for their lengths takes as long as all the rest of a span's end.
+        self._has_noted = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         # The SDK would raise an error in the code that makes the span.
@@ -47,32 +49,40 @@ class NestedModelSpans(SpanProcessor):
             scope = span.instrumentation_scope
             if scope is not None and scope.name == semconv.SCOPE:
                 if otel_context.get_value(DENIED, parent_context):
-                    self._denied[_span_id(span)] = span
+                    self._note(self._denied, span, span)
                 return
             run = current_run()
             if otel_context.get_value(DENIED, parent_context) or (run is not None and is_denied_in(run)):
-                self._denied[_span_id(span)] = span
+                self._note(self._denied, span, span)
             if run is None or not _is_sent_with_ours(span):
                 return
             if run.flow is not None:
                 span.set_attributes(run.flow.named)
             if run.component is not None:
-                self._within[_span_id(span)] = run.component
+                self._note(self._within, span, run.component)
             if scope is not None and is_library(scope.name):
                 note_start(span, run)
 
     def on_end(self, span: ReadableSpan) -> None:
-        with _NOTE:
+        try:
             # Of one of ours it is known when it ends.
             if otel_context.get_value(DENIED):
                 deny_content(span)
-            if not self._within and not self._denied:
-                return
-            if self._denied.pop(_span_id(span), None) is not None:
-                deny_content(span)
-            component = self._within.pop(_span_id(span), None)
-            if component is not None:
-                note_tokens(component, span)
+            if self._has_noted:
+                self._take_notes(span)
+        except Exception as exc:  # noqa: BLE001
+            _NOTE.contain(exc)
+
+    def _note(self, notes: MutableMapping[int, Any], span: Span, note: object) -> None:
+        notes[_span_id(span)] = note
+        self._has_noted = True
+
+    def _take_notes(self, span: ReadableSpan) -> None:
+        if self._denied.pop(_span_id(span), None) is not None:
+            deny_content(span)
+        component = self._within.pop(_span_id(span), None)
+        if component is not None:
+            note_tokens(component, span)
 
 
 def _is_sent_with_ours(span: Span) -> bool:

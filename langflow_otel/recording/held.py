@@ -115,8 +115,8 @@ def new_span_context(parent: SpanContext, *, sampled: bool = False) -> SpanConte
     span_id = random.getrandbits(64) or 1
     if not parent.is_valid:
         return SpanContext(random.getrandbits(128) or 1, span_id, False, TraceFlags(_RANDOM))
-    flags = parent.trace_flags & _RANDOM | (TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
-    return SpanContext(parent.trace_id, span_id, False, TraceFlags(flags), parent.trace_state)
+    flags = TraceFlags(parent.trace_flags & _RANDOM | (TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT))
+    return SpanContext(parent.trace_id, span_id, False, flags, parent.trace_state)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,9 @@ class ModelRun(Run):
         self._requests: dict[str, int] | None = None
         self._costs: Costs | None = None
         self._first_chunk_s: float | None = None
-        self._counts_in = [run.calls_below for run in (self.component, self.flow) if run is not None]
+        self._counts_in = [] if self.component is None else [self.component.calls_below]
+        if self.flow is not None:
+            self._counts_in.append(self.flow.calls_below)
         self.has_span = theirs is not None or make_span is not None
         for calls in self._counts_in:
             calls.open.add(self)
@@ -112,7 +114,9 @@ class ModelRun(Run):
         """The first chunk of the answer is here."""
         if not self._ended:
             self._first_chunk_s = elapsed_s = time.perf_counter() - self._started_s
-            self.add({semconv.GEN_AI_REQUEST_STREAM: True, semconv.GEN_AI_RESPONSE_FIRST_CHUNK: elapsed_s})
+            attributes = self._attributes
+            attributes[semconv.GEN_AI_REQUEST_STREAM] = True
+            attributes[semconv.GEN_AI_RESPONSE_FIRST_CHUNK] = elapsed_s
 
     def requested(self, url: str, host: str | None, port: int | None) -> None:
         """The call sends an HTTP request; the same again is a retry inside the provider's library.

@@ -10,7 +10,7 @@ which stays when such a span is made current on top of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -55,9 +55,11 @@ def span_above(context: Context, reaches: Reaches) -> Span:
     that is sent there, a caller in another process, and a local span that does not record, since nothing says whose
     it is.
     """
-    ours = cast("Span | None", context.get(_OURS))
-    if ours is not None and is_ours_current(context):
-        return ours
+    ours: Any = context.get(_OURS)
+    current: Any = context.get(_CURRENT)
+    if ours is not None and ours is current:
+        found: Span = current
+        return found
     span = trace.get_current_span(context)
     if ours is not None:
         return span if _is_below(span, ours, reaches) else ours

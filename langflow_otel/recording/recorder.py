@@ -18,6 +18,7 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
+    TraceFlags,
     Tracer,
     TracerProvider,
 )
@@ -324,7 +325,7 @@ class Recorder:
         if send is not None:
             above = self.span_above(context, within)
             parent = above.get_span_context()
-            if parent.is_valid and parent.trace_flags.sampled:
+            if parent.trace_flags & TraceFlags.SAMPLED and parent.is_valid:
                 own = new_span_context(parent, sampled=True)
                 span = HeldSpan(self.tracer, name, above, kind=kind, start_time=started_ns, own=own, send=send)
                 span.take(attributes)

@@ -270,10 +270,12 @@ class Run:
             return
         self._ended = True
         is_denied = True  # what fails to be judged stays here
-        with _DENY:
+        try:
             is_denied = self.is_denied
             if is_denied and outcome.error is not None:
                 deny(outcome.error)
+        except Exception as exc:  # noqa: BLE001
+            _DENY.contain(exc)
         if self.content is not None:
             self.begin()
             with _CONTENT:

@@ -190,7 +190,7 @@ def model_attributes(info: ModelInfo, *, openinference: bool) -> Mapping[str, At
 def response_attributes(response: ModelResponse, settings: Settings) -> Attributes:
     attributes: Attributes = {}
     for name, value in zip(_RESPONSE, response, strict=True):
-        if value is not None and value != ():
+        if value or value == 0:
             attributes[name] = value
     if settings.openinference:
         if response.model or response.response_id:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import json
 import pickle
 from collections.abc import Awaitable, Callable, Iterator
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -435,6 +437,39 @@ async def test_what_others_put_on_a_run_manager_stays_there(telemetry):
     await run(line(asking.Asks))
 
     assert heard == ["on top", "on top"]
+    assert telemetry.only_span("chat").status == "ok"
+
+
+@pytest.mark.parametrize("kind", ["function", "method"])
+async def test_functions_set_on_a_run_manager_before_are_restored(telemetry, monkeypatch, kind):
+    heard: list[str] = []
+    before: Any = None
+    of_class = callbacks.CallbackManagerForLLMRun
+    start = of_class.__init__
+
+    def theirs(self: Any, *args: Any, **kwargs: Any) -> Any:
+        heard.append("before")
+        return of_class.on_llm_end(self, *args, **kwargs)
+
+    def with_theirs(self: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal before
+        start(self, *args, **kwargs)
+        before = MethodType(theirs, self) if kind == "method" else functools.partial(theirs, self)
+        self.on_llm_end = before
+
+    async def ask(_: Any) -> None:
+        (run_manager,) = callbacks.CallbackManager.configure().on_chat_model_start(
+            {}, [[HumanMessage("hi")]], invocation_params={}
+        )
+        assert run_manager.on_llm_end is not before
+        run_manager.on_llm_end(ainvoke_result())
+        assert run_manager.on_llm_end is before
+
+    monkeypatch.setattr(of_class, "__init__", with_theirs)
+    asks(ask)
+    await run(line(asking.Asks))
+
+    assert heard == ["before"]
     assert telemetry.only_span("chat").status == "ok"
 
 
