@@ -8,6 +8,9 @@ from typing import Any
 
 # Before gRPC is imported: its own handling of forks waits for ever in a child that forks again.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+# For the processes of pytest-xdist, before they import numpy: its own threads cost ten times the work of small matrices
+# where the processors are busy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis
 import pytest

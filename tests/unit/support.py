@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 FLOW = FlowInfo("demo")
+LONG = bool(os.environ.get("LONG_TESTS"))
+"""Whether the long forms are asked for: of what chance decides, as many histories as the figures in the docs are of."""
 
 
 def component(name: str, kind: ComponentKind = "other") -> ComponentInfo:

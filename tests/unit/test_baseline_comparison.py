@@ -17,6 +17,7 @@ from langflow_otel.insights.baselines import Baseline, Entry, baseline_of_promet
 from langflow_otel.insights.figures import COMPONENT, FLOW, Measured, Value
 
 from .made_baselines import made_baseline
+from .support import LONG
 
 
 def claims(comparison: Comparison, verdict: str) -> set[tuple[str | None, str, str]]:
@@ -193,7 +194,7 @@ SCENARIOS = {
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_false_alarms_on_equal_data_stay_below_5_percent(name):
     """Of whole comparisons: any figure that is claimed to be worse or better."""
-    rand, times = random.Random(name), 120
+    rand, times = random.Random(name), 120 if LONG else 40
     alarms = failed = 0
     for _ in range(times):
         comparison = compare(made_baseline(rand, **SCENARIOS[name]), made_baseline(rand, **SCENARIOS[name]))
@@ -212,7 +213,7 @@ def test_false_alarms_on_equal_data_stay_below_5_percent(name):
 )
 def test_slow_component_is_found_in_enough_runs(runs, slow, least):
     """The power: how often a component that takes so much longer fails the comparison."""
-    rand, times = random.Random(runs), 30
+    rand, times = random.Random(runs), 30 if LONG else 15
     found = 0
     for _ in range(times):
         comparison = compare(made_baseline(rand, runs), made_baseline(rand, runs, slow={"LLM-1": slow}))

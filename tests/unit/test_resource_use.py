@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from langflow_otel.insights.robust_regression import independent, regression
 
 from .made_spans import MadeTraces
 from .made_use import MIB, Facts, made_runs
+from .support import LONG
+
+HISTORIES = 100 if LONG else 40
 
 
 def use(seed: int, count: int = 300, **options: Any) -> dict[str, Resource]:
@@ -162,23 +166,22 @@ def test_level_of_few_clusters_has_few_degrees_of_freedom():
     ids=str,
 )
 def test_equal_data_seldom_have_a_finding(options: dict[str, Any]):
-    """Of 100 histories in which nothing has an effect, about forty comparisons each."""
-    claims, histories = 0, 100
-    for seed in range(histories):
+    """Of histories in which nothing has an effect, about forty comparisons each."""
+    claims = 0
+    for seed in range(HISTORIES):
         found = use(seed, **options)
         claims += any(each.is_certain for resource in found.values() for each in resource.effects)
-    print(f"{options}: {claims} of {histories} claim something")
+    print(f"{options}: {claims} of {HISTORIES} claim something")
 
-    assert claims <= 5
+    assert claims <= 0.05 * HISTORIES
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("at_once", "count"), [(0.3, 300), (1.0, 300), (3.0, 1000)])
 def test_intervals_hold_the_truth_and_effects_are_found(at_once: float, count: int):
-    histories = 100
     held: dict[str, int] = {}
     seen: dict[str, int] = {}
-    for seed in range(histories):
+    for seed in range(HISTORIES):
         found = use(seed, count, cpu_s=cpu_s, memory=memory, time_s=time_s, at_once=at_once)
         documents = effect(found["cpu"], "documents")
         step = (documents.high or 0) - (documents.low or 0)
@@ -193,7 +196,9 @@ def test_intervals_hold_the_truth_and_effects_are_found(at_once: float, count: i
             seen[name] = seen.get(name, 0) + each.is_certain
     print(f"at once {at_once}: held {held}, found {seen}")
 
-    assert all(count >= 88 for count in held.values()), held
+    # Of intervals that hold 95 %, one in a thousand of these counts is lower by more: 88 of 100, or 34 of 40.
+    least = HISTORIES * 0.95 - 3.3 * math.sqrt(HISTORIES * 0.95 * 0.05)
+    assert all(count >= least for count in held.values()), held
 
 
 @pytest.fixture(scope="module")
