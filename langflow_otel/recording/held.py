@@ -234,13 +234,11 @@ class HeldSpan(Span):
         self.kept = send is not None
         self.made = False
         self.on_end: Callable[[HeldSpan], None] | None = None
-        size = _BYTES_PER_SPAN + sys.getsizeof(name)
-        if attributes:
-            size += self._set_all(attributes)
+        size = self._set_all(attributes) if attributes else 0
         for link in links or ():
             size += self._link(link.context, link.attributes)
         if trace_ is not None:
-            trace_.weigh(1, size)
+            trace_.weigh(1, _BYTES_PER_SPAN + sys.getsizeof(name) + size)
 
     def get_span_context(self) -> SpanContext:
         if self._context is None:

@@ -137,11 +137,12 @@ class ModelRun(Run):
 
     def settle(self) -> None:
         """Decide which span is the call's: another instrumentor's, if one has started by now, else ours, made now."""
-        self._take_theirs()
+        if self.theirs:
+            self._take_theirs()
         self.begin()
 
     def _take_theirs(self) -> None:
-        if self.theirs and self._put_off is not None:
+        if self._put_off is not None:
             theirs = next((span for span in self.theirs if is_of_a_model(span)), None)
             if theirs is not None:
                 self.replace_by(theirs)
@@ -161,7 +162,8 @@ class ModelRun(Run):
             return
         duration_s = time.perf_counter() - self._started_s
         try:
-            self._take_theirs()
+            if self.theirs:
+                self._take_theirs()
             self._add_what_is_known_now()
         except Exception as exc:  # noqa: BLE001
             _LAST.contain(exc)
@@ -184,7 +186,7 @@ class ModelRun(Run):
     def _add_what_is_known_now(self) -> None:
         if self._requests is not None and (retries := self._retries):
             self._attributes[semconv.MODEL_RETRIES] = retries
-        if self._response is not None:
+        if self._response is not None and prices.in_force is not None:
             self._costs = prices.costs_of(self._response, self._info.model, self._info.provider)
             if self._costs is not None and self._costs.amounts:
                 self._attributes.update(spans.cost_attributes(self._costs))

@@ -288,18 +288,22 @@ class Run:
         _open_runs.discard(self)
         try:
             self._attributes[semconv.STATUS] = outcome.status
-            category = category_of(outcome, unknown=self._unknown_error)
-            if category is not None:
-                self._attributes[semconv.ERROR_CATEGORY] = category
             if self.content is not None:
                 with _CONTENT:
                     self._attributes.update(self.content.for_span())
-            if outcome.status == "error":
-                self._attributes[semconv.ERROR_TYPE] = spans.error_type_of(outcome)
-                spans.mark_error(span, outcome, self._settings, self.flow.withheld if self.flow is not None else ())
+            if outcome is not OK:
+                self._mark_unsuccessful(span, outcome)
             self._set_attributes(span)
         finally:
             end_span(span, outcome.ended_ns, is_denied=is_denied)
+
+    def _mark_unsuccessful(self, span: Span, outcome: Outcome) -> None:
+        category = category_of(outcome, unknown=self._unknown_error)
+        if category is not None:
+            self._attributes[semconv.ERROR_CATEGORY] = category
+        if outcome.status == "error":
+            self._attributes[semconv.ERROR_TYPE] = spans.error_type_of(outcome)
+            spans.mark_error(span, outcome, self._settings, self.flow.withheld if self.flow is not None else ())
 
     def _emit(self, content: SpanContent) -> None:
         """As an event of its own span, whatever is current where the run ends."""

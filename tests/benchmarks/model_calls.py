@@ -6,8 +6,10 @@ attributes.
         opentelemetry-instrumentation-genai-langchain   # beside ours
 
 The models are fakes of LangChain's classes and take no time of their own. The bare span is what an author would write
-by hand, around the call. All take turns in one process, since a machine's speed changes; each figure is the least of
-the rounds, in CPU time of this thread, less that of the plain call. Spans are made and queued, and discarded by the
+by hand, around the call. The variants take turns, each time in a new process, in which the plain call and the bare
+span are measured before it: a machine's speed changes, some libraries leave traces when they are switched off, and
+Python itself gets slower where functions are exchanged again and again. A figure is the median of the rounds'
+differences, in CPU time of the thread, without garbage collection. Spans are made and queued, and discarded by the
 exporter.
 """
 
@@ -16,11 +18,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from multiprocessing import get_context
+from typing import Any, NamedTuple
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -42,9 +46,9 @@ from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 
-LOOPS = 6
-CALLS = 30
-STREAMS = 6
+CALLS = 40
+STREAMS = 40
+WARM_UP = 100
 CHUNKS = 100
 USAGE: Any = {
     "input_tokens": 3,
@@ -227,7 +231,6 @@ def with_bare_spans() -> Iterator[None]:
 
 
 VARIANTS: dict[str, Callable[[], Any]] = {
-    "a bare span": with_bare_spans,
     "langflow-otel": within_run,
     "langflow-otel, a given provider": lambda: within_run(own=False),
     "langflow-otel, spans only": lambda: within_run(metrics=False),
@@ -240,28 +243,27 @@ VARIANTS: dict[str, Callable[[], Any]] = {
 
 
 async def cpu_seconds(way: Way, times: int) -> float:
-    """For one call, the least of several loops; without garbage collection and the exporter's thread, as timeit has it.
-    In the first loop the interpreter gets used to what was just patched."""
-    best = float("inf")
-    for _ in range(LOOPS):
-        provider.force_flush()
-        gc.collect()
-        gc.disable()
-        best = min(best, await one_loop(way, times))
+    """Of one call: the median, after some in which the interpreter gets used to what was just patched."""
+    provider.force_flush()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(WARM_UP):
+            await one_call(way)
+        return statistics.median([await one_call(way) for _ in range(times)])
+    finally:
         gc.enable()
-    return best
 
 
-async def one_loop(way: Way, times: int) -> float:
+async def one_call(way: Way) -> float:
     tracer = by_hand.get("tracer")
     start = time.thread_time()
-    for _ in range(times):
-        if tracer is None:
+    if tracer is None:
+        await way()
+    else:
+        with tracer.start_as_current_span(by_hand["name"], attributes=by_hand["attributes"]):
             await way()
-        else:
-            with tracer.start_as_current_span(by_hand["name"], attributes=by_hand["attributes"]):
-                await way()
-    return (time.thread_time() - start) / times
+    return time.thread_time() - start
 
 
 async def attributes_of_a_call(way: Way) -> dict[str, Any]:
@@ -275,34 +277,63 @@ async def attributes_of_a_call(way: Way) -> dict[str, Any]:
     return dict(next(span for span in kept.get_finished_spans() if span.name.endswith("fake-1")).attributes or {})
 
 
-async def measured(rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds of each way, by variant."""
+class Figures(NamedTuple):
+    """Seconds of a call in each way: by itself, and what a bare span and a variant add to it."""
+
+    call: dict[str, float]
+    bare: dict[str, float]
+    added: dict[str, float]
+
+
+async def measured(variant: str) -> Figures | None:
+    """None of a library that is not installed."""
     of_a_call, of_embeddings = await attributes_of_a_call(ainvoke), await attributes_of_a_call(aembed)
-    best: dict[str, dict[str, float]] = {}
-    for _ in range(rounds):
-        for name, (way, times) in WAYS.items():
-            by_hand["attributes"] = of_embeddings if way in (embed, aembed) else of_a_call
-            by_hand["name"] = f"{by_hand['attributes']['gen_ai.operation.name']} fake-1"
-            for variant, start in {"plain": plain, **VARIANTS}.items():
-                with suppress(ImportError), start():
-                    seconds = await cpu_seconds(way, times)
-                    of_variant = best.setdefault(variant, {})
-                    of_variant[name] = min(of_variant.get(name, seconds), seconds)
-    return best
+
+    async def seconds(start: Callable[[], Any]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        with start():
+            for name, (way, times) in WAYS.items():
+                by_hand["attributes"] = of_embeddings if way in (embed, aembed) else of_a_call
+                by_hand["name"] = f"{by_hand['attributes']['gen_ai.operation.name']} fake-1"
+                found[name] = await cpu_seconds(way, times)
+        return found
+
+    try:
+        call, bare, added = await seconds(plain), await seconds(with_bare_spans), await seconds(VARIANTS[variant])
+    except ImportError:
+        return None
+    more = ({name: each[name] - call[name] for name in WAYS} for each in (bare, added))
+    return Figures(call, *more)
+
+
+def measure(variant: str) -> Figures | None:
+    return asyncio.run(measured(variant))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=20)
-    best = asyncio.run(measured(parser.parse_args().rounds))
-    without = best.pop("plain")
+    parser.add_argument("--rounds", type=int, default=10)
+    rounds = parser.parse_args().rounds
+    figures: dict[str, list[Figures]] = {variant: [] for variant in VARIANTS}
+    with get_context("fork").Pool(1, maxtasksperchild=1) as processes:
+        for _ in range(rounds):
+            for variant, found in figures.items():
+                figure = processes.apply(measure, (variant,))
+                if figure is not None:
+                    found.append(figure)
+    everything = [figure for found in figures.values() for figure in found]
+
+    def medians(of: list[dict[str, float]]) -> list[float]:
+        return [statistics.median(each[name] for each in of) * 1e6 for name in WAYS]
+
     print(f"{'microseconds added':34}" + "".join(f"{name:>9}" for name in WAYS))
-    print(f"{'the call itself':34}" + "".join(f"{without[name] * 1e6:9.0f}" for name in WAYS))
-    bare = {name: best["a bare span"][name] - without[name] for name in WAYS}
-    for variant, seconds in best.items():
-        print(f"{variant:34}" + "".join(f"{(seconds[name] - without[name]) * 1e6:9.1f}" for name in WAYS), end="")
-        ratios = ", ".join(f"{(seconds[name] - without[name]) / bare[name]:.1f}" for name in WAYS)
-        print("" if variant == "a bare span" else f"  = {ratios} bare spans")
+    print(f"{'the call itself':34}" + "".join(f"{each:9.0f}" for each in medians([each.call for each in everything])))
+    print(f"{'a bare span':34}" + "".join(f"{each:9.1f}" for each in medians([each.bare for each in everything])))
+    for variant, found in figures.items():
+        if found:
+            added, bare = medians([each.added for each in found]), medians([each.bare for each in found])
+            ratios = ", ".join(f"{each / by_a_span:.2f}" for each, by_a_span in zip(added, bare, strict=True))
+            print(f"{variant:34}" + "".join(f"{each:9.1f}" for each in added) + f"  = {ratios} bare spans")
 
 
 if __name__ == "__main__":
