@@ -366,5 +366,5 @@ def _risk(watched: Watched, *, level: float) -> Risk | None:
     trend = grows(times_s, values, level=level, by=max(least, part * median(values)))
     if trend is None:
         return None
-    grows_for_s = watched.age_s - (trend.start_s - times_s[0])
+    grows_for_s = watched.age_s if trend.start_s == times_s[0] else times_s[-1] - trend.start_s
     return Risk(watched.kind, watched.subject, trend, watched.age_s, grows_for_s)

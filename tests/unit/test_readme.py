@@ -122,6 +122,14 @@ def test_every_guide_is_in_the_index():
     assert guides == set(re.findall(r"\]\((\w[\w-]*\.md)\)", PAGES[ROOT / "docs" / "insights" / "README.md"]))
 
 
+def test_every_picture_is_shown_and_small():
+    pictures = {path for path in (ROOT / "docs" / "pictures").iterdir() if path.suffix in (".png", ".svg")}
+    shown = {(page.parent / link).resolve() for page, link in LINKS if link.endswith((".png", ".svg"))}
+
+    assert pictures <= shown
+    assert [path.name for path in pictures if path.stat().st_size > 60_000] == []
+
+
 @pytest.mark.parametrize("name", ["tree", "why", "report", "export", "top"])
 def test_every_option_that_reads_back_is_described(name: str):
     told = "".join(PAGES.values())

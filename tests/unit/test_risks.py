@@ -128,6 +128,19 @@ def test_each_risk_is_found_where_it_is():
     assert (risks.compared, risks.too_short) == (8, 0)
 
 
+def test_process_that_began_to_leak_late_says_for_how_long():
+    rand, traces = random.Random(1), MadeTraces()
+    for minute in range(360):
+        memory = int((1 + max(0.0, minute / 180 - 1) + rand.gauss(0, 0.02)) * GIB)
+        traces.run(1.0, at_s=60.0 * minute, attributes={"langflow.flow.process.memory.peak": memory})
+
+    (risk,) = find_risks(traces.connect()).found
+
+    assert risk.grows_for_s / 3600 == pytest.approx(3, abs=0.5)
+    assert risk.age_s / 3600 == pytest.approx(6, abs=0.1)
+    assert risk.trend.slope * 3600 == pytest.approx(GIB / 3, rel=0.1)
+
+
 def run(*arguments: str | Path, code: int = 0) -> Result:
     result = CliRunner().invoke(app, ["forecast", "--risk", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == code, result.output
