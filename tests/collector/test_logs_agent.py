@@ -31,6 +31,10 @@ def langflow(log_file: Path, trace_file: Path) -> None:
     subprocess.run([sys.executable, str(FLOWS), "chatty", "failing"], env=environment, check=True, timeout=100)
 
 
+def kept_by_the_kubelet(text: str, stream: str = "stdout", part: str = "F") -> str:
+    return f"2026-11-30T08:15:00.123456789Z {stream} {part} {text}\n"
+
+
 def attributes(record: LogRecord) -> dict[str, str]:
     return {each.key: each.value.string_value for each in record.attributes}
 
@@ -71,3 +75,35 @@ def test_lines_become_records_of_their_traces(tmp_path):
     }
     assert resource == "langflow"
     assert {request.path for request in loki.log_requests} == {"/otlp/v1/logs"}
+
+
+def test_lines_that_a_kubelet_keeps_are_read_as_those_of_a_file(tmp_path):
+    pod = tmp_path / "langflow_langflow-7d9c-x2x_1b2c3d4e-0000-4000-8000-0123456789ab" / "langflow"
+    pod.mkdir(parents=True)
+    line = {"event": "said", "level": "warning", "timestamp": "2026-11-30T08:14:59.5Z", "trace_id": "ab" * 16}
+    line |= {"span_id": "cd" * 8, "service": "langflow"}
+    (pod / "0.log").write_text(
+        kept_by_the_kubelet(json.dumps(line))
+        + kept_by_the_kubelet("a long line", "stderr", "P")
+        + kept_by_the_kubelet(", two parts", "stderr")
+    )
+
+    with otlp_receiver("http/protobuf") as loki:
+        endpoint = f"http://{loki.address}/otlp"
+        found = f"{tmp_path}/langflow_langflow-*/langflow/*.log"
+        with Collector("logs.yaml", tmp_path, LOGS_ENDPOINT=endpoint, LANGFLOW_LOG_FILE=found):
+            eventually(lambda: len(loki.logs()) >= 2)
+        resources = [
+            {each.key: each.value.string_value for each in resource_logs.resource.attributes}
+            for request in loki.log_requests
+            for resource_logs in request.message.resource_logs
+        ]
+
+    records = {record.body.string_value: record for _, record in loki.logs()}
+    assert set(records) == {"said", "a long line, two parts"}
+    said = records["said"]
+    assert (said.trace_id.hex(), said.span_id.hex(), said.severity_number) == ("ab" * 16, "cd" * 8, 13)
+    assert said.time_unix_nano == 1796026499_500_000_000
+    assert {each["k8s.pod.name"] for each in resources} == {"langflow-7d9c-x2x"}
+    assert {each["k8s.namespace.name"] for each in resources} == {"langflow"}
+    assert "langflow" in {each.get("service.name") for each in resources}

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,9 @@ import yaml
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "collector-config" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
+EVERY_COMPONENT = "production with every component"
+ALL_BUILT = [*OVERLAYS, EVERY_COMPONENT]
 
 Resource = dict[str, Any]
 
@@ -38,18 +42,45 @@ def kustomize() -> list[str] | None:
 
 @cache
 def built(overlay: str) -> list[Resource]:
+    """Its resources; of EVERY_COMPONENT, those of the overlay production with each component."""
+    return [resource for resource in yaml.safe_load_all(built_text(overlay)) if resource]
+
+
+@cache
+def built_text(overlay: str) -> str:
+    if overlay != EVERY_COMPONENT:
+        return build(KUBERNETES / "overlays" / overlay)
+    with tempfile.TemporaryDirectory() as folder:
+        return build(with_components(Path(folder), COMPONENTS))
+
+
+def with_components(folder: Path, components: list[str]) -> Path:
+    """A folder with the overlay of a user's own that README.md tells to write."""
+    above = os.path.relpath(KUBERNETES, folder.resolve())
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"{above}/overlays/production"],
+        # The overlay has this one already.
+        "components": [f"{above}/components/{name}" for name in components if name != "prober"],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return folder
+
+
+def build(folder: Path) -> str:
     command = kustomize()
     assert command is not None
-    build = subprocess.run(
-        [*command, "--load-restrictor", "LoadRestrictionsNone", KUBERNETES / "overlays" / overlay],
+    made = subprocess.run(
+        [*command, "--load-restrictor", "LoadRestrictionsNone", folder],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert build.returncode == 0, build.stderr
-    assert "deprecated" not in build.stderr, build.stderr
-    return [resource for resource in yaml.safe_load_all(build.stdout) if resource]
+    assert made.returncode == 0, made.stderr
+    assert "deprecated" not in made.stderr, made.stderr
+    return made.stdout
 
 
 def of_kind(resources: list[Resource], *kinds: str) -> list[Resource]:

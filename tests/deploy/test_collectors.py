@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from overlays import KUBERNETES, ROOT, built, kustomize, of_kind
+from overlays import EVERY_COMPONENT, ROOT, Resource, built, kustomize, named, pod, workloads
 
+COMPOSE = ROOT / "collector-config" / "compose"
 BUILDER = ROOT / ".ci" / "collector-builder.yaml"
 
 
@@ -34,10 +35,10 @@ pytestmark = [
 ]
 
 
-def check(config: str, environment: dict[str, str]) -> None:
+def check(configurations: list[Path], environment: dict[str, str]) -> None:
     assert COLLECTOR is not None
     started = subprocess.run(
-        [COLLECTOR, "validate", "--config", ROOT / "collector-config" / config],
+        [COLLECTOR, "validate", *(f"--config={path}" for path in configurations)],
         # The node's file system is not mounted here.
         env={**environment, "COLLECTOR_HOST_ROOT": "/"},
         capture_output=True,
@@ -49,23 +50,45 @@ def check(config: str, environment: dict[str, str]) -> None:
     assert "deprecated" not in started.stderr
 
 
-def test_the_compose_files_collector_starts() -> None:
-    service = yaml.safe_load((ROOT / "collector-config/compose/compose.yaml").read_text())["services"]["otel-collector"]
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.tls.yaml"], ["compose.logs.yaml"]])
+def test_the_compose_files_collectors_start(files: list[str]) -> None:
+    """Each collector of the last file, with what the files before say of it."""
+    services = [yaml.safe_load((COMPOSE / name).read_text())["services"] for name in files]
+    for name in [name for name in services[-1] if name.startswith("otel-")]:
+        parts = [of[name] for of in services if name in of]
+        mounted = dict(volume.split(":")[1::-1] for part in parts for volume in part["volumes"])
+        configurations = [COMPOSE / mounted[option.partition("=")[2]] for option in parts[0]["command"]]
 
-    check(Path(service["command"][0]).name, service["environment"])
+        check(configurations, {key: value for part in parts for key, value in part["environment"].items()})
 
 
 @pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here: .ci/deploy-tools")
-@pytest.mark.parametrize("kind", ["DaemonSet", "Deployment", "StatefulSet"])
-def test_the_manifests_collectors_start(kind: str) -> None:
-    (workload,) = [w for w in of_kind(built("production"), kind) if w["metadata"]["namespace"] == "telemetry"]
-    (container,) = workload["spec"]["template"]["spec"]["containers"]
-    configuration = yaml.safe_load((KUBERNETES / "base/collector/kustomization.yaml").read_text())["configMapGenerator"]
-    (file,) = [entry["files"][0] for entry in configuration if entry["name"] == workload["metadata"]["name"]]
+@pytest.mark.parametrize("overlay", ["production", EVERY_COMPONENT])
+def test_the_manifests_collectors_start(overlay: str, tmp_path: Path) -> None:
+    collectors = [w for w in workloads(built(overlay)) if pod(w)["containers"][0]["name"] == "collector"]
+    assert len(collectors) == (4 if overlay == EVERY_COMPONENT else 3)
 
-    check(Path(file).name, {variable["name"]: variable.get("value", "node-1") for variable in container["env"]})
+    for workload in collectors:
+        (container,) = pod(workload)["containers"]
+        configurations = configurations_of(workload, overlay, tmp_path)
+
+        check(configurations, {variable["name"]: variable.get("value", "node-1") for variable in container["env"]})
+
+
+def configurations_of(workload: Resource, overlay: str, folder: Path) -> list[Path]:
+    """What its arguments name, from the ConfigMaps that are mounted there."""
+    (container,) = pod(workload)["containers"]
+    maps = {volume["name"]: volume.get("configMap", {}).get("name") for volume in pod(workload)["volumes"]}
+    mounts = {mount["mountPath"]: maps.get(mount["name"]) for mount in container["volumeMounts"]}
+    written = []
+    for argument in container["args"]:
+        path = Path(argument.removeprefix("--config="))
+        data = named(built(overlay), "ConfigMap", mounts[str(path.parent)])["data"]
+        written.append(folder / f"{workload['metadata']['name']}-{path.name}")
+        written[-1].write_text(data[path.name])
+    return written
 
 
 def test_a_variable_that_the_collector_cannot_use_is_refused() -> None:
     with pytest.raises(AssertionError, match="limit_mib"):
-        check("gateway.yaml", {"COLLECTOR_MEMORY_MIB": "much"})
+        check([ROOT / "collector-config" / "gateway.yaml"], {"COLLECTOR_MEMORY_MIB": "much"})

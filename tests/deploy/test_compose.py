@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from overlays import OVERLAYS, ROOT, built, kustomize, tools
+from overlays import ALL_BUILT, ROOT, built, kustomize, tools
 from variables import check_langflow_variables, collector_variables
 
 from langflow_otel.export.scrape_request import AllowedHosts
@@ -20,21 +20,31 @@ from langflow_otel.settings import ScrapeSettings
 
 COMPOSE = ROOT / "collector-config" / "compose"
 
-LISTENS_BY_DEFAULT = {"prometheus": {9090}, "alertmanager": {9093}, "grafana": {3000}, "victoria-metrics": {8428}}
+LISTENS_BY_DEFAULT = {
+    "prometheus": {9090},
+    "alertmanager": {9093},
+    "blackbox": {9115},
+    "grafana": {3000},
+    "victoria-metrics": {8428},
+}
 """What the images listen on without being told."""
 
 SOMEBODY_ELSES = {"tickets", "watchdog"}
 """Hosts in the configurations that stand for the reader's own."""
 
 
+FURTHER = ["compose.logs.yaml", "compose.tls.yaml"]
+MADE_BY_THE_SCRIPT = COMPOSE / "certs"
+
+
 @cache
-def loaded() -> dict[str, Any]:
-    """As Docker Compose itself reads it: interpolated, with absolute paths."""
+def loaded(*further: str) -> dict[str, Any]:
+    """As Docker Compose itself reads compose.yaml and further files: interpolated, with absolute paths."""
     folder = tools()
     if folder is None:
         pytest.skip("no loader of compose files: run .ci/deploy-tools")
     read = subprocess.run(
-        [folder / "bin" / "compose-spec", "-format", "json", COMPOSE / "compose.yaml"],
+        [folder / "bin" / "compose-spec", "-format", "json", *(COMPOSE / name for name in ("compose.yaml", *further))],
         cwd=COMPOSE,
         capture_output=True,
         text=True,
@@ -42,7 +52,12 @@ def loaded() -> dict[str, Any]:
         check=False,
     )
     assert (read.returncode, read.stderr) == (0, "")
-    return json.loads(read.stdout)
+    project: dict[str, Any] = json.loads(read.stdout)
+    for service in project["services"].values():
+        # A list where several files were merged.
+        if isinstance(service.get("environment"), list):
+            service["environment"] = dict(entry.split("=", 1) for entry in service["environment"])
+    return project
 
 
 def mounted(service: dict[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -68,17 +83,19 @@ def test_docker_compose_refuses_a_misspelled_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_each_mounted_path_is_there_and_read_only() -> None:
-    for service in loaded()["services"].values():
+@pytest.mark.parametrize("further", [[], FURTHER])
+def test_each_mounted_path_is_there_and_read_only(further: list[str]) -> None:
+    for service in loaded(*further)["services"].values():
         for source, target in mounted(service):
-            assert source.exists(), source
+            assert source.exists() or source.parent == MADE_BY_THE_SCRIPT, source
             assert ROOT in source.parents
             assert [v["read_only"] for v in service["volumes"] if v["target"] == target] == [True]
 
 
 @pytest.mark.slow
-def test_each_file_that_a_command_names_is_mounted() -> None:
-    for name, service in loaded()["services"].items():
+@pytest.mark.parametrize("further", [[], FURTHER])
+def test_each_file_that_a_command_names_is_mounted(further: list[str]) -> None:
+    for name, service in loaded(*further)["services"].items():
         targets = {target for _, target in mounted(service)}
         for argument in service.get("command") or []:
             option, _, path = argument.partition("=")
@@ -87,8 +104,9 @@ def test_each_file_that_a_command_names_is_mounted() -> None:
 
 
 @pytest.mark.slow
-def test_each_address_is_a_service_that_listens_there() -> None:
-    services = loaded()["services"]
+@pytest.mark.parametrize("further", [[], FURTHER])
+def test_each_address_is_a_service_that_listens_there(further: list[str]) -> None:
+    services = loaded(*further)["services"]
     listening = {name: listens(name, service) for name, service in services.items()}
     named = {address for service in services.values() for address in addresses(service)}
 
@@ -161,15 +179,45 @@ def test_links_in_alerts_lead_to_what_is_published() -> None:
 
 
 @pytest.mark.slow
-def test_the_collector_reads_each_variable_that_it_is_given() -> None:
-    given = loaded()["services"]["otel-collector"]["environment"]
+def test_the_collectors_read_each_variable_that_they_are_given() -> None:
+    services = loaded(*FURTHER)["services"]
+    given, logs = services["otel-collector"]["environment"], services["otel-logs"]["environment"]
 
     assert set(given) - {"GOMEMLIMIT"} <= collector_variables("gateway.yaml")
+    assert set(logs) - {"GOMEMLIMIT"} <= collector_variables("logs.yaml")
 
 
 @pytest.mark.slow
 def test_langflow_reads_each_variable_that_it_is_given() -> None:
-    check_langflow_variables(set(loaded()["services"]["langflow"]["environment"]))
+    check_langflow_variables(set(loaded(*FURTHER)["services"]["langflow"]["environment"]))
+
+
+@pytest.mark.slow
+def test_certificates_are_where_the_services_read_them(tmp_path: Path) -> None:
+    subprocess.run(["sh", COMPOSE / "certificates.sh", tmp_path], check=True, capture_output=True, timeout=60)
+    services = loaded("compose.tls.yaml")["services"]
+    for name in ("langflow", "otel-collector"):
+        folders = {target: source for source, target in mounted(services[name]) if source.parent == MADE_BY_THE_SCRIPT}
+        ((target, source),) = folders.items()
+        made = {path.name for path in (tmp_path / source.name).iterdir()}
+        files = {value for value in services[name]["environment"].values() if value.startswith(f"{target}/")}
+
+        assert made == {"ca.crt", "tls.crt", "tls.key"}
+        assert {file.rpartition("/")[2] for file in files} == made
+
+
+@pytest.mark.slow
+def test_the_log_agent_reads_the_file_that_langflow_writes() -> None:
+    services = loaded("compose.logs.yaml")["services"]
+    langflow, agent = services["langflow"], services["otel-logs"]
+    shared = [volume for volume in agent["volumes"] if volume.get("source") == "langflow"]
+
+    assert langflow["environment"]["LANGFLOW_LOG_FILE"] == agent["environment"]["LANGFLOW_LOG_FILE"]
+    assert langflow["environment"]["OTEL_LOGS_EXPORTER"] == "none"
+    assert [volume["target"] for volume in shared] == ["/app/data"]
+    assert agent["environment"]["LANGFLOW_LOG_FILE"].startswith("/app/data/")
+    # Of its own: how far it has read is kept there.
+    assert agent["environment"]["COLLECTOR_STORAGE"] in {v["target"] for v in agent["volumes"] if v["type"] == "volume"}
 
 
 def test_the_collectors_image_is_the_release_that_the_configurations_were_tested_with() -> None:
@@ -207,20 +255,21 @@ def test_dockerfile_and_compose_file_name_the_same_langflow() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here: .ci/deploy-tools")
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", ALL_BUILT)
 def test_the_manifests_give_langflow_and_the_collectors_variables_that_they_read(overlay: str) -> None:
     for workload in built(overlay):
         if workload["kind"] not in ("Deployment", "DaemonSet", "StatefulSet"):
             continue
         spec = workload["spec"]["template"]["spec"]
-        given = {variable["name"] for variable in spec["containers"][0]["env"]}
+        given = {variable["name"] for variable in spec["containers"][0].get("env", [])}
         if workload["metadata"]["name"] == "langflow":
             check_langflow_variables(given - {"POD_NAME", "POD_NAMESPACE", "NODE_NAME"})
         else:
             config = {"otel-loadbalancer": "gateway-loadbalancer"}.get(
                 workload["metadata"]["name"], workload["metadata"]["name"].removeprefix("otel-")
             )
-            known = collector_variables(f"{config}.yaml") | {"GOMEMLIMIT", "NODE_NAME", "OTEL_RESOURCE_ATTRIBUTES"}
+            known = collector_variables(f"{config}.yaml") if given else set()
+            known |= {"GOMEMLIMIT", "NODE_NAME", "OTEL_RESOURCE_ATTRIBUTES"}
             assert given <= known
 
 

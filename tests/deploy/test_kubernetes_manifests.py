@@ -10,7 +10,8 @@ from functools import cache
 import pytest
 import yaml
 from overlays import (
-    OVERLAYS,
+    ALL_BUILT,
+    EVERY_COMPONENT,
     ROOT,
     Resource,
     built,
@@ -34,14 +35,17 @@ pytestmark = [
     pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here: .ci/deploy-tools"),
 ]
 
-each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+each_overlay = pytest.mark.parametrize("overlay", ALL_BUILT)
 needs_definitions = pytest.mark.skipif(tools() is None, reason="no schemas of KEDA and others: run .ci/deploy-tools")
 
-NOT_OURS = {"nginx_ingress_controller_requests"}
-"""Metrics that the triggers ask for, of the ingress."""
+NOT_OURS = {"nginx_ingress_controller_requests", "kube_pod_deletion_timestamp"}
+"""Metrics that the triggers ask for, of the ingress and of kube-state-metrics."""
 
 MADE_BY_THE_OPERATOR = {"langflow", "langflow-scrape", "otel-gateway"}
 """Secrets that README.md tells to create."""
+
+AS_ROOT = {"otel-logs"}
+"""The log agent reads files that are root's alone."""
 
 
 def check(resource: Resource) -> None:
@@ -72,10 +76,15 @@ def test_each_resource_fits_its_strict_schema(overlay: str) -> None:
 
 @needs_definitions
 @pytest.mark.parametrize(
-    "kind", ["Deployment", "DaemonSet", "NetworkPolicy", "ScaledObject", "PodMonitor", "PrometheusRule"]
+    "kind",
+    [
+        *("Deployment", "DaemonSet", "NetworkPolicy", "Ingress", "PriorityClass"),
+        *("ScaledObject", "PodMonitor", "Probe", "PrometheusRule", "Certificate", "ClusterIssuer"),
+    ],
 )
 def test_a_misspelled_field_is_refused(kind: str) -> None:
-    wrong = copy.deepcopy(of_kind(built("production"), kind)[0])
+    wrong = copy.deepcopy(of_kind(built(EVERY_COMPONENT), kind)[0])
+    wrong.setdefault("spec", {})
     wrong["spec"]["langflow"] = True
 
     with pytest.raises((jsonschema.ValidationError, kubernetes_validate.ValidationError)):
@@ -111,7 +120,11 @@ def test_addresses_in_the_cluster_are_services_and_open_ports(overlay: str) -> N
         for service in of_kind(resources, "Service")
         for port in service["spec"]["ports"]
     }
-    values = [variable.get("value", "") for container in containers(resources) for variable in container["env"]]
+    values = [variable.get("value", "") for c in containers(resources) for variable in c.get("env", [])]
+    values += [probe["spec"]["prober"]["url"] for probe in of_kind(resources, "Probe")]
+    values += [
+        url for probe in of_kind(resources, "Probe") for url in probe["spec"]["targets"]["staticConfig"]["static"]
+    ]
     used = {
         (host, int(port))
         for value in values
@@ -125,7 +138,7 @@ def test_addresses_in_the_cluster_are_services_and_open_ports(overlay: str) -> N
 @each_overlay
 def test_collectors_have_more_memory_than_their_limiter_and_runtime_take(overlay: str) -> None:
     for container in containers(built(overlay)):
-        given = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+        given = {variable["name"]: variable.get("value", "") for variable in container.get("env", [])}
         if "COLLECTOR_MEMORY_MIB" in given:
             memory = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
             assert int(given["COLLECTOR_MEMORY_MIB"]) < memory * 0.8
@@ -150,21 +163,22 @@ def test_an_overlay_has_one_autoscaler_and_no_fixed_size(overlay: str) -> None:
 @each_overlay
 def test_what_is_referred_to_is_there(overlay: str) -> None:
     resources = built(overlay)
-    there = {
-        (r["kind"], r["metadata"]["namespace"], r["metadata"]["name"]) for r in resources if r["kind"] != "Namespace"
-    }
+    there = {(r["kind"], r["metadata"].get("namespace", ""), r["metadata"]["name"]) for r in resources}
     namespaces = {namespace["metadata"]["name"] for namespace in of_kind(resources, "Namespace")}
+    certified = {(c["metadata"]["namespace"], c["spec"]["secretName"]) for c in of_kind(resources, "Certificate")}
 
-    assert {namespace for _, namespace, _ in there} <= namespaces
+    assert {namespace for _, namespace, _ in there} - {"", "cert-manager"} <= namespaces
     for workload in workloads(resources):
         namespace = workload["metadata"]["namespace"]
         spec = pod(workload)
         assert ("ServiceAccount", namespace, spec["serviceAccountName"]) in there
+        assert ("PriorityClass", "", spec["priorityClassName"]) in there
         for volume in spec.get("volumes", []):
             if "configMap" in volume:
                 assert ("ConfigMap", namespace, volume["configMap"]["name"]) in there
             if "secret" in volume:
-                assert volume["secret"]["secretName"] in MADE_BY_THE_OPERATOR
+                secret = volume["secret"]["secretName"]
+                assert secret in MADE_BY_THE_OPERATOR or (namespace, secret) in certified
         mounted = {mount["name"] for c in spec["containers"] for mount in c.get("volumeMounts", [])}
         claimed = {claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])}
         assert mounted == {volume["name"] for volume in spec.get("volumes", [])} | claimed
@@ -204,13 +218,14 @@ def _port_names(selecting: Resource) -> set[str]:
 @each_overlay
 def test_pods_run_without_privileges_and_say_what_they_need(overlay: str) -> None:
     for workload in workloads(built(overlay)):
-        assert pod(workload)["securityContext"]["runAsNonRoot"] is True
+        as_root = not pod(workload)["securityContext"].get("runAsNonRoot")
+        assert as_root == (workload["metadata"]["name"] in AS_ROOT)
         assert pod(workload)["automountServiceAccountToken"] is False
     for container in containers(built(overlay)):
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+        assert {"cpu", "memory", "ephemeral-storage"} <= container["resources"]["requests"].keys()
         assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
         assert "latest" not in container["image"]
         assert ":" in container["image"]
@@ -264,8 +279,8 @@ def test_keda_scales_on_work_first_and_then_as_the_autoscaler_does(overlay: str)
     percent = {trigger["type"]: int(trigger["metadata"].get("value", 0)) for trigger in scaled["triggers"]}
 
     assert names[:3] == ["runs-in-flight", "queue-depth", "throughput"]
-    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (1, 10)
-    assert (autoscaler["minReplicas"], autoscaler["maxReplicas"]) == (1, 10)
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (2, 10)
+    assert (autoscaler["minReplicas"], autoscaler["maxReplicas"]) == (2, 10)
     targets = {m["resource"]["name"]: m["resource"]["target"]["averageUtilization"] for m in autoscaler["metrics"]}
     assert targets == {"cpu": 70, "memory": 80}
     assert (percent["cpu"], percent["memory"]) == (70, 80)

@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 
 import pytest
+from opentelemetry.sdk import environment_variables
 from overlays import ROOT
 
 
@@ -15,15 +16,24 @@ def collector_variables(config: str) -> set[str]:
     return set(re.findall(r"\$\{env:(\w+)", live))
 
 
+READ_BY_LANGFLOWS_LOGGER = {"LANGFLOW_LOG_ENV", "LANGFLOW_LOG_FILE"}
+"""From the environment, past LangFlow's settings: lfx.log.logger."""
+
+
 def check_langflow_variables(names: set[str]) -> None:
     """That LangFlow, or this library, has each of them."""
     ours = {name for name in names if name.startswith(("OTEL_", "LANGFLOW_OTEL_"))}
-    assert ours <= library_variables()
-    assert {name.removeprefix("LANGFLOW_").lower() for name in names - ours} <= langflow_settings()
+    assert ours <= library_variables() | sdk_variables()
+    settings = {name.removeprefix("LANGFLOW_").lower() for name in names - ours - READ_BY_LANGFLOWS_LOGGER}
+    assert settings <= langflow_settings()
 
 
 def library_variables() -> set[str]:
     return set(re.findall(r"\b(?:OTEL|LANGFLOW_OTEL)_[A-Z_]+[A-Z]\b", (ROOT / "README.md").read_text()))
+
+
+def sdk_variables() -> set[str]:
+    return {value for value in vars(environment_variables).values() if str(value).startswith("OTEL_")}
 
 
 def langflow_settings() -> set[str]:

@@ -49,7 +49,7 @@ def test_promtool_accepts_the_configuration():
 
 
 def test_the_target_that_is_only_shown_is_accepted_as_well(tmp_path: Path):
-    """InfluxDB, TLS, the scrape's token and the prober stand in comments."""
+    """InfluxDB, TLS and the scrape's token stand in comments."""
     text = (PROMETHEUS / "prometheus.yml").read_text()
     for name in ("influxdb", "scheme: https", "authorization:"):
         assert f"# {'- name: ' if name == 'influxdb' else ''}{name}" in text

@@ -100,3 +100,66 @@ def _hour(cron: str) -> float:
     if days != ["*", "*", "1-5"]:
         raise ValueError(f"the simulated day is a working day; {cron!r} is not one on each of them")
     return int(hour) + int(minute) / 60
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A kubelet's probe, in seconds.
+
+    Attributes:
+        failures: In a row, until it acts.
+        grace_s: How long the container may take to stop then.
+    """
+
+    period_s: int
+    timeout_s: int
+    failures: int
+    grace_s: int
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What LangFlow's Deployment does against failures, and against planned work.
+
+    Attributes:
+        replicas: At least.
+        drain_s: How long a pod that stops waits for its runs, at most.
+    """
+
+    replicas: int
+    liveness: Probe
+    readiness: Probe
+    drain_s: int
+
+
+def protection(overlay: str) -> Protection:
+    """As the committed Deployment and the overlay's ScaledObject have it.
+
+    Raises:
+        ValueError: An update or an eviction takes more than one replica at a time: the simulation does not know that.
+    """
+    deployment = _langflow("deployment.yaml", "Deployment")
+    budget = _langflow("disruption_budget.yaml", "PodDisruptionBudget")
+    rolling = deployment["strategy"]["rollingUpdate"]
+    if (rolling["maxUnavailable"], rolling["maxSurge"], budget["maxUnavailable"]) != (0, 1, 1):
+        raise ValueError("more than one replica goes at a time, or one before its successor is ready")
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    drain = container["lifecycle"]["preStop"]["exec"]["command"]
+    grace_s = pod["terminationGracePeriodSeconds"]
+    return Protection(
+        replicas=_load(f"{overlay}/scaled_object.yaml")["minReplicaCount"],
+        liveness=_probe(container["livenessProbe"], grace_s),
+        readiness=_probe(container["readinessProbe"], grace_s),
+        drain_s=int(drain[drain.index("--at-most") + 1]),
+    )
+
+
+def _probe(given: dict[str, Any], pods_grace_s: int) -> Probe:
+    grace_s = given.get("terminationGracePeriodSeconds", pods_grace_s)
+    return Probe(given["periodSeconds"], given["timeoutSeconds"], given["failureThreshold"], grace_s)
+
+
+def _langflow(file: str, kind: str) -> dict[str, Any]:
+    resources = yaml.safe_load_all((OVERLAYS.parent / "base" / "langflow" / file).read_text())
+    return next(resource["spec"] for resource in resources if resource["kind"] == kind)

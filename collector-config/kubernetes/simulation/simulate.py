@@ -1,4 +1,4 @@
-"""Replays a day's load through the autoscalers of the overlays, with their committed settings.
+"""Replays a day's load through the autoscalers of the overlays, and what goes wrong, with their committed settings.
 
 python simulate.py            # the tables
 python simulate.py --write    # the tables into ../README.md, the plot beside this file (needs matplotlib)
@@ -12,12 +12,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import recovery
 from day import DAY_S, Replay, Workload, replay
 from manifests import horizontal_pod_autoscaler, scaled_object
 
 README = Path(__file__).parents[1] / "README.md"
 PLOT = Path(__file__).with_name("scaling.png")
 BEGIN, END = "<!-- simulation -->\n", "<!-- end of simulation -->\n"
+RECOVERY_BEGIN, RECOVERY_END = "<!-- recovery -->\n", "<!-- end of recovery -->\n"
 
 WORKLOAD = Workload()
 LARGEST = 10
@@ -86,11 +88,11 @@ def _table(days: dict[str, Replay]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_tables(text: str) -> None:
+def write_table(begin: str, text: str, end: str) -> None:
     readme = README.read_text()
-    head, _, rest = readme.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    README.write_text(f"{head}{BEGIN}{text}{END}{tail}")
+    head, _, rest = readme.partition(begin)
+    _, _, tail = rest.partition(end)
+    README.write_text(f"{head}{begin}{text}{end}{tail}")
 
 
 def plot(days: dict[str, Replay], load: Callable[[int], float]) -> None:
@@ -131,9 +133,10 @@ def main() -> None:
     given = arguments.parse_args()
     busy = production_day()
     text = tables(busy, staging_day())
-    sys.stdout.write(text)
+    sys.stdout.write(f"{text}\n{recovery.table()}")
     if given.write:
-        write_tables(text)
+        write_table(BEGIN, text, END)
+        write_table(RECOVERY_BEGIN, recovery.table(), RECOVERY_END)
         plot(busy, production)
 
 
