@@ -134,5 +134,30 @@ def test_a_short_burst_on_the_gpus_wants_nothing(tmp_path: Path) -> None:
     check_answers(tmp_path, {**IDLE, **gpus("0.2x13 1x6", "0.2x13 1x6")}, {gpu_query(): 0})
 
 
+STOPS = {'kube_pod_deletion_timestamp{namespace="langflow",pod="b",job="kube-state-metrics"}': "1000x20"}
+"""Pod b drains: it still answers scrapes, and its last runs go on."""
+
+
+def test_work_of_a_pod_that_stops_is_none_for_the_others(tmp_path: Path) -> None:
+    asked = queries("production")
+
+    check_answers(tmp_path, {**BUSY, **STOPS}, {asked["runs-in-flight"]: 7, asked["queue-depth"]: 4})
+
+
+def test_where_all_pods_stop_there_is_no_work_and_no_error(tmp_path: Path) -> None:
+    stops = {**STOPS, 'kube_pod_deletion_timestamp{namespace="langflow",pod="a",job="kube-state-metrics"}': "1000x20"}
+    asked = queries("production")
+
+    check_answers(tmp_path, {**BUSY, **stops}, {asked["runs-in-flight"]: 0, asked["queue-depth"]: 0})
+
+
+def test_the_gpu_of_a_pod_that_stops_counts_in_neither_number_nor_use(tmp_path: Path) -> None:
+    check_answers(tmp_path, {**IDLE, **STOPS, **gpus("0.97x20", "0.1x20")}, {gpu_query(): 2})
+
+
+def test_a_busy_gpu_of_a_pod_that_stops_wants_nothing(tmp_path: Path) -> None:
+    check_answers(tmp_path, {**IDLE, **STOPS, **gpus("0.2x20", "1x20")}, {gpu_query(): 0})
+
+
 def test_one_busy_gpu_of_two_wants_nothing(tmp_path: Path) -> None:
     check_answers(tmp_path, {**IDLE, **gpus("1x20", "0.5x20")}, {gpu_query(): 0})
