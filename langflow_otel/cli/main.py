@@ -603,6 +603,46 @@ def estimate(
     command.estimate_flow(flow, traces or [], since=since, as_json=as_json)
 
 
+@app.command()
+def store(
+    traces: _Files = None,
+    to: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--to",
+            metavar="URL",
+            help="postgresql://USER@HOST/DATABASE or sqlite:///FILE; default: LANGFLOW_OTEL_STORE, or sqlite:///runs.db.",
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C or SIGTERM.")] = False,
+    content: Annotated[
+        bool, typer.Option("--content", help="Store messages, inputs, outputs and errors' messages that were recorded.")
+    ] = False,
+    keep: Annotated[int, typer.Option(min=1, max=3650, metavar="DAYS", help="How long rows are kept.")] = 30,
+    keep_daily: Annotated[
+        int, typer.Option("--keep-daily", min=1, max=36500, metavar="DAYS", help="How long daily figures are kept.")
+    ] = 365,
+    every: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between looks, with --follow.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Store runs, components, model calls, retries and errors in PostgreSQL or SQLite, to be asked in SQL.
+
+    Example: langflow-otel store --to postgresql://langflow@db/telemetry --follow spans.jsonl
+
+    The same span is stored once, however often it is read. Daily figures are kept longer than rows. A password
+    belongs into LANGFLOW_OTEL_STORE, PGPASSWORD or ~/.pgpass, since others can see a command's arguments. Needs
+    langflow-otel[store], and no LangFlow. The exit code is 2 if nothing can be read or the database cannot be opened,
+    and 1 if not all could be stored.
+    """
+    from langflow_otel.cli import store as command
+
+    wanted = command.Wanted(to, content, keep, keep_daily)
+    if follow:
+        command.follow(traces or [], wanted, every_s=every, as_json=as_json)
+    else:
+        command.store(traces or [], wanted, as_json=as_json)
+
+
 @app.command("mcp")
 def mcp_(
     traces: _Files = None,

@@ -24,6 +24,7 @@ class GrowingFiles:
 
     Args:
         paths: Files and folders, as for :func:`~langflow_otel.insights.traces.open_traces`.
+        from_start: With what is in them already.
 
     Attributes:
         problems: What could not be read so far.
@@ -32,10 +33,13 @@ class GrowingFiles:
         OSError: A path is not there.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], *, from_start: bool = False) -> None:
         self.problems = Problems()
         self._paths = paths
-        self._positions = {(stat.st_dev, stat.st_ino): _line_start(file, stat.st_size) for file, stat in self._open()}
+        self._positions = {
+            (stat.st_dev, stat.st_ino): 0 if from_start else _line_start(file, stat.st_size)
+            for file, stat in self._open()
+        }
 
     def read(self) -> Iterator[pa.Table]:
         """What was appended since the last call: whole lines, as tables with the columns of the view ``spans``."""

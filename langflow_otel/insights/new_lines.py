@@ -43,7 +43,7 @@ def _read_all(
     blocks: Blocks, read: Read, kept: CachedFile, pool: ThreadPoolExecutor, report: Callable[[], object]
 ) -> None:
     read.bad_rest = ""
-    waiting = _in_parallel(pool, blocks)
+    waiting = parsed_blocks(pool, blocks)
     is_rest = True
     while is_rest:
         saved = read.until
@@ -63,7 +63,7 @@ def _read_all(
             kept.save(read, complete=False)
 
 
-def _in_parallel(pool: ThreadPoolExecutor, blocks: Blocks) -> Iterator[tuple[int, Block]]:
+def parsed_blocks(pool: ThreadPoolExecutor, blocks: Blocks) -> Iterator[tuple[int, Block]]:
     """Each block and where it ends, in their order, so many at once as there are threads."""
     waiting: deque[tuple[int, Future[Block]]] = deque()
     for data in blocks:
@@ -76,6 +76,14 @@ def _in_parallel(pool: ThreadPoolExecutor, blocks: Blocks) -> Iterator[tuple[int
         yield position, future.result()
 
 
+def parsed_rest(blocks: Blocks) -> Block | None:
+    """What has no end of line, where it is whole all the same; None where it is cut off."""
+    if blocks.is_broken or is_cut(blocks.rest):
+        return None
+    rest = read_block(blocks.rest)
+    return None if NOT_JSON in rest.problems.lines and blocks.rest.lstrip().startswith(b"{") else rest
+
+
 def _add(block: Block, read: Read, writer: PartWriter) -> None:
     for table in block.tables:
         writer.write(table)
@@ -84,8 +92,8 @@ def _add(block: Block, read: Read, writer: PartWriter) -> None:
 
 def _read_rest(blocks: Blocks, read: Read, writer: PartWriter) -> None:
     """What has no end of line: it may still be written, or be whole all the same."""
-    rest = None if blocks.is_broken or is_cut(blocks.rest) else read_block(blocks.rest)
-    if rest is None or (NOT_JSON in rest.problems.lines and blocks.rest.lstrip().startswith(b"{")):
+    rest = parsed_rest(blocks)
+    if rest is None:
         read.bad_rest = CUT_OFF
     else:
         _add(rest, read, writer)

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
 from langflow_otel.cli.mcp_server.answers import MAX_ANSWER, AnswerError, text_of
-from langflow_otel.cli.mcp_server.content import is_content
 from langflow_otel.cli.mcp_server.server import make_server
 from langflow_otel.cli.mcp_server.source import Source
 from langflow_otel.cli.mcp_server.toolbox import Toolbox
 from langflow_otel.insights.baselines import baseline_of_traces
+from langflow_otel.insights.content import is_content
 from langflow_otel.insights.trace_sources import trace_files
 from langflow_otel.insights.traces import open_traces
 

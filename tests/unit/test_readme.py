@@ -130,7 +130,7 @@ def test_every_picture_is_shown_and_small():
     assert [path.name for path in pictures if path.stat().st_size > 60_000] == []
 
 
-@pytest.mark.parametrize("name", ["tree", "why", "report", "export", "top"])
+@pytest.mark.parametrize("name", ["tree", "why", "report", "export", "top", "store"])
 def test_every_option_that_reads_back_is_described(name: str):
     told = "".join(PAGES.values())
     options = [

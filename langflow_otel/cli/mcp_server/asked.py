@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field
 
 from langflow_otel.cli.choosing import seconds_in
 from langflow_otel.cli.mcp_server.answers import AnswerError, cut, moment
-from langflow_otel.cli.mcp_server.content import without_content
 from langflow_otel.insights.baselines import Baseline
+from langflow_otel.insights.content import without_content
 from langflow_otel.insights.run_lists import flow_summaries
 from langflow_otel.insights.selection import Selection, find_trace
 from langflow_otel.insights.traces import Traces
