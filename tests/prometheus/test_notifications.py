@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Pager:
             {
                 "labels": {"severity": SEVERITIES[labels["alertname"]], **labels},
                 "annotations": {
-                    "summary": f"{labels['alertname']} of {labels.get('flow', labels.get('job', 'all'))}",
+                    "summary": f"{labels['alertname']} of {_about(labels)}",
                     "description": "It is so.",
                     "dashboard_url": f"http://grafana/d/?var-flow={labels.get('flow', '')}",
                     "runbook_url": f"http://runbook#{labels['alertname'].lower()}",
@@ -83,6 +84,11 @@ class Pager:
         while not holds():
             assert time.monotonic() < deadline_s, f"{what}; was sent: {self.sent}"
             time.sleep(0.05)
+
+
+def _about(labels: dict[str, str]) -> str:
+    job = labels.get("job", "all")
+    return labels.get("flow") or (f"{labels['namespace']}/{job}" if "namespace" in labels else job)
 
 
 @pytest.fixture(scope="module")
@@ -142,26 +148,45 @@ def dashboard(flow: str) -> str:
 
 
 def test_a_page_has_the_summary_of_every_alert(pager: Pager):
-    flows = ("a", "b", "c")
-    pager.fire(*({"alertname": "LangflowFlowFailing", "job": "langflow-three", "flow": flow} for flow in flows))
+    """Three components of one flow are one incident."""
+    types = ("A", "B", "C")
+    fault = {"alertname": "LangflowComponentFailing", "job": "langflow-three", "flow": "shop"}
+    pager.fire(*({**fault, "component_type": each} for each in types))
 
     pager.wait(lambda: pager.events("langflow-three"), "no page")
     [event] = pager.events("langflow-three")
-    text = "3 alerts: " + "; ".join(f"LangflowFlowFailing of {flow}" for flow in flows)
-    assert event["payload"]["summary"] == text
+    assert event["payload"]["summary"] == "3 alerts: " + "; ".join(["LangflowComponentFailing of shop"] * 3)
     details = event["payload"]["custom_details"]["firing"]
-    assert all(
-        re.search(rf"Dashboard: {dashboard(flow)}\nRunbook: http://runbook#langflowflowfailing", details)
-        for flow in flows
-    )
+    linked = rf"Dashboard: {dashboard('shop')}\nTraces: \S+\nRunbook: http://runbook#langflowcomponentfailing"
+    assert len(re.findall(linked, details)) == 3
     runbook, link = event["links"]
-    assert runbook == {"href": "http://runbook#langflowflowfailing", "text": "Runbook"}
-    found = re.fullmatch(dashboard("a"), link["href"])
+    assert runbook == {"href": "http://runbook#langflowcomponentfailing", "text": "Runbook"}
+    found = re.fullmatch(dashboard("shop"), link["href"])
     assert found, link
     # The half hour before the alert and that after it, in milliseconds.
     from_ms, to_ms = map(int, found.groups())
     assert to_ms - from_ms == 3_600_000
     assert abs((from_ms + to_ms) / 2000 - time.time()) < 600
+
+
+@pytest.mark.parametrize(("alert", "status"), [("LangflowFlowFailing", " && status=error"), ("LangflowRunHangs", "")])
+def test_a_page_opens_the_search_for_the_traces_of_its_flow(pager: Pager, alert: str, status: str):
+    job = f"langflow-{alert.lower()}"
+    pager.fire({"alertname": alert, "job": job, "flow": 'the "shop" & more'})
+
+    pager.wait(lambda: pager.events(job), "no page")
+    [event] = pager.events(job)
+    details = event["payload"]["custom_details"]["firing"]
+    url = re.search(r"^Traces: (\S+)$", details, re.MULTILINE)
+    dashboard_times = re.search(r"&from=(\d+)&to=(\d+)", details)
+    assert url, details
+    assert dashboard_times, details
+    address = urllib.parse.urlsplit(url[1])
+    assert f"{address.scheme}://{address.netloc}{address.path}" == "http://grafana/explore"
+    [pane] = json.loads(urllib.parse.parse_qs(address.query)["panes"][0]).values()
+    assert pane["datasource"] == "tempo"
+    assert pane["queries"][0]["query"] == f'{{span.langflow.flow.name="the \\"shop\\" & more"{status}}}'
+    assert (pane["range"]["from"], pane["range"]["to"]) == dashboard_times.groups()
 
 
 def test_a_page_of_one_alert_is_its_summary(pager: Pager):
@@ -196,6 +221,25 @@ def test_a_worse_fault_is_a_page_of_its_own(pager: Pager):
     assert len({event["dedup_key"] for event in pager.events(job)}) == 3
 
 
+def test_a_second_flow_that_fails_is_a_page_of_its_own(pager: Pager):
+    job = "langflow-second"
+    for count, flow in enumerate(("shop", "orders"), start=1):
+        pager.fire({"alertname": "LangflowFlowFailing", "job": job, "flow": flow})
+        pager.wait(lambda count=count: len(pager.events(job)) == count, f"no page for {flow}")
+
+    assert len({event["dedup_key"] for event in pager.events(job)}) == 2
+
+
+def test_a_fault_mutes_nothing_of_another_namespace(pager: Pager):
+    job = "langflow-namespaces"
+    pager.fire({"alertname": "LangflowDown", "job": job, "namespace": "ai"})
+    pager.fire(*({"alertname": "LangflowServerErrors", "job": job, "namespace": each} for each in ("ai", "shop")))
+
+    pager.wait(lambda: "LangflowServerErrors" in pager.incidents(job), "no page of the other namespace")
+    [errors] = [event for event in pager.events(job) if event["payload"]["class"] == "LangflowServerErrors"]
+    assert errors["payload"]["custom_details"]["firing"].startswith("LangflowServerErrors of shop/")
+
+
 def kubernetes(name: str, job: str, **labels: str) -> dict[str, str]:
     return {"alertname": name, "job": job, "namespace": "ai", **labels}
 
@@ -210,6 +254,22 @@ FAULTS = {
             {"alertname": "LangflowServerErrors", "job": job, "http_route": "/api/v1/flows"},
         ],
         "LangflowDown",
+    ),
+    "a dead deployment whose probe and targets have no namespace": (
+        lambda job: [
+            {"alertname": "LangflowDown", "job": job},
+            {"alertname": "LangflowNotAnswering", "job": job},
+            kubernetes("LangflowDeploymentUnavailable", job, deployment=job),
+        ],
+        "LangflowDown",
+    ),
+    "a flow with few runs that fails at each": (
+        lambda job: [
+            {"alertname": "LangflowFlowNeverSucceeds", "job": job, "flow": "rare"},
+            {"alertname": "LangflowErrorBudgetBurn1h", "job": job},
+            {"alertname": "LangflowServerErrors", "job": job, "http_route": "/api/v1/run/{flow_id_or_name}"},
+        ],
+        "LangflowFlowNeverSucceeds",
     ),
     "pods that crash, with an endpoint in between": (
         lambda job: [

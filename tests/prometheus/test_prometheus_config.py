@@ -45,7 +45,7 @@ def test_promtool_accepts_the_configuration():
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "5 rule files found" in checked.stdout
+    assert "6 rule files found" in checked.stdout
 
 
 def test_the_target_that_is_only_shown_is_accepted_as_well(tmp_path: Path):

@@ -24,6 +24,7 @@ RUNBOOK = (CONFIG / "prometheus" / "RUNBOOK.md").read_text()
 
 NOT_OURS = {
     "up": "Prometheus, of each scrape",
+    "ALERTS": "Prometheus, of each alert",
     "scrape_": "Prometheus, of each scrape",
     "prometheus_": "Prometheus about itself",
     "otelcol_": "the collector about itself",
@@ -50,7 +51,7 @@ def promtool(*arguments: str, cwd: Path = RULES) -> str:
 
 @needs_promtool
 def test_promtool_accepts_the_rules():
-    assert promtool("check", "rules", *(path.name for path in RULES.glob("*.yml"))).count("SUCCESS") == 5
+    assert promtool("check", "rules", *(path.name for path in RULES.glob("*.yml"))).count("SUCCESS") == 6
 
 
 @needs_promtool
@@ -101,8 +102,8 @@ def test_the_quiet_situations_are_all_tried():
     there = {re.match(r"\w+", series["series"])[0] for series in quiet["idle"]["input_series"]}
     patterns = {name for alert in alerts() for name in raw_metrics(alert["expr"])}
     wanted = {name for name in patterns if not any(re.fullmatch(name, each) for each in there)}
-    # The collector's losses of data points and log records are the same rule as of spans.
-    assert {name for name in wanted if not re.search(r"metric_points|log_records", name)} == set()
+    # The collector's losses of data points and log records are the same rule as of spans. Quiet is without alerts.
+    assert {name for name in wanted if not re.search(r"metric_points|log_records|ALERTS", name)} == set()
 
 
 def raw_metrics(expr: str) -> set[str]:
@@ -189,11 +190,33 @@ def test_the_rollups_differ_in_their_window_alone(window: str):
     assert text == yaml.safe_dump(groups[f"langflow-{window}"], width=1000)
 
 
+def test_a_rate_is_of_one_metric():
+    """Without their names, series of several metrics are the same, and the rule fails."""
+    several = {rule["expr"] for rule in rules() if re.search(r'__name__=~"[^"]*\|', rule["expr"])}
+
+    assert several == set()
+
+
+def test_a_deployment_is_a_job_and_its_namespace():
+    of_others = re.compile(r"prometheus_|alertmanager_")
+
+    for rule in rules():
+        for grouped in re.findall(r"\b(?:by|on) \((job[^)]*)\)", rule["expr"]):
+            # By the job alone: what has no namespace is matched with what may have one.
+            alone = grouped == "job" and rule.get("alert") in (
+                "LangflowDown",
+                "LangflowNotAnswering",
+                "LangflowNotScraped",
+            )
+            assert "namespace" in grouped or alone or of_others.search(rule["expr"]), rule
+
+
 def test_recorded_names_tell_level_metric_and_operation():
     for rule in recordings():
         assert re.fullmatch(r"[a-z_]+:[a-z_]+:[a-z]\w+", rule["record"]), rule["record"]
         # What the level says is what the rule groups by; more labels are the rule's own.
         by = re.search(r"by \((.+?)\)", rule["expr"])
         if by and rule["record"].startswith("job"):
-            grouped = {*by[1].split(", "), *rule.get("labels", {})} - {"le"}
+            # A namespace goes with each job, where there is one.
+            grouped = {*by[1].split(", "), *rule.get("labels", {})} - {"le", "namespace"}
             assert all(label in rule["record"].split(":")[0] for label in grouped), rule["record"]
