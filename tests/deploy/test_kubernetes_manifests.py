@@ -11,7 +11,9 @@ import pytest
 import yaml
 from overlays import (
     ALL_BUILT,
+    COMPONENTS,
     EVERY_COMPONENT,
+    KUBERNETES,
     ROOT,
     Resource,
     built,
@@ -143,6 +145,17 @@ def test_collectors_have_more_memory_than_their_limiter_and_runtime_take(overlay
             memory = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
             assert int(given["COLLECTOR_MEMORY_MIB"]) < memory * 0.8
             assert int(given["GOMEMLIMIT"].removesuffix("MiB")) == pytest.approx(memory * 0.8, rel=0.01)
+
+
+def test_the_overlay_that_the_readme_tells_to_write_names_each_component() -> None:
+    readme = (KUBERNETES / "README.md").read_text()
+    (text,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", readme, re.DOTALL)
+    written, ours = yaml.safe_load(text), KUBERNETES / "overlays" / "ours"
+    with_prober = yaml.safe_load((KUBERNETES / "overlays" / "production" / "kustomization.yaml").read_text())
+
+    assert [(ours / path).resolve() for path in written["resources"]] == [KUBERNETES / "overlays" / "production"]
+    named_there = {(ours / path).resolve() for path in [*written["components"], *with_prober["components"]]}
+    assert named_there == {KUBERNETES / "components" / name for name in COMPONENTS}
 
 
 def test_each_dashboard_is_handed_to_grafana() -> None:
