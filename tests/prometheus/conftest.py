@@ -6,6 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _less_collection_of_garbage() -> Iterator[None]:
+    """Prometheus and its tools are Go programs: with four times the memory they take a third less of the processors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOGC", "400")
+        yield
+
+
 # Not for the session: it would use a quarter of a processor until the last test of all folders.
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
