@@ -155,7 +155,7 @@ def assert_all_there(scrape: Scrape, names: Sequence[str], times: int = 1) -> No
         assert total(families, "langflow_component_errors_total") == times * len(names)
 
 
-@any_way(30, 5_000)
+@any_way(12, 5_000)
 @example(NASTY)
 @given(NAMES)
 def test_any_names_are_read_back(names: list[str]):
