@@ -37,6 +37,7 @@ class Live:
     alertmanager: str | None
     store: str | None
     folder: Path
+    prometheus_pid: int
     started_s: float
     at_s: float
 
@@ -110,7 +111,7 @@ def living(folder: Path) -> Iterator[Live]:
             command = ["prometheus-alertmanager", f"--config.file={CONFIG / 'alertmanager' / 'alertmanager.yml'}"]
             command += [f"--web.listen-address={alertmanager}", "--cluster.listen-address="]
             running.enter_context(process([*command, f"--storage.path={folder}"], folder / "alertmanager.log"))
-        running.enter_context(process(prometheus_command(config, prometheus), folder / "prometheus.log"))
+        started = running.enter_context(process(prometheus_command(config, prometheus), folder / "prometheus.log"))
         running.enter_context(
             process(
                 [sys.executable, str(HERE / "flows_process.py")], folder / "flows.log", **environment(flows, folder)
@@ -121,6 +122,7 @@ def living(folder: Path) -> Iterator[Live]:
             f"http://{alertmanager}" if has_alertmanager else None,
             f"http://{store}" if has_store else None,
             folder,
+            started.pid,
             time.time(),
             time.time(),
         )
@@ -174,6 +176,9 @@ def rewritten(folder: Path, addresses: dict[str, str]) -> Path:
     for before, after in addresses.items():
         assert before in text, before
         text = text.replace(before, after)
+    # The audit log, which is off by itself.
+    text, switched = re.subn(r"# query_log_file: .*", f"query_log_file: {folder / 'query.log'}", text)
+    assert switched == 1
     text = re.sub(r"(scrape_interval|evaluation_interval|batch_send_deadline): \d+s", r"\1: 1s", text)
     config = folder / "prometheus.yml"
     config.write_text(text)

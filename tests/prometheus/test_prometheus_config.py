@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import ipaddress
+import json
 import shutil
 import ssl
 import subprocess
@@ -39,9 +40,10 @@ pytestmark = [
 ]
 
 
-def test_promtool_accepts_the_configuration():
+@pytest.mark.parametrize("name", ["alone.yml", "prometheus.yml"])
+def test_promtool_accepts_the_configuration(name: str):
     checked = subprocess.run(
-        ["promtool", "check", "config", str(PROMETHEUS / "prometheus.yml")], capture_output=True, text=True, check=False
+        ["promtool", "check", "config", str(PROMETHEUS / name)], capture_output=True, text=True, check=False
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -49,17 +51,11 @@ def test_promtool_accepts_the_configuration():
 
 
 def test_the_target_that_is_only_shown_is_accepted_as_well(tmp_path: Path):
-    """InfluxDB, TLS and the scrape's token stand in comments."""
+    """InfluxDB, TLS, the scrape's token and the pods of Kubernetes stand in comments."""
     text = (PROMETHEUS / "prometheus.yml").read_text()
     for name in ("influxdb", "scheme: https", "authorization:"):
         assert f"# {'- name: ' if name == 'influxdb' else ''}{name}" in text
-    shown = "\n".join(
-        line.replace("# ", "", 1)
-        if line.lstrip().startswith(("# - name", "# - job_name", "#   ", "# scheme", "# tls", "# auth", "# basic"))
-        else line
-        for line in text.splitlines()
-    )
-    config = yaml.safe_load(shown)
+    config = yaml.safe_load(with_what_is_shown(text))
     assert [each["name"] for each in config["remote_write"]] == ["victoria-metrics", "influxdb"]
     assert config["scrape_configs"][-1]["job_name"] == "probe-langflow"
     assert [each["scheme"] for each in config["scrape_configs"] if "scheme" in each] == ["https", "https"]
@@ -69,13 +65,81 @@ def test_the_target_that_is_only_shown_is_accepted_as_well(tmp_path: Path):
     for secret in ("scrape_token", "prometheus_password", "influxdb_password"):
         (tmp_path / "secrets" / secret).write_text("s")
     shutil.copytree(PROMETHEUS / "rules", tmp_path / "rules")
-    (tmp_path / "prometheus.yml").write_text(shown)
+    # Debian's Prometheus has no discovery of Kubernetes.
+    config["scrape_configs"] = [each for each in config["scrape_configs"] if "kubernetes_sd_configs" not in each]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
 
     checked = subprocess.run(
         ["promtool", "check", "config", "prometheus.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def with_what_is_shown(text: str) -> str:
+    """The configuration with its comments that are configuration."""
+    return "\n".join(
+        line.replace("# ", "", 1)
+        if line.lstrip().startswith(("# - name", "# - job_name", "#   ", "# scheme", "# tls", "# auth", "# basic"))
+        else line
+        for line in text.splitlines()
+    )
+
+
+def test_pods_have_the_namespace_that_tells_them_apart(tmp_path: Path):
+    text = with_what_is_shown((PROMETHEUS / "prometheus.yml").read_text())
+    job = next(each for each in yaml.safe_load(text)["scrape_configs"] if "kubernetes_sd_configs" in each)
+    del job["kubernetes_sd_configs"]
+    job["static_configs"] = [
+        {"targets": [f"10.0.0.{n}:{port}"], "labels": pod_labels(namespace, name)}
+        for n, (namespace, name, port) in enumerate(
+            [("test", "metrics", 9464), ("live", "metrics", 9464), ("live", "http", 1)]
+        )
+    ]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
+
+    found = subprocess.run(
+        ["promtool", "check", "service-discovery", "prometheus.yml", "langflow"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    kept = [each["labels"] for each in json.loads(found.stdout) if each.get("labels")]
+    assert {(each["job"], each["namespace"]) for each in kept} == {("langflow", "test"), ("langflow", "live")}
+    assert len(kept) == 2
+
+
+def pod_labels(namespace: str, port_name: str) -> dict[str, str]:
+    """As Prometheus finds a pod of LangFlow."""
+    return {
+        "__meta_kubernetes_namespace": namespace,
+        "__meta_kubernetes_pod_name": f"langflow-of-{namespace}",
+        "__meta_kubernetes_pod_label_app_kubernetes_io_name": "langflow",
+        "__meta_kubernetes_pod_container_port_name": port_name,
+    }
+
+
+@pytest.mark.parametrize("name", ["alone.yml", "prometheus.yml"])
+def test_no_missing_file_can_keep_it_from_starting(name: str):
+    """Files that Prometheus opens at its start: the rules alone, which are here."""
+    config = yaml.safe_load((PROMETHEUS / name).read_text())
+
+    assert "query_log_file" not in config["global"]
+    assert config["rule_files"] == ["rules/*.yml"]
+    assert "_file" not in yaml.safe_dump(config).replace("rule_files", "")
+
+
+def test_alone_langflow_is_scraped_as_with_the_rest():
+    alone, whole = (yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("alone.yml", "prometheus.yml"))
+
+    assert {"remote_write", "storage"} & set(alone) == set()
+    assert alone["global"] == whole["global"]
+    jobs = {each["job_name"]: each for each in whole["scrape_configs"]}
+    for each in alone["scrape_configs"]:
+        shipped = jobs[each["job_name"]]
+        assert each.get("metric_relabel_configs") == shipped.get("metric_relabel_configs")
 
 
 @pytest.fixture(scope="module")

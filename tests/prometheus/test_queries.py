@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 pytest.importorskip("promql_parser", reason="takes the queries apart: pip install 'langflow-otel[configs]'")
 
 from live import Live, ask, fetch
-from promql import PanelQuery, alerts, operands, panel_queries, recordings
+from promql import CONFIG, PanelQuery, alerts, operands, panel_queries, recordings
 
 pytestmark = pytest.mark.slow
 
@@ -219,13 +220,27 @@ def test_the_runbook_is_where_the_alerts_say(live: Live):
     assert '<h2 id="langflowdown">' in fetch(f"{live.prometheus}/user/RUNBOOK.html")
 
 
-def test_each_query_is_in_the_audit_log(live: Live):
+def test_of_the_query_log_what_people_asked_is_kept(live: Live):
+    log, kept = live.folder / "query.log", live.folder / "asked.log"
     asked = f"vector({int(live.at_s)})"
     live.now(asked)
+    assert '"ruleGroup"' in log.read_text()
 
-    lines = [json.loads(line) for line in (live.folder / "query.log").read_text().splitlines()]
+    subprocess.run(
+        [CONFIG / "prometheus" / "query_log.sh", log, kept],
+        check=True,
+        timeout=120,
+        env={**os.environ, "PROMETHEUS_PID": str(live.prometheus_pid)},
+    )
+
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
     [entry] = [line for line in lines if line["params"]["query"] == asked]
     assert entry["httpRequest"]["clientIP"] == "127.0.0.1"
+    assert not [line for line in lines if "ruleGroup" in line]
+    # It goes on in a file of the same name.
+    again = f"{asked} + 1"
+    live.now(again)
+    assert again in log.read_text()
 
 
 @pytest.mark.skipif("PICTURES" not in os.environ, reason="draws the dashboards for a person: set PICTURES=folder")
