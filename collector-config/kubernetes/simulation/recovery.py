@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from day import Workload
 from manifests import Probe, Protection, protection
 
-READY_AFTER_S = 90
-"""From a new replica's start until it takes runs, on busy nodes."""
+READY_AFTER_S = Workload().ready_after_s
 KILL_S = 2
 """What a kubelet leaves for SIGTERM where a hook took the whole grace period."""
 EVENT_AT_S = 1800
