@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Any
 
 import pytest
@@ -24,8 +25,11 @@ from langflow_otel.insights.flow_graph import FlowFileError, FlowGraph, flow_gra
 
 from .made_history import MadeFlow, history_of, made_flow
 from .made_spans import MadeTraces
+from .support import LONG
 
 DRAWS = 400
+HELD_WITHIN = 0.04
+"""By how much the share of runs in the 90 % interval may differ from 90 %."""
 
 
 def node(component_id: str, kind: str | None = None, **template: Any) -> dict[str, Any]:
@@ -464,23 +468,22 @@ def test_bad_input_gets_a_clear_line(cli, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.any_version
 @pytest.mark.parametrize(
     ("flows", "runs", "more"),
     [
         (1, 8, {}),
-        (1, 20, {}),
         (1, 50, {}),
         (1, 50, {"together": 0.3}),
         (8, 30, {}),
-        (20, 30, {}),
         (8, 30, {"between": 0.7}),
+        *([(1, 20, {}), (20, 30, {})] if LONG else []),
     ],
 )
 def test_nine_of_ten_runs_are_in_the_interval(flows, runs, more):
-    """Of 40 made histories each, with runs that came later; with several flows, of one that is new. How much of a new
-    flow is held differs much from history to history, so the mean of 40 is off by 3.5 points (one standard error)."""
+    """Of made histories, with runs that came later; with several flows, of one that is new."""
     held, off, tried = [], [], []
-    for seed in range(40):
+    for seed in range(300 if LONG else 40):
         chance = random.Random(seed)
         made = [made_flow(f"flow {each}", chance, **more) for each in range(flows)]
         history = history_of(made, runs)
@@ -493,10 +496,14 @@ def test_nine_of_ten_runs_are_in_the_interval(flows, runs, more):
         held.append(fmean(low <= each <= high for each in later))
         off.append(abs(middle - median(later)) / median(later))
         tried.append(found.tried["seconds"].off_by)
+    # Of one history, 50 later runs tell the share to 0.042 (binomial). But the runs of a history have one interval in
+    # common, and histories differ by 0.07 (a known flow) to 0.25 (a new one whose components differ much): so the error
+    # of the mean is that between histories, 0.011 to 0.04 for 40 of them. One mean in a thousand is off by 3.3 of it.
+    error = stdev(held) / math.sqrt(len(held))
     print(
-        f"{flows} flows, {runs} runs, {more}: held {fmean(held):.3f}, off by {median(off):.3f}, "
+        f"{flows} flows, {runs} runs, {more}: held {fmean(held):.3f} +- {error:.3f}, off by {median(off):.3f}, "
         f"expected {median(tried):.3f}"
     )
 
-    assert len(held) > 30
-    assert 0.83 <= fmean(held) <= 0.97
+    assert len(held) > 0.75 * (300 if LONG else 40)
+    assert abs(fmean(held) - 0.9) <= HELD_WITHIN + 3.3 * error
