@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from langflow_otel.cli.choosing import check_flow, seconds_of
+from langflow_otel.cli.choosing import check_flow, note_if_none, seconds_of, since_ns_of
 from langflow_otel.cli.console import give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import chosen_paths, opened_traces
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 METHODS = ("calibrated", "arima", "sigma", "mad")
 INTERRUPTED = 130
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,15 @@ def _check_forecast() -> None:
 def anomalies(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
     """Look through the traces, and show what was unusual."""
     wanted.check()
-    since_ns = None if wanted.since is None else time.time_ns() - int(seconds_of(wanted.since) * _NS)
+    since_ns = since_ns_of(wanted.since)
     with opened_traces(paths) as traces:
         from langflow_otel.cli import anomalies_view
         from langflow_otel.insights.anomalies import find_anomalies
         from langflow_otel.insights.detection import Rules
+        from langflow_otel.insights.selection import Selection
 
-        if wanted.flow is not None:
-            check_flow(traces, wanted.flow)
+        check_flow(traces, wanted.flow)
+        note_if_none(traces, Selection(flow=wanted.flow, since_ns=since_ns), wanted.since)
         with _counting() as report:
             found = find_anomalies(
                 traces.connection,
@@ -83,6 +83,8 @@ def anomalies(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
         typer.echo(json.dumps(anomalies_view.as_json(found), indent=2))
     else:
         anomalies_view.show(found, make_console())
+    if found.learning == found.keys:
+        give_up("too short a history to say what is usual")
 
 
 def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bool) -> None:

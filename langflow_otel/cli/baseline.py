@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from langflow_otel.cli import baseline_view
-from langflow_otel.cli.choosing import seconds_of
+from langflow_otel.cli.choosing import check_flow, check_version, counted, seconds_of
 from langflow_otel.cli.console import FAILED, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.insights import baselines
@@ -59,7 +59,8 @@ def save(wanted: Wanted, output: Path, *, version: str | None) -> None:
     flows = baseline.flows
     runs = sum(entry.count for entry in flows.values())
     components = len(baseline.entries) - len(flows)
-    say(f"{printable(output)}: {runs:,} runs of {len(flows)} flows with {components} components")
+    of = f"{counted(len(flows), 'flow')} with {counted(components, 'component')}"
+    say(f"{printable(output)}: {counted(runs, 'run')} of {of}")
 
 
 def compare(wanted: Wanted, versions: Sequence[str], *, fail_over: str, every: bool, as_json: bool) -> None:
@@ -70,6 +71,8 @@ def compare(wanted: Wanted, versions: Sequence[str], *, fail_over: str, every: b
     limit = limit_of("--fail-over", fail_over)
     if len(versions) > 2:
         give_up("--version can be given twice, for the version before and the one now")
+    if len(versions) == 2 and versions[0] == versions[1]:
+        give_up(f"--version {printable(versions[0])} is given twice: two versions are compared")
     before, after = _both_versions(wanted, versions) if len(versions) == 2 else _kept_and_new(wanted, versions)
     try:
         comparison = compare_baselines(before, after, fail_over=limit)
@@ -118,11 +121,17 @@ def _both_versions(wanted: Wanted, versions: Sequence[str]) -> tuple[Baseline, B
 
 
 def _of_version(traces: Traces, wanted: Wanted, version: str | None) -> Baseline:
+    _check(traces, wanted, version)
     selection = Selection(flow=wanted.flow, version=version, since_ns=_since_ns(wanted))
     baseline = baselines.baseline_of_traces(traces.connection, selection)
     if not baseline.entries:
         give_up(_no_runs(wanted, version, is_newer=False))
     return baseline
+
+
+def _check(traces: Traces, wanted: Wanted, version: str | None) -> None:
+    check_flow(traces, wanted.flow)
+    check_version(traces, version, wanted.flow)
 
 
 def _since_ns(wanted: Wanted) -> int | None:
@@ -150,6 +159,7 @@ def _from_files(wanted: Wanted, version: str | None, kept: Baseline | None) -> B
     """The baseline of files; without the runs that are in the one that was kept."""
     since_ns = _since_ns(wanted)
     with opened_traces(wanted.paths) as traces:
+        _check(traces, wanted, version)
         is_same = kept is not None and baselines.holds_runs_of(traces.connection, kept)
         if kept is not None and is_same:
             since_ns = max(since_ns or 0, kept.last_ns + 1)
@@ -173,6 +183,8 @@ def _no_runs(wanted: Wanted, version: str | None, *, is_newer: bool) -> str:
 
 def _from_prometheus(wanted: Wanted, kept: Baseline | None) -> Baseline:
     """The baseline of histograms; of the time after the one that was kept."""
+    if wanted.paths:
+        give_up("--prometheus takes no trace files")
     if wanted.since is None:
         give_up("--prometheus needs --since, such as 24h: how far back")
     now_s, seconds = time.time(), seconds_of(wanted.since)

@@ -73,11 +73,11 @@ def seconds_in(since: str) -> float:
     return 0.0 if found is None else float(found[1]) * _SECONDS[found[2]]
 
 
-def seconds_of(since: str) -> float:
-    """The same; what is none of these ends the command with exit code 2."""
+def seconds_of(since: str, option: str = "--since") -> float:
+    """The same; what is none of these ends the command with exit code 2, and a line that names the option."""
     seconds = seconds_in(since)
     if not seconds:
-        give_up(f"--since {shortened(printable(since))}: a number and one of s, m, h, d, w is accepted, such as 24h")
+        give_up(f"{option} {shortened(printable(since))}: a number and one of s, m, h, d, w is accepted, such as 24h")
     return seconds
 
 
@@ -109,6 +109,28 @@ def check_flow(traces: Traces, flow: str | None) -> None:
     ).fetchall()
     if any(matching for _, _, matching in found):
         return
-    names = ", ".join(shortened(printable(name)) for name, _, _ in found[:_MAX_FLOWS_NAMED] if name)
-    there_are = f"; there are runs of {names}" if names else ""
+    there_are = _there_are([name for name, _, _ in found])
     give_up(f"--flow {shortened(printable(flow))}: no run of it is in these files{there_are}")
+
+
+def check_version(traces: Traces, version: str | None, flow: str | None = None) -> None:
+    """Ends the command with exit code 2 if there is no run of this version, of the flow if one is named."""
+    if version is None:
+        return
+    chosen, given = Selection(flow=flow).chosen()
+    query = f"SELECT flow_version, max(start_ns) FROM ({chosen}) GROUP BY ALL ORDER BY 2 DESC"  # noqa: S608
+    found = [name for name, _ in traces.connection.execute(query, given).fetchall()]
+    if version not in found:
+        there_are = _there_are(found) or "; no run has a langflow.flow.version"
+        give_up(f"--version {shortened(printable(version))}: no run of it is in these files{there_are}")
+
+
+def _there_are(names: Sequence[str | None]) -> str:
+    named = [shortened(printable(name)) for name in names if name]
+    more = f" and {len(named) - _MAX_FLOWS_NAMED} more" if len(named) > _MAX_FLOWS_NAMED else ""
+    return f"; there are runs of {', '.join(named[:_MAX_FLOWS_NAMED])}{more}" if named else ""
+
+
+def counted(count: int, one: str) -> str:
+    """``1 run``, ``1,234 runs``."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from langflow_otel.cli import estimate_view
-from langflow_otel.cli.choosing import since_ns_of
+from langflow_otel.cli.choosing import note_if_none, since_ns_of
 from langflow_otel.cli.console import give_up, make_console, printable
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.insights.estimate import NoHistoryError, estimate
@@ -20,10 +20,11 @@ from langflow_otel.insights.selection import Selection
 
 def estimate_flow(flow: Path, paths: Sequence[Path], *, since: str | None, as_json: bool) -> None:
     """Print the estimate."""
-    graph = _graph(flow)
-    since_ns = since_ns_of(since)
+    graph = loaded_flow(flow)
+    selection = Selection(since_ns=since_ns_of(since))
     with opened_traces(paths) as traces:
-        history = past_runs(traces.connection, Selection(since_ns=since_ns))
+        note_if_none(traces, selection, since)
+        history = past_runs(traces.connection, selection)
     try:
         found = estimate(graph, history)
     except NoHistoryError as exc:
@@ -34,7 +35,8 @@ def estimate_flow(flow: Path, paths: Sequence[Path], *, since: str | None, as_js
         estimate_view.show(found, make_console())
 
 
-def _graph(path: Path) -> FlowGraph:
+def loaded_flow(path: Path) -> FlowGraph:
+    """The flow of a file. What is none ends the command with exit code 2."""
     try:
         return read_flow(path)
     except OSError as exc:

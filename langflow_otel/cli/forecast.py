@@ -30,12 +30,14 @@ _DAY_S = 86_400
 _FORECAST_DAYS = 90
 _RISK_DAYS = 7
 _LIMIT = re.compile(
-    r"(runs|tokens|cost|cpu|memory|disk|descriptors|queue|temperature)=([0-9]+(?:\.[0-9]+)?)\s*(|%|k|M|G|KiB|MiB|GiB)"
+    r"(runs|tokens|cost|cpu|memory|disk|descriptors|queue|temperature)=([0-9]+(?:\.[0-9]+)?)\s*"
+    r"(|%|k|M|G|MB|GB|TB|KiB|MiB|GiB|TiB)"
 )
 _RISK_LIMITS = {"memory": "memory", "disk": "disk", "descriptors": "descriptors", "queue": "queue"} | {
     "temperature": "gpu temperature"
 }
-_FACTORS = {"": 1, "%": 0.01, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_FACTORS = {"": 1, "%": 0.01, "k": 10**3, "M": 10**6, "G": 10**9, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_FACTORS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def forecast(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
     except ImportError as exc:
         package = (exc.name or "").partition(".")[0]
         give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")
+    _check_history(wanted)
     series = _from_prometheus(wanted, paths) if wanted.prometheus is not None else _from_traces(paths, wanted.flow)
     _check_limits(limits, series)
     made, problems = [], []
@@ -98,15 +101,23 @@ def risks(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
 
     given = limits_of(wanted.limits)
     if wanted.prometheus is None and set(given) - {"memory"}:
-        give_up("--risk takes a limit of memory, and no other")
+        give_up("--risk of trace files takes a limit of memory, and no other: --prometheus knows more")
     if set(given) - _RISK_LIMITS.keys():
         give_up(f"--risk takes limits of {', '.join(_RISK_LIMITS)}, and no others")
+    _check_history(wanted)
     limits = {_RISK_LIMITS[name]: value for name, value in given.items()}
     found = _risks_of_traces(paths, wanted.flow) if wanted.prometheus is None else _risks_of_metrics(wanted, paths)
     if as_json:
         typer.echo(json.dumps(risks_as_json(found, limits), indent=2))
     else:
         show_risks(found, limits, make_console())
+    if not found.compared and not found.uncorrected:
+        give_up("too short a history to say what grows: 20 minutes at least are needed, with runs in each")
+
+
+def _check_history(wanted: Wanted) -> None:
+    if wanted.prometheus is None and wanted.history_days is not None:
+        give_up("--history is for --prometheus: of trace files all is looked at")
 
 
 def _risks_of_traces(paths: Sequence[Path], flow: str | None) -> Risks:
@@ -148,7 +159,8 @@ def limits_of(given: Sequence[str]) -> dict[str, float]:
         if found is None:
             give_up(
                 f"--limit {printable(each)}: a figure (runs, tokens, cost, cpu, memory, disk, descriptors, queue, "
-                "temperature), = and a number are accepted, such as memory=4GiB, tokens=2M or disk=90%"
+                "temperature), = and a number are accepted, with k, M, G, MB, GB, TB, MiB, GiB, TiB or % behind it: "
+                "memory=4GiB, tokens=2M, disk=90%"
             )
         limits[found[1]] = float(found[2]) * _FACTORS[found[3]]
     return limits
@@ -162,8 +174,11 @@ def _check_limits(limits: Mapping[str, float], series: Sequence[Series]) -> None
 
 
 def _too_short(problems: Sequence[str]) -> NoReturn:
+    from langflow_otel.insights.forecast import LEAST_DAYS
+
     reasons = dict.fromkeys(problem.partition(": ")[2] for problem in problems)
-    give_up("no forecast: " + ("; ".join(reasons) or "there are less than three days of runs"), BAD_INPUT)
+    short = f"there are less than three days of runs, and {LEAST_DAYS} are needed"
+    give_up(f"no forecast: {'; '.join(reasons) or short}", BAD_INPUT)
 
 
 def _from_traces(paths: Sequence[Path], flow: str | None) -> list[Series]:

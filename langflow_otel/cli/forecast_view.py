@@ -13,7 +13,8 @@ from langflow_otel.cli.console import heading, in_bytes, in_money, in_percent, p
 from langflow_otel.insights.daily import Series, day_of, typical
 from langflow_otel.insights.forecast import NAIVE, SEASONAL_NAIVE, BackTest, Crossing, Forecast
 
-_SHOWN_DAYS = (1, 7, 14, 30, 60, 90, 180, 365)
+SHOWN_DAYS = (1, 7, 14, 30, 60, 90, 180, 365)
+"""Days ahead of which a forecast is shown; of the others --json has it."""
 
 
 def show(forecasts: Sequence[Forecast], console: Console) -> None:
@@ -44,7 +45,7 @@ def _days(forecast: Forecast) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     series, count = forecast.series, len(forecast.days)
     table.add_row("median so far", in_unit(series, typical(series.values)), "", "", style="dim")
-    for ahead in sorted({each for each in _SHOWN_DAYS if each <= count} | {count}):
+    for ahead in sorted({each for each in SHOWN_DAYS if each <= count} | {count}):
         day = forecast.days[ahead - 1]
         table.add_row(day_of(day.start_s), *(in_unit(series, each) for each in (day.value, day.low, day.high)))
     return table

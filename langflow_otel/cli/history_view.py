@@ -158,6 +158,6 @@ def too_short(history: History) -> str:
     longest = max((len(each.steps) for each in history.figures if each.is_too_short), default=len(history.steps))
     counts = ", ".join(f"{least} of {what}" for what, least in (("P50", 5), ("errors", 10), ("P95", 20), ("P99", 100)))
     return (
-        f"{longest} days, versions or baselines with enough runs, and {history.needed} are needed "
-        f"(for {len(history.figures)} figures; a step needs these executions: {counts})"
+        f"{longest} {'step' if longest == 1 else 'steps'} with enough runs (a day, a version or a baseline each), and "
+        f"{history.needed} are needed (for {len(history.figures)} figures; a step needs these executions: {counts})"
     )

@@ -196,7 +196,7 @@ def top(
     token_file: _TokenFile = None,
     ca_file: _CaFile = None,
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between refreshes.")] = 2.0,
-    window: Annotated[float, typer.Option(min=5, max=86400, help="Seconds that figures are over.")] = 60.0,
+    window: Annotated[str, typer.Option(help="The time that figures are over: 60, 90s, 15m, 1h.")] = "60s",
     once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object on a line for each refresh.")] = False,
 ) -> None:
@@ -209,7 +209,8 @@ def top(
     """
     from langflow_otel.cli import top as command
 
-    wanted = command.Wanted(url, prometheus, token_file, ca_file, every, window)
+    window_s = command.window_of(window, most_s=command.MOST_S if prometheus is None else command.MOST_OF_PROMETHEUS_S)
+    wanted = command.Wanted(url, prometheus, token_file, ca_file, every, window_s)
     command.top(wanted, once=once, as_json=as_json)
 
 
@@ -300,11 +301,11 @@ def usage_(
         typer.Argument(metavar="FILES", help="Trace files and folders; default: LANGFLOW_OTEL_TRACE_FILE."),
     ] = None,
     by: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
-            help="flow, model, provider, user, session, or tag:NAME for an attribute of the run's span or resource."
+            help="flow (the default), model, provider, user, session, or tag:NAME, an attribute of the run or resource."
         ),
-    ] = "flow",
+    ] = None,
     flow: Annotated[Optional[str], typer.Option(help="Only runs of this flow; its name or id.")] = None,  # noqa: UP045
     since: Annotated[
         Optional[str],  # noqa: UP045
@@ -340,16 +341,19 @@ def usage_(
     from langflow_otel.cli import usage as command
 
     output_format = "json" if as_json else "csv" if as_csv else "table"
+    if as_json and as_csv:
+        raise typer.BadParameter("it is --json or --csv", param_hint="--csv")
     if resources:
-        command.check_resources_alone(prices=prices, budget=budgets, idle=idle)
+        command.check_alone("--resources", by=by, prices=prices, budget=budgets, idle=idle)
         command.show_resource_use(traces or [], flow=flow, since=since, output_format=output_format)
         return
     if idle is not None:
+        command.check_alone("--idle", by=by, flow=flow, since=since, prices=prices, budget=budgets)
         command.show_idle(traces or [], idle, output_format=output_format)
         return
     command.show_usage(
         traces or [],
-        by,
+        by or "flow",
         flow=flow,
         since=since,
         prices=prices,
@@ -438,7 +442,7 @@ def baseline_compare(
     """Say what is worse or better than a baseline, or in another version.
 
     Examples: langflow-otel baseline compare baseline.json spans.jsonl --fail-over 10%, or
-    langflow-otel baseline compare --version b7d0c1 --version 99fe02 spans.jsonl
+    langflow-otel baseline compare --version b7d0c1f2a9e4 --version 99fe02ab11cd spans.jsonl
 
     The exit code is 1 if a figure is worse by more than --fail-over and chance does not explain it, with all
     comparisons counted, and 2 if nothing can be compared or there are too few runs to tell anything.
@@ -653,17 +657,29 @@ def mcp_(
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="FILE", help="A baseline that runs can be compared with."),
     ] = None,
+    flows: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--flow", metavar="FILE", help="A flow, as LangFlow exports it, to be estimated. Repeatable."),
+    ] = None,
+    prometheus: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A Prometheus-compatible API whose metrics say what grows."),
+    ] = None,
+    token_file: _TokenFile = None,
+    ca_file: _CaFile = None,
 ) -> None:
     """Let an assistant ask: a Model Context Protocol server over stdin and stdout, which only reads.
 
     Example, as an assistant's settings have it: langflow-otel mcp /var/log/langflow/spans.jsonl
 
-    It has tools for what why, tree, report, usage, baseline and anomalies say. No other files than these can
-    be read by them. It ends when stdin does. Needs langflow-otel[mcp], and no LangFlow.
+    It has tools for what why, tree, report, usage, baseline, anomalies and forecast say, and with --flow for what
+    estimate does. No other files than these can be read by them, and no other address than --prometheus be asked. It
+    ends when stdin does. Needs langflow-otel[mcp], and no LangFlow.
     """
     from langflow_otel.cli import mcp as command
 
-    command.mcp(traces or [], content=content, baseline=baseline)
+    beside = command.Beside(baseline, flows or [], prometheus, token_file, ca_file)
+    command.mcp(traces or [], beside, content=content)
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, shortened
+from langflow_otel.cli.choosing import seconds_of
+from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printable, shortened
 from langflow_otel.cli.keyboard import Keys, pressed_keys
 from langflow_otel.cli.live_figures import FromPrometheus, FromScrape, Source
 from langflow_otel.cli.scraping import Scraper
@@ -28,7 +29,12 @@ from langflow_otel.insights.figures import Figures
 from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
 from langflow_otel.settings import ScrapeSettings, Settings
 
+MOST_S = 86_400
+"""So many seconds of scraped pages are kept, at most."""
+MOST_OF_PROMETHEUS_S = 366 * 86_400
+
 _KEYS = "q quits"
+_LEAST_S = 5
 _LOOK_S = 0.1
 
 
@@ -51,6 +57,18 @@ class Wanted:
     ca_file: Path | None
     every_s: float
     window_s: float
+
+
+def window_of(given: str, *, most_s: int) -> float:
+    """``90``, ``90s``, ``15m``, ``1h`` in seconds; what is not accepted ends the command with exit code 2."""
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = seconds_of(given, "--window")
+    if not _LEAST_S <= seconds <= most_s:
+        other = "; --prometheus knows more" if most_s == MOST_S and seconds > most_s else ""
+        give_up(f"--window {shortened(printable(given))}: {_LEAST_S}s to {most_s // 86_400}d are accepted{other}")
+    return seconds
 
 
 def top(wanted: Wanted, *, once: bool, as_json: bool) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 import typer
 
 from langflow_otel.cli import usage_view
-from langflow_otel.cli.choosing import check_flow, seconds_of
+from langflow_otel.cli.choosing import check_flow, counted, note_if_none, since_ns_of
 from langflow_otel.cli.console import FAILED, finite, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.export.price_file import read_prices
 from langflow_otel.insights.selection import Selection
-from langflow_otel.insights.usage import IdleFlow, Usage, first_run_ns, idle_flows, usage
+from langflow_otel.insights.usage import TAG, IdleFlow, Usage, first_run_ns, idle_flows, usage
 from langflow_otel.recording.prices import PriceTable
 
 _BUDGET = re.compile(r"(?:(.+)=)?\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})?")
@@ -59,16 +59,23 @@ def show_usage(
     """
     wanted = [_budget(each) for each in budgets]
     table = None if prices is None else _prices(prices)
-    since_ns = None if since is None else time.time_ns() - int(seconds_of(since) * 1e9)
+    selection = Selection(flow=flow, since_ns=since_ns_of(since))
     with opened_traces(paths) as traces:
+        check_flow(traces, flow)
+        note_if_none(traces, selection, since)
         try:
-            found = usage(traces.connection, by, Selection(flow=flow, since_ns=since_ns), prices=table)
+            found = usage(traces.connection, by, selection, prices=table)
         except ValueError as exc:
             give_up(f"--by {printable(by)}: {exc}")
+        known = {use.key for use in found.uses}
+        if any(budget.key is not None and budget.key not in known for budget in wanted):
+            known.update(use.key for use in usage(traces.connection, by).uses)
     if not found.uses:
         give_up("no such run is in these files")
+    _say_unknown(wanted, known)
+    _say_keys(found)
     _say_holes(found, prices)
-    exceeded = [line for budget in wanted if (line := _exceeded(budget, found)) is not None]
+    exceeded = [line for budget in wanted if (line := _exceeded(budget, found, prices)) is not None]
     _print(found, output_format)
     for line in exceeded:
         say(f"langflow-otel: {line}")
@@ -89,11 +96,11 @@ def show_idle(paths: Sequence[Path], idle_days: float, *, output_format: str) ->
     _print_idle(found, now_ns, output_format)
 
 
-def check_resources_alone(**options: object) -> None:
-    """An option that --resources does not take ends the command with exit code 2."""
+def check_alone(chosen: str, **options: object) -> None:
+    """An option that the one that was chosen does not take ends the command with exit code 2."""
     for name, value in options.items():
         if value is not None:
-            give_up(f"--resources takes no --{name}")
+            give_up(f"{chosen} takes no --{name}")
 
 
 def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | None, output_format: str) -> None:
@@ -104,11 +111,11 @@ def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | N
     except ImportError as exc:
         package = (exc.name or "").partition(".")[0]
         give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")
-    since_ns = None if since is None else time.time_ns() - int(seconds_of(since) * 1e9)
+    selection = Selection(flow=flow, since_ns=since_ns_of(since))
     with opened_traces(paths) as traces:
-        if flow is not None:
-            check_flow(traces, flow)
-        found = resource_use(traces.connection, Selection(flow=flow, since_ns=since_ns))
+        check_flow(traces, flow)
+        note_if_none(traces, selection, since)
+        found = resource_use(traces.connection, selection)
     if not any(resource.runs for resource in found):
         give_up("no such run is in these files")
     if output_format == "json":
@@ -139,6 +146,28 @@ def _prices(path: Path) -> PriceTable:
         give_up(f"--prices {printable(path)}: {printable(exc)}")
 
 
+def _say_unknown(wanted: Sequence[Budget], known: set[str]) -> None:
+    """A budget of what is in no run of the files cannot be exceeded: its name may be wrong."""
+    for budget in wanted:
+        if budget.key is not None and budget.key not in known:
+            names = sorted(name for name in known if name)
+            more = f" and {len(names) - _MAX_MODELS_NAMED} more" if len(names) > _MAX_MODELS_NAMED else ""
+            there_are = ", ".join(map(printable, names[:_MAX_MODELS_NAMED])) + more or "none"
+            say(f"warning: --budget {printable(budget.key)}: no run of it is in these files; there are {there_are}")
+
+
+def _say_keys(found: Usage) -> None:
+    """Where nothing has a key, the only row is not what was asked for."""
+    if any(use.key for use in found.uses):
+        return
+    if found.by == "user":
+        say("note: no run has a user.id: LANGFLOW_OTEL_USER_ID=true records it")
+    elif found.by.startswith(TAG):
+        say(f"note: no run has the attribute {printable(found.by.removeprefix(TAG))}, nor has its resource")
+    else:
+        say(f"note: no run has a {found.by}")
+
+
 def _say_holes(found: Usage, prices: Path | None) -> None:
     """What is in no cost."""
     calls = sum(use.calls for use in found.uses)
@@ -146,18 +175,22 @@ def _say_holes(found: Usage, prices: Path | None) -> None:
         say("note: the spans have no costs; --prices FILE computes them, in the form of LANGFLOW_OTEL_PRICES")
     elif found.unpriced_models:
         models = list(found.unpriced_models.items())
-        names = ", ".join(f"{printable(model)} ({count:,} calls)" for model, count in models[:_MAX_MODELS_NAMED])
+        names = ", ".join(
+            f"{printable(model)} ({counted(count, 'call')})" for model, count in models[:_MAX_MODELS_NAMED]
+        )
         more = f" and {len(models) - _MAX_MODELS_NAMED} more" if len(models) > _MAX_MODELS_NAMED else ""
-        say(f"warning: no price for {names}{more}: they are in no cost, which is at least what is shown")
+        what = "they are in no cost, which is at least what is shown" if found.has_prices else "no cost is known"
+        say(f"warning: no price for {names}{more}: {what}")
     without = sum(use.calls_without_tokens for use in found.uses)
     if without:
-        say(f"note: {without:,} of {calls:,} calls have no tokens, and are in no cost")
+        say(f"note: {without:,} of {counted(calls, 'call')} have no tokens, and are in no cost")
 
 
-def _exceeded(budget: Budget, found: Usage) -> str | None:
+def _exceeded(budget: Budget, found: Usage, prices: Path | None) -> str | None:
     """The line that says so, or None."""
     if not found.has_prices:
-        give_up("--budget: no cost is known; --prices FILE computes it")
+        why = "--prices FILE computes it" if prices is None else f"{printable(prices)} has no price for any call"
+        give_up(f"--budget: no cost is known; {why}")
     if budget.key is None:
         cost, name = found.cost, "all together"
     else:

@@ -238,7 +238,7 @@ def test_too_short_a_history_is_one_line(tmp_path):
 
     result = cli("history", path, code=2)
 
-    assert "too short a history: 6 days, versions or baselines with enough runs, and 1" in result.stderr
+    assert "too short a history: 6 steps with enough runs (a day, a version or a baseline each), and 1" in result.stderr
     assert result.stdout == ""
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,19 @@ def test_names_neither_colour_nor_move_anything(tmp_path: Path):
 
 
 def test_short_history_is_said(tmp_path: Path):
-    shown = anomalies(made(until_s=600).write(tmp_path / "spans.jsonl")).stdout
+    result = anomalies(made(until_s=600).write(tmp_path / "spans.jsonl"), code=2)
 
-    assert "0 anomalies" in shown
-    assert "1 of 1 have too little history to say what is usual" in shown
+    assert "0 anomalies" in result.stdout
+    assert "1 of 1 have too little history to say what is usual" in result.stdout
+    assert "too short a history to say what is usual" in result.stderr
+
+
+def test_time_without_runs_is_said(tmp_path: Path):
+    traces = MadeTraces(run_start_ns=time.time_ns() - 3600 * NS)
+    traces.run(1)
+    result = anomalies(traces.write(tmp_path / "spans.jsonl"), "--since", "1m", code=2)
+
+    assert "no run started in the last 1m; the newest started" in result.stderr
 
 
 @pytest.mark.parametrize(

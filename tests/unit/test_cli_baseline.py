@@ -69,7 +69,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_save_says_what_is_in_it(files, tmp_path):
     result = cli("save", files["before"], "-o", tmp_path / "own.json", "--flow", "shop", "--version", "v1")
 
-    assert result.stderr == f"{tmp_path / 'own.json'}: 120 runs of 1 flows with 2 components\n"
+    assert result.stderr == f"{tmp_path / 'own.json'}: 120 runs of 1 flow with 2 components\n"
     assert json.loads((tmp_path / "own.json").read_text())["format"] == "langflow-otel baseline"
 
 
@@ -200,7 +200,10 @@ def test_other_flows_are_said(files, tmp_path):
         (["compare", "{before}", "{equal}"], "it is no baseline"),
         (["compare", "nowhere.json", "{equal}"], "nowhere.json cannot be read: No such file"),
         (["compare", "{baseline}", "{equal}", "--fail-over", "much"], "--fail-over much: a percentage from 0"),
-        (["compare", "{baseline}", "{equal}", "--flow", "none"], "no run of the flow none is in these files"),
+        (
+            ["compare", "{baseline}", "{equal}", "--flow", "none"],
+            "--flow none: no run of it is in these files; there are runs of shop",
+        ),
         (["compare", "{baseline}"], "no trace files: name some, or set LANGFLOW_OTEL_TRACE_FILE"),
         (["compare", "--version", "1", "--version", "2", "--version", "3", "{equal}"], "--version can be given twice"),
         (
@@ -210,7 +213,10 @@ def test_other_flows_are_said(files, tmp_path):
         (["save", "--prometheus", "http://localhost:1"], "--prometheus needs --since"),
         (["save", "--prometheus", "ftp://x", "--since", "1h"], "the address of a Prometheus is a URL"),
         (["save", "{equal}", "-o", "/nowhere/x.json"], "/nowhere/x.json cannot be written: No such file"),
-        (["save", "{equal}", "--version", "v9"], "no run of the version v9 is in these files"),
+        (["save", "{equal}", "--version", "v9"], "--version v9: no run of it is in these files; there are runs of v1"),
+        (["compare", "--version", "v1", "--version", "v9", "{equal}"], "--version v9: no run of it"),
+        (["compare", "--version", "v1", "--version", "v1", "{equal}"], "--version v1 is given twice"),
+        (["save", "{equal}", "--prometheus", "http://x", "--since", "1h"], "--prometheus takes no trace files"),
         (["save", "--prometheus", "http://x", "--version", "v1"], "metrics do not have the version of a flow"),
     ],
 )

@@ -52,7 +52,7 @@ def test_table_has_the_most_expensive_first_and_all_together(path):
     assert "at least 4.00 USD" in result.stdout
     assert "\x1b" not in result.stdout
     assert result.stderr == (
-        "warning: no price for small (1 calls): they are in no cost, which is at least what is shown\n"
+        "warning: no price for small (1 call): they are in no cost, which is at least what is shown\n"
     )
 
 
@@ -79,7 +79,7 @@ def test_price_file_is_what_counts(path, tmp_path):
 def test_hole_in_the_price_file_is_said(path, tmp_path):
     result = cli(path, "--prices", prices(tmp_path, {"model": "large", "input": 1, "output": 0}))
 
-    assert "warning: no price for small (1 calls)" in result.stderr
+    assert "warning: no price for small (1 call)" in result.stderr
 
 
 def test_spans_without_costs_are_said(tmp_path):
@@ -116,7 +116,11 @@ def test_kept_budgets_pass(path):
         (["--by", "colour"], "--by colour: accepted are flow, user, session, model, provider and tag:NAME"),
         (["--budget", "much"], "--budget much: an amount is accepted, such as 100, 100EUR or alice=5EUR"),
         (["--budget", "5EUR"], "--budget: nothing is in EUR; there is USD"),
-        (["--flow", "none"], "no such run is in these files"),
+        (["--flow", "none"], "--flow none: no run of it is in these files; there are runs of shop"),
+        (["--idle", "5", "--flow", "shop"], "--idle takes no --flow"),
+        (["--idle", "5", "--budget", "3"], "--idle takes no --budget"),
+        (["--resources", "--by", "model"], "--resources takes no --by"),
+        (["--json", "--csv"], "it is --json or --csv"),
         (["--prices", "nowhere.json"], "--prices nowhere.json cannot be read: No such file"),
         (["--idle", "long"], "Invalid value for '--idle'"),
         (["--idle", "30"], "the files hold the runs of the last 10.0 days only: none can be known to be idle for 30"),
@@ -124,6 +128,38 @@ def test_kept_budgets_pass(path):
 )
 def test_wrong_use_is_one_line(path, arguments, said):
     assert said in cli(path, *arguments, code=2).stderr
+
+
+def test_unknown_names_are_said(path):
+    """A budget that nothing can exceed, since its name is wrong; a key that no run has."""
+    misspelt = cli(path, "--by", "user", "--budget", "alise=1USD")
+    without = cli(path, "--by", "tag:tenant")
+    late = cli(path, "--by", "user", "--since", "1m", code=2)
+
+    assert "warning: --budget alise: no run of it is in these files; there are =1+1 [31m, alice" in misspelt.stderr
+    assert "alice: no run" not in cli(path, "--by", "user", "--budget", "alice=9USD", "--since", "12d").stderr
+    assert "note: no run has the attribute tenant, nor has its resource" in without.stderr
+    assert "no run started in the last 1m; the newest started " in late.stderr
+
+
+def test_users_that_were_not_recorded_are_said(tmp_path):
+    made = MadeTraces()
+    made.run(1)
+
+    said = cli(made.write(tmp_path / "spans.jsonl"), "--by", "user").stderr
+
+    assert "note: no run has a user.id: LANGFLOW_OTEL_USER_ID=true records it" in said
+
+
+def test_prices_that_fit_no_call_are_said(path, tmp_path):
+    """Nothing is shown as at least something then."""
+    file = prices(tmp_path, {"model": "huge", "input": 1, "output": 0})
+
+    shown = cli(path, "--prices", file)
+    result = cli(path, "--prices", file, "--budget", "5", code=2)
+
+    assert "warning: no price for large (2 calls), small (1 call): no cost is known\n" in shown.stderr
+    assert f"--budget: no cost is known; {file} has no price for any call" in result.stderr
 
 
 def test_invalid_prices_are_one_line(path, tmp_path):

@@ -278,6 +278,29 @@ def command(*args: str) -> int:
     return 0
 
 
+@pytest.mark.parametrize(("given", "seconds"), [("60", 60), ("90s", 90), ("15m", 900), ("1h", 3600), ("1d", 86_400)])
+def test_window_is_a_duration_as_users_write_it(given, seconds):
+    assert top.window_of(given, most_s=top.MOST_S) == seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("long", "--window long: a number and one of s, m, h, d, w is accepted, such as 24h"),
+        ("1s", "--window 1s: 5s to 1d are accepted"),
+        ("7d", "--window 7d: 5s to 1d are accepted; --prometheus knows more"),
+        ("nan", "--window nan: 5s to 1d are accepted"),
+    ],
+)
+def test_other_windows_are_one_line(given, said, capsys):
+    assert command("--window", given, "--once") == 2
+    assert capsys.readouterr().err == f"langflow-otel: {said}\n"
+
+
+def test_window_of_a_prometheus_may_be_weeks():
+    assert top.window_of("2w", most_s=top.MOST_OF_PROMETHEUS_S) == 14 * 86_400
+
+
 def test_once_prints_the_figures_since_the_start(capsys):
     with endpoint(lambda: (200, runs(18, 2))) as url:
         assert command("--url", url, "--once") == 0

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 pytest.importorskip("statsforecast", reason="pip install 'langflow-otel[forecast]'")
 
+from langflow_otel.cli.forecast import limits_of
 from langflow_otel.cli.main import app
 from langflow_otel.insights.daily import DAY_S, Series
 from langflow_otel.insights.forecast import MODELS, NAIVE, SEASONAL_NAIVE, Forecast, TooShortError, forecast
@@ -165,9 +166,11 @@ def test_command_gives_all_as_json(path: Path):
         (
             ["--limit", "space=5"],
             "--limit space=5: a figure (runs, tokens, cost, cpu, memory, disk, descriptors, queue, temperature), = and "
-            "a number are accepted, such as memory=4GiB, tokens=2M or disk=90%",
+            "a number are accepted, with k, M, G, MB, GB, TB, MiB, GiB, TiB or % behind it: memory=4GiB, tokens=2M, "
+            "disk=90%",
         ),
         (["--limit", "tokens=5"], "--limit tokens: the data have no tokens; they have runs, memory"),
+        (["--history", "9"], "--history is for --prometheus: of trace files all is looked at"),
         (["--flow", "x"], "--flow x: no run of it is in these files; there are runs of shop"),
         (
             ["--prometheus", "http://127.0.0.1:1"],
@@ -177,6 +180,19 @@ def test_command_gives_all_as_json(path: Path):
 )
 def test_wrong_use_is_one_line(path: Path, arguments: list[str], message: str):
     assert run(path, *arguments, code=2).stderr == f"langflow-otel: {message}\n"
+
+
+def test_limits_have_the_usual_units():
+    assert limits_of(["memory=4GB", "disk=90%", "tokens=2 M"]) == {"memory": 4e9, "disk": 0.9, "tokens": 2e6}
+
+
+def test_few_days_say_how_many_are_needed(tmp_path: Path):
+    made = MadeTraces()
+    made.run(1)
+
+    assert "no forecast: there are less than three days of runs, and 21 are needed" in (
+        run(made.write(tmp_path / "spans.jsonl"), code=2).stderr
+    )
 
 
 def test_what_is_missing_is_named(path: Path, monkeypatch: pytest.MonkeyPatch):

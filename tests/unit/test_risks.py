@@ -163,17 +163,22 @@ def test_command_says_when_memory_is_full(path: Path):
 def test_short_history_is_said(tmp_path: Path):
     traces = MadeTraces()
     traces.run(1.0, attributes={"langflow.flow.process.memory.peak": 1})
-    shown = run(traces.write(tmp_path / "spans.jsonl")).stdout
+    result = run(traces.write(tmp_path / "spans.jsonl"), code=2)
 
-    assert "0 risks  of 0 curves" in shown
-    assert "3 more are known for too short a time" in shown
+    assert "0 risks  of 0 curves" in result.stdout
+    assert "3 more are known for too short a time" in result.stdout
+    assert "too short a history to say what grows" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--limit", "runs=3"], "--risk takes a limit of memory, and no other"),
-        (["--limit", "queue=3"], "--risk takes a limit of memory, and no other"),
+        (["--limit", "runs=3"], "--risk of trace files takes a limit of memory, and no other: --prometheus knows more"),
+        (
+            ["--limit", "queue=3"],
+            "--risk of trace files takes a limit of memory, and no other: --prometheus knows more",
+        ),
+        (["--history", "2"], "--history is for --prometheus: of trace files all is looked at"),
         (["--prometheus", "http://localhost:9"], "--prometheus takes no files, and forecasts all flows together"),
     ],
 )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
 from langflow_otel.cli.choosing import seconds_in
 from langflow_otel.cli.mcp_server.answers import AnswerError, cut, moment
+from langflow_otel.cli.mcp_server.source import Source
 from langflow_otel.insights.baselines import Baseline
 from langflow_otel.insights.content import without_content
+from langflow_otel.insights.flow_graph import FlowGraph
+from langflow_otel.insights.prometheus_source import PrometheusSource
 from langflow_otel.insights.run_lists import flow_summaries
 from langflow_otel.insights.selection import Selection, find_trace
 from langflow_otel.insights.traces import Traces
@@ -21,6 +25,7 @@ from langflow_otel.insights.traces import Traces
 Answer = dict[str, Any]
 
 NARROWER: Final = "raise limit, or narrow it down by flow or since"
+NEEDS_FORECAST: Final = "{} is not installed where this server runs; it needs: pip install 'langflow-otel[forecast]'"
 LEFT_OUT: Final = "content is left out; it is shown if the server is started with --content"
 
 _MAX_NAMED: Final = 10
@@ -58,17 +63,44 @@ def ns_ago(since: str | None) -> int | None:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What the server was started with beside traces.
+
+    Attributes:
+        baseline: To compare with.
+        flows: To be estimated.
+        prometheus: Whose metrics are asked.
+    """
+
+    baseline: Baseline | None = None
+    flows: Sequence[FlowGraph] = ()
+    prometheus: PrometheusSource | None = None
+
+
+NOTHING: Final = Given()
+
+
+@dataclass(frozen=True)
 class Asked:
     """What a tool works with.
 
     Attributes:
+        source: Of the traces; a tool that needs none does not read them.
         content: Whether content may be shown.
-        baseline: To compare with; None if none was given at start.
     """
 
-    traces: Traces
+    source: Source
     content: bool
-    baseline: Baseline | None
+    given: Given
+
+    @cached_property
+    def traces(self) -> Traces:
+        """Those of the files by now, the same for all of the question.
+
+        Raises:
+            AnswerError: There are none.
+        """
+        return self.source.traces()
 
     def select(self, flow: str | None = None, since: str | None = None, version: str | None = None) -> Selection:
         """The runs.

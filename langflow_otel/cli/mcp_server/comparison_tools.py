@@ -1,18 +1,21 @@
-"""Tools that compare: two versions, two times, or runs with a baseline that was kept."""
+"""Tools that compare: two versions, two times, runs with a baseline that was kept, many days or versions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from langflow_otel.cli import baseline_view
 from langflow_otel.cli.mcp_server.answers import AnswerError, cut, page, present
-from langflow_otel.cli.mcp_server.asked import Answer, Asked, Flow, Limit, Since, TimeAgo, ns_ago
+from langflow_otel.cli.mcp_server.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since, TimeAgo, ns_ago
 from langflow_otel.insights.baseline_comparison import Change, NothingToCompareError, compare
-from langflow_otel.insights.baselines import Baseline, baseline_of_traces, holds_runs_of
+from langflow_otel.insights.baselines import Baseline, baseline_of_traces, baselines_of_steps, holds_runs_of
 from langflow_otel.insights.selection import Selection
+
+if TYPE_CHECKING:
+    from langflow_otel.insights.baseline_history import Changed, FigureHistory
 
 _MAX_NAMED: Final = 10
 
@@ -52,12 +55,62 @@ def compare_baseline(
     asked: Asked, flow: Flow = None, since: Since = None, fail_over: FailOver = 10, limit: Limit = 20
 ) -> Answer:
     """What is worse or better than in the baseline that was kept."""
-    kept = asked.baseline
+    kept = asked.given.baseline
     assert kept is not None  # noqa: S101 - for mypy: the tool is only there if there is one
     selection = asked.select(flow, since)
     if holds_runs_of(asked.traces.connection, kept):
         selection = replace(selection, since_ns=max(selection.since_ns or 0, kept.last_ns + 1))
     return _compared(kept, _baseline(asked, selection), fail_over, limit)
+
+
+def baseline_history(
+    asked: Asked,
+    by: Annotated[
+        Literal["day", "version"], Field(description="What a step is: a day, or a version of the flow")
+    ] = "day",
+    flow: Flow = None,
+    since: Since = None,
+    at_least: Annotated[float, Field(description="Smaller changes, in percent, are left out", ge=0, le=100_000)] = 5,
+    limit: Limit = 20,
+) -> Answer:
+    """When durations, errors or tokens of a flow or component changed for good, over many days or versions, as far as
+    chance does not explain it. Two or three weeks of history are needed."""
+    try:
+        from langflow_otel.cli import history_view
+        from langflow_otel.insights.baseline_history import Step, history
+    except ImportError as exc:
+        raise AnswerError(NEEDS_FORECAST.format((exc.name or "").partition(".")[0])) from None
+    found_steps = baselines_of_steps(asked.traces.connection, asked.select(flow, since), by=by)
+    if not found_steps:
+        raise AnswerError("no run has a langflow.flow.version")
+    found = history([Step(name, baseline) for name, baseline in found_steps], over=at_least / 100)
+    if not found.judged:
+        raise AnswerError(f"too short a history: {history_view.too_short(found)}")
+    changed = [
+        _lasting(history_view.figure_name(figure), figure, each) for figure in found.figures for each in figure.changes
+    ]
+    return {
+        "summary": " ".join(history_view.sentences(found, at_least / 100)),
+        "changes": page(changed, limit, "raise limit, or name one flow"),
+    }
+
+
+def _lasting(name: str, figure: FigureHistory, change: Changed) -> dict[str, Any]:
+    new = [f"{each.name}: {each.what} {each.value}" for each in change.began[:_MAX_NAMED]]
+    return present(
+        flow=figure.flow,
+        component=figure.name if figure.component_id is not None else "the whole run",
+        figure=name,
+        since=change.since,
+        until=change.until,
+        between=[change.earliest, change.latest],
+        before=change.before,
+        after=change.after,
+        relative=change.relative,
+        interval_of_difference=[change.low, change.high],
+        chance=change.adjusted_p,
+        new_at_that_time=[cut(each) for each in new],
+    )
 
 
 def _baseline(asked: Asked, selection: Selection) -> Baseline:

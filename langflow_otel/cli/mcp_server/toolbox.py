@@ -5,7 +5,7 @@ A tool takes no path and writes nothing. Content is left out, unless the server 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,8 +13,14 @@ from pydantic import BaseModel
 
 from langflow_otel.cli.mcp_server.answers import AnswerError, cut, text_of
 from langflow_otel.cli.mcp_server.arguments import arguments_model, checked, schema_of
-from langflow_otel.cli.mcp_server.asked import Asked
-from langflow_otel.cli.mcp_server.comparison_tools import compare_baseline, compare_times, compare_versions
+from langflow_otel.cli.mcp_server.asked import NOTHING, Asked, Given
+from langflow_otel.cli.mcp_server.comparison_tools import (
+    baseline_history,
+    compare_baseline,
+    compare_times,
+    compare_versions,
+)
+from langflow_otel.cli.mcp_server.outlook_tools import estimate, forecast, risks, risks_of_metrics
 from langflow_otel.cli.mcp_server.run_tools import overview, runs, show_run, show_span, why
 from langflow_otel.cli.mcp_server.source import Source
 from langflow_otel.cli.mcp_server.total_tools import (
@@ -23,10 +29,8 @@ from langflow_otel.cli.mcp_server.total_tools import (
     critical_path,
     errors,
     models,
-    risks,
     used,
 )
-from langflow_otel.insights.baselines import Baseline
 
 _Function = Callable[..., dict[str, Any]]
 
@@ -45,8 +49,18 @@ _TOOLS: Final[Mapping[str, _Function]] = {
     "compare_times": compare_times,
     "anomalies": anomalies,
     "risks": risks,
+    "forecast": forecast,
+    "baseline_history": baseline_history,
 }
-_WITH_BASELINE: Final[Mapping[str, _Function]] = {"compare_baseline": compare_baseline}
+
+
+def _tools_of(given: Given) -> Iterator[tuple[str, _Function]]:
+    if given.baseline is not None:
+        yield "compare_baseline", compare_baseline
+    if given.flows:
+        yield "estimate", estimate
+    if given.prometheus is not None:
+        yield "risks_of_metrics", risks_of_metrics
 
 
 @dataclass(frozen=True)
@@ -61,14 +75,14 @@ class Toolbox:
 
     Args:
         content: Whether content may be shown, where it was captured.
-        baseline: For one tool more, which compares with it.
+        given: What else there is; with each comes a tool more.
     """
 
-    def __init__(self, source: Source, *, content: bool = False, baseline: Baseline | None = None) -> None:
+    def __init__(self, source: Source, *, content: bool = False, given: Given = NOTHING) -> None:
         self._source = source
         self._content = content
-        self._baseline = baseline
-        functions = {**_TOOLS, **(_WITH_BASELINE if baseline is not None else {})}
+        self._given = given
+        functions = {**_TOOLS, **dict(_tools_of(given))}
         self._tools = {name: _Tool(name, each, arguments_model(each)) for name, each in functions.items()}
 
     def described(self) -> list[dict[str, Any]]:
@@ -94,5 +108,5 @@ class Toolbox:
         if tool is None:
             raise AnswerError(f"there is no tool {cut(name)}; there are {', '.join(self._tools)}")
         given = checked(tool.model, arguments)
-        asked = Asked(self._source.traces(), self._content, self._baseline)
+        asked = Asked(self._source, self._content, self._given)
         return text_of(tool.function(asked, **given))

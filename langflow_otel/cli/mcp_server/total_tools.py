@@ -1,4 +1,4 @@
-"""Tools about many runs together: components, errors, models, use, anomalies, risks."""
+"""Tools about many runs together: components, errors, models, use, anomalies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from langflow_otel.insights.components import component_shares
 from langflow_otel.insights.critical_path import critical_paths
 from langflow_otel.insights.errors import error_groups
 from langflow_otel.insights.models import model_use
-from langflow_otel.insights.risks import find_risks
 from langflow_otel.insights.usage import Use, usage
 
 _NS: Final = 1_000_000_000
@@ -164,23 +163,3 @@ def anomalies(asked: Asked, flow: Flow = None, since: Since = None, limit: Limit
     ]
     too_new = f"{found.learning} of {found.keys} flows and types of components have too little history"
     return {**page(shown, limit, NARROWER), **present(not_judged=too_new if found.learning else None)}
-
-
-def risks(asked: Asked, flow: Flow = None, since: Since = None, limit: Limit = 20) -> Answer:
-    """What grows and does not stop: memory of a process (bytes), the share of runs that fail or retry. Slopes are per
-    hour, with 95 % intervals."""
-    found = find_risks(asked.traces.connection, asked.select(flow, since))
-    shown = [
-        present(
-            what=each.kind,
-            of=each.subject,
-            known_for_hours=each.age_s / 3600,
-            grows_for_hours=each.grows_for_s / 3600,
-            at_first=each.trend.first,
-            now=each.trend.last,
-            slope=each.trend.slope * 3600,
-            interval=[each.trend.low * 3600, each.trend.high * 3600],
-        )
-        for each in found.found
-    ]
-    return {**page(shown, limit, NARROWER), "curves": found.compared, "known_for_too_short_a_time": found.too_short}
