@@ -59,15 +59,16 @@ def _flow_in(summary: str) -> str:
     return found[1] if found else ""
 
 
-def pages(told: Iterable[Told]) -> list[Told]:
-    """Those that opened an incident: a further notification of an open one calls nobody."""
-    opened: set[str] = set()
+def opened(told: Iterable[Told]) -> list[Told]:
+    """Those that opened an incident or a ticket: a further notification of an open one calls nobody."""
+    open_now: set[str] = set()
     found = []
     for each in told:
-        if each.receiver == "page" and each.ended:
-            opened.discard(each.incident)
-        elif each.receiver == "page" and each.incident not in opened:
-            opened.add(each.incident)
+        key = each.incident or f"{each.receiver} {each.alert} {each.flow}"
+        if each.ended:
+            open_now.discard(key)
+        elif key not in open_now:
+            open_now.add(key)
             found.append(each)
     return found
 
@@ -212,11 +213,11 @@ class Deployment:
         return self.server.client.post("/api/v2/workflows", json=body).status_code
 
     def workers(self) -> list[int]:
-        """Process ids of LangFlow's workers, as the scrape names them."""
-        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
-            return sorted(
-                {int(pid) for pid in re.findall(r'process_uptime_seconds\{.*?worker="(\d+)"', answer.read().decode())}
-            )
+        """Process ids of LangFlow's workers, as the scrape names them; none while it is not answered."""
+        with suppress(OSError), urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
+            page = answer.read().decode()
+            return sorted({int(pid) for pid in re.findall(r'process_uptime_seconds\{.*?worker="(\d+)"', page)})
+        return []
 
     def signal(self, number: int) -> None:
         """To all of its processes."""

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 import langflow_server  # noqa: E402, F401 - skips these tests where LangFlow is not installed
-from deployments import deployment, pages, watch  # noqa: E402
+from deployments import deployment, opened, watch  # noqa: E402
 
 
 def test_each_worse_fault_is_one_page_more(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_each_worse_fault_is_one_page_more(tmp_path: Path) -> None:
             wait_until(lambda: found() == paged, f"{alert}; paged: {found()}", 180)
 
         def found() -> list[str]:
-            return [each.alert for each in pages(watched.of(made.job))]
+            return [each.alert for each in opened(watched.of(made.job)) if each.receiver == "page"]
 
         failing = [made.keep_asking(flow, "fail", every_s=0.5) for flow in ("orders", "billing", "support")]
         is_paged("LangflowFlowsFailing")
