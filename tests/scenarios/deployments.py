@@ -91,7 +91,7 @@ class Watch:
     _targets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def scrape(self, kind: str, job: str, address: str) -> None:
-        """From now on. Args: kind: langflow, probe or otel-collector."""
+        """From now on. Args: kind: The shipped job: langflow, probe-langflow or otel-collector."""
         labels = {"job": job} if kind == "otel-collector" else {"job": job, "namespace": NAMESPACE}
         self._targets.setdefault(kind, []).append({"targets": [address], "labels": labels})
         path = self.folder / "targets" / f"{kind}.json"
@@ -263,7 +263,7 @@ def deployment(watched: Watch, name: str, *, workers: int = 1, **environment: st
         made = Deployment(f"langflow-{name}", server, metrics, watched)
         wait_until(lambda: _answers(f"http://{metrics}/metrics"), "the scrape is not answered")
         watched.scrape("langflow", made.job, metrics)
-        watched.scrape("probe", f"probe-{made.job}", f"{server.url}/health_check")
+        watched.scrape("probe-langflow", f"probe-{made.job}", f"{server.url}/health_check")
         made.in_kubernetes(available=1)
         for flow in ("shop", "orders"):
             made.keep_asking(flow)
@@ -367,26 +367,16 @@ def _prometheus_config(
         (folder / "rules" / path.name).write_text(text)
     shipped = _shorter((CONFIG / "prometheus" / "prometheus.yml").read_text(), r"\w+_interval", factor)
     shipped = shipped.replace("alertmanager:9093", alertmanager).replace("localhost:9090", prometheus)
+    shipped = shipped.replace("blackbox:9115", prober)
     config = yaml.safe_load(shipped)
-    del config["remote_write"], config["global"]["query_log_file"]
+    del config["remote_write"]
     config["global"]["scrape_timeout"] = f"{round(10_000 / factor)}ms"
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    for kind in ("langflow", "otel-collector"):
+    for kind in ("langflow", "otel-collector", "probe-langflow"):
         del jobs[kind]["static_configs"]
         jobs[kind]["file_sd_configs"] = [{"files": [f"targets/{kind}.json"]}]
-    probe = {
-        "job_name": "probe",
-        "metrics_path": "/probe",
-        "params": {"module": ["langflow"]},
-        "file_sd_configs": [{"files": ["targets/probe.json"]}],
-        "relabel_configs": [
-            {"source_labels": ["__address__"], "target_label": "__param_target"},
-            {"source_labels": ["__param_target"], "target_label": "instance"},
-            {"target_label": "__address__", "replacement": prober},
-        ],
-    }
     state = {"job_name": "kube-state-metrics", "honor_labels": True, "static_configs": [{"targets": [kubernetes]}]}
-    config["scrape_configs"] += [probe, state]
+    config["scrape_configs"].append(state)
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     return path
