@@ -59,11 +59,11 @@ def store(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
     """Store what is in the files, once."""
     chosen = chosen_paths(paths)
     started_s = time.monotonic()
-    with _opened(wanted) as database, _told():
+    with _opened(wanted) as database, _errors_reported():
         storing = _storing(database, wanted, _PATIENCE_S, _pause)
         with bytes_bar("storing") as on_progress:
             storing.store(chosen, on_progress)
-        _tell(storing.stored, database.shown, time.monotonic() - started_s, as_json=as_json)
+        _report(storing.stored, database.shown, time.monotonic() - started_s, as_json=as_json)
 
 
 def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bool) -> None:
@@ -76,7 +76,7 @@ def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bo
 
     chosen = chosen_paths(paths)
     started_s = time.monotonic()
-    with _ending() as ends, _opened(wanted) as database, _told():
+    with _ending() as ends, _opened(wanted) as database, _errors_reported():
         storing = _storing(database, wanted, None, ends.wait)
         if _wait_for(chosen, every_s, ends):
             say(f"storing what comes in {database.shown}; Ctrl-C ends it")
@@ -85,7 +85,7 @@ def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bo
             except Stopped:
                 say(f"langflow-otel: {storing.waiting:,} spans are not stored: the same command stores them later")
                 raise typer.Exit(FAILED) from None
-        _tell(storing.stored, database.shown, time.monotonic() - started_s, as_json=as_json)
+        _report(storing.stored, database.shown, time.monotonic() - started_s, as_json=as_json)
 
 
 def _pause(seconds: float) -> bool:
@@ -139,7 +139,7 @@ def _opened(wanted: Wanted) -> Iterator[Database]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _errors_reported() -> Iterator[None]:
     """What goes wrong while something is stored, as a line."""
     from langflow_otel.insights.store.database import StoreError
 
@@ -165,7 +165,7 @@ def _storing(database: Database, wanted: Wanted, patience_s: float | None, wait:
     )
 
 
-def _tell(stored: Stored, shown: str, took_s: float, *, as_json: bool) -> None:
+def _report(stored: Stored, shown: str, took_s: float, *, as_json: bool) -> None:
     for line in problem_lines(stored.problems):
         say(f"warning: {line}")
     for reason, count in stored.left_out.items():

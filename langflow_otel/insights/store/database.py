@@ -69,10 +69,10 @@ class Database:
         self._secrets = _secrets_of(url)
         self.shown = url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
         self._kind: type[_Kind] = _PostgreSQL if url.get_backend_name() == "postgresql" else _SQLite
-        with self._told("cannot be opened"):
+        with self._as_store_error("cannot be opened"):
             self._engine = self._kind.engine(url)
         try:
-            with self._told("cannot be opened"):
+            with self._as_store_error("cannot be opened"):
                 self._prepare()
         except BaseException:
             self.close()
@@ -93,7 +93,7 @@ class Database:
         Raises:
             StoreError: They could not be written.
         """
-        with self._told("cannot be written to"), self._transaction() as connection:
+        with self._as_store_error("cannot be written to"), self._transaction() as connection:
             new = {name: self._kind.insert(connection, name, each) for name, each in rows.items()}
             if any(new.values()):
                 # At the end: another writer waits for these rows until this transaction ends.
@@ -110,7 +110,7 @@ class Database:
         Raises:
             StoreError: It cannot be written.
         """
-        with self._told("cannot be written to"):
+        with self._as_store_error("cannot be written to"):
             with self._transaction() as connection:
                 stale = [row.day for row in connection.execute(days.select().where(days.c.changes != days.c.rolled_up))]
             for day in sorted(stale):
@@ -139,7 +139,7 @@ class Database:
             StoreError: It cannot be written.
         """
         removed = 0
-        with self._told("cannot be written to"):
+        with self._as_store_error("cannot be written to"):
             with self._transaction() as connection:
                 stale = connection.execute(days.select().where(days.c.changes != days.c.rolled_up)).all()
                 day = min([day, *(row.day for row in stale)])
@@ -200,7 +200,7 @@ class Database:
         connection.execute(version_table.insert().values(version=SCHEMA_VERSION))
 
     @contextmanager
-    def _told(self, problem: str) -> Iterator[None]:
+    def _as_store_error(self, problem: str) -> Iterator[None]:
         try:
             yield
         except Exception as exc:

@@ -181,15 +181,16 @@ def views(words: Words) -> dict[str, str]:
                     AND native.span_id = every_error.parent_id
                 WHERE coalesce(every_error.scope, '') <> '{semconv.LANGFLOW_SCOPE}'
             ),
-            told AS (
-                SELECT * FROM recent AS failed WHERE kind <> 'http_request' OR NOT EXISTS (
-                    SELECT 1 FROM recent AS above
-                    WHERE above.trace_id = failed.trace_id AND above.span_id = failed.parent_id)
+            candidates AS (
+                SELECT failed.* FROM recent AS failed LEFT JOIN recent AS above
+                    ON failed.kind = 'http_request' AND above.trace_id = failed.trace_id
+                    AND above.span_id = failed.parent_id
+                WHERE above.span_id IS NULL
             ),
             causes AS (
-                SELECT * FROM told WHERE NOT EXISTS (
-                    SELECT 1 FROM told AS below
-                    WHERE below.trace_id = told.trace_id AND below.parent_id = told.span_id)
+                SELECT * FROM candidates WHERE NOT EXISTS (
+                    SELECT 1 FROM candidates AS below
+                    WHERE below.trace_id = candidates.trace_id AND below.parent_id = candidates.span_id)
             ),
             climbing AS (
                 SELECT trace_id, span_id, span_id AS at_id FROM causes
