@@ -296,6 +296,8 @@ class Growing:
                 lambda: self.write(lines[150][300:] + "\n"),
                 self.rotate,
                 self.path.unlink,
+                lambda: None,
+                lambda: None,
                 lambda: self.append(lines[151:]),
                 lambda: None,
             ]
@@ -337,7 +339,7 @@ def test_followed_file_may_grow_and_rotate(path, expected, file, tmp_path):
 
     check_all(file.ask, expected)
     assert storing.stored.there_already == 0
-    # While it was not there.
+    # While it was not there, in three looks.
     assert problems == [f"{growing.path} cannot be read: No such file or directory"]
 
 

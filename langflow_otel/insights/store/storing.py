@@ -99,6 +99,7 @@ class Storing:
         self._clock = clock
         self._parts: dict[str, list[pa.Table]] = {}
         self._daily_due_s = 0.0
+        self._unreadable = ""
 
     def store(self, paths: Sequence[Path], on_progress: Callable[[int, int], object] | None = None) -> None:
         """All that is in these files.
@@ -147,8 +148,12 @@ class Storing:
                 if self._wait(0):
                     # The rest is there the next time.
                     return
+            self._unreadable = ""
         except OSError as exc:
-            self._on_problem(f"{exc.filename or 'a trace file'} cannot be read: {exc.strerror or exc}")
+            line = f"{exc.filename or 'a trace file'} cannot be read: {exc.strerror or exc}"
+            if line != self._unreadable:
+                self._on_problem(line)
+            self._unreadable = line
 
     def add(self, spans: pa.Table) -> None:
         """Take these, and write what has come together where it is much."""
