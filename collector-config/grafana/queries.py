@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+FLOWS: Final = "langflow_flow_duration_seconds"
+COMPONENTS: Final = "langflow_component_duration_seconds"
+MODELS: Final = "gen_ai_client_inference"
+
+# Largest buckets: see SECONDS, _REQUEST_SECONDS, _MODEL_SECONDS and _DELAY_SECONDS in recording/metrics.py.
+LONGEST_RUN: Final = 300.0
+LONGEST_REQUEST: Final = 10.0
+LONGEST_CALL: Final = 81.92
+LONGEST_DELAY: Final = 5.0
+
 JOB: Final = 'job=~"$job"'
 """Chooses a deployment: the scrape's job."""
 
@@ -28,9 +38,13 @@ def per_second(counter: str, where: str, *by: str) -> str:
     )
 
 
-def of_machine_per_second(counter: str, *by: str) -> str:
+def of_machine_per_second(counter: str, where: str, *by: str) -> str:
     """Of counters that the system keeps, which do not begin with their first sample."""
-    return f"sum by ({', '.join(by)}) (rate({counter}{{{JOB}}}[$__rate_interval]))"
+    return f"sum by ({', '.join(by)}) (rate({counter}{{{where}}}[$__rate_interval]))"
+
+
+def per_minute(rate: str) -> str:
+    return f"60 * ({rate})"
 
 
 def mean(histogram: str, where: str, *by: str) -> str:
@@ -38,7 +52,19 @@ def mean(histogram: str, where: str, *by: str) -> str:
 
 
 def quantile(q: float, histogram: str, where: str, *by: str) -> str:
-    return f"histogram_quantile({q}, {per_second(f'{histogram}_bucket', where, 'le', *by)})"
+    """Absent where nothing happened: the quantile of nothing is NaN."""
+    return f"histogram_quantile({q}, {per_second(f'{histogram}_bucket', where, 'le', *by)}) >= 0"
+
+
+def or_recorded(counted: str, recorded_: str, where: str) -> str:
+    """What is counted now or, in a store that has recorded series only, what the recording rules made of it.
+
+    Args:
+        counted: By the library's own series.
+        recorded_: The same figure, with the same labels.
+        where: The labels of the library's own series of flows, which tell whether the store has them.
+    """
+    return f"({counted}) or (({recorded_}) unless on () ({FLOWS}_count{{{where}}}))"
 
 
 def failed(where: str, *by: str) -> str:

@@ -11,6 +11,9 @@ QUEUE = f"otelcol_exporter_queue_size{{{COLLECTOR}}} / otelcol_exporter_queue_ca
 MEMORY = f"otelcol_process_memory_rss{{{COLLECTOR}}} or otelcol_process_memory_rss_bytes{{{COLLECTOR}}}"
 RULES = 'label_replace(prometheus_rule_group_last_duration_seconds, "group", "$1", "rule_group", ".*;(.*)")'
 """By the group's name alone, without the path of its file."""
+FAILED_RULES = (
+    'label_replace(increase(prometheus_rule_evaluation_failures_total[5m]), "group", "$1", "rule_group", ".*;(.*)")'
+)
 
 
 def _accepted(item: str) -> str:
@@ -20,26 +23,35 @@ def _accepted(item: str) -> str:
 
 
 def telemetry() -> Dashboard:
-    board = dashboard("langflow-telemetry", "LangFlow: Telemetry health", "Can the other dashboards be believed?")
+    board = dashboard(
+        "langflow-telemetry",
+        "LangFlow: Telemetry health",
+        "Can the other dashboards be believed?",
+        rollups=False,
+        traces=False,
+    )
     board.with_row(Row("LangFlow"))
     for panel in (
         graph(
             "Lost in LangFlow's processes",
             "cps",
-            "Spans, data points and log records that the library lost, and errors of its own that it contained.",
+            "Spans, data points and log records that the library lost, and errors of its own that it"
+            " contained. queue_full:"
+            " the collector does not keep up; export_failed: it does not answer.",
             query(per_second("langflow_otel_dropped_total", JOB, "signal", "reason"), "{{signal}} {{reason}}"),
         ),
         graph(
             "Answers the scrape",
             "none",
-            "1: it does.",
+            "1: it does. 0: all panels about that target are blind, and alerts too.",
             query('up{job=~"langflow.*|otel-collector.*|prometheus"}', "{{job}} {{instance}}"),
         ),
         graph(
             "Time of a scrape",
             "s",
-            "Of LangFlow's page of metrics.",
+            "Of LangFlow's page of metrics. Above the scrape's timeout of 10 s there is none.",
             query(f"scrape_duration_seconds{{{JOB}}}", "{{instance}}"),
+            limit=10,
         ),
         graph(
             "Series of a scrape", "none", "What is paid for.", query(f"scrape_samples_scraped{{{JOB}}}", "{{instance}}")
@@ -66,8 +78,9 @@ def telemetry() -> Dashboard:
         graph(
             "Sending queues",
             "percentunit",
-            "How full they are. A ticket comes at 80 %.",
+            "How full they are. A ticket comes at 80 %. Red: the backend behind the exporter does not answer.",
             query(f"max by (instance, exporter) ({QUEUE})", "{{instance}} {{exporter}}"),
+            limit=0.8,
         ),
         graph(
             "Memory",
@@ -77,7 +90,7 @@ def telemetry() -> Dashboard:
         ),
     ):
         board.with_panel(panel)
-    board.with_row(Row("Prometheus"))
+    board.with_row(Row("Prometheus and Alertmanager"))
     for panel in (
         graph(
             "Series",
@@ -98,6 +111,33 @@ def telemetry() -> Dashboard:
             "none",
             "Samples of remote write that are not sent yet.",
             query("prometheus_remote_storage_samples_pending", "{{remote_name}}"),
+            width=8,
+        ),
+        graph(
+            "Rules that fail",
+            "none",
+            "Evaluations that failed within 5 min. Above 0 alerts are missing: the page /rules of Prometheus"
+            " has the error.",
+            query(f"sum by (group) ({FAILED_RULES})", "{{group}}"),
+            width=8,
+            limit=1,
+        ),
+        graph(
+            "Alerts that fire",
+            "none",
+            "By severity; the Watchdog fires always.",
+            query('count by (severity) (ALERTS{alertstate="firing"})', "{{severity}}"),
+            width=8,
+        ),
+        graph(
+            "Notifications",
+            "none",
+            "Sent within 5 min, and those of them that failed: people were not told. Alertmanager's log has"
+            " the reason.",
+            query("sum by (integration) (increase(alertmanager_notifications_total[5m]))", "{{integration}}"),
+            query(
+                "sum by (integration) (increase(alertmanager_notifications_failed_total[5m]))", "{{integration}} failed"
+            ),
             width=8,
         ),
     ):

@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
 from lfx.components.flow_controls.conditional_router import ConditionalRouterComponent
 from lfx.graph import Graph
 from lfx.graph.graph import base
@@ -123,6 +125,34 @@ class AsksInVain(Echo):
         return Message(text=str(self.value))
 
 
+class Telling(GenericFakeChatModel):
+    """Answers in chunks, and says what it used."""
+
+    model_name: str = "telling"
+
+
+class AsksAndEmbeds(Echo):
+    """Has the answer of a model told in chunks, asks it once more, and asks an embedding model."""
+
+    display_name = "Asks and Embeds"
+    name = "AsksAndEmbeds"
+
+    async def run_out(self) -> Message:
+        used = {
+            "input_tokens": 20,
+            "output_tokens": 10,
+            "total_tokens": 30,
+            "input_token_details": {"cache_read": 8, "cache_creation": 4},
+            "output_token_details": {"reasoning": 5},
+        }
+        model = Telling(messages=iter([AIMessage("one two three"), AIMessage("four", usage_metadata=used)]))
+        async for _ in model.astream("hi"):
+            pass
+        await model.ainvoke("hi")
+        DeterministicFakeEmbedding(size=3).embed_query("hi")
+        return Message(text=str(self.value))
+
+
 def chat(model: str = "fake-1") -> Graph:
     start = chat_input()
     asked = FakeModel(_id="Model-m").set(input_value=start.message_response, model_name=model)
@@ -196,6 +226,7 @@ async def drive(rounds: Iterable[int]) -> None:
         for graph in (cached(), chat(), chat("fake-2"), fork(), line(Streams, Reads, name="stream")):
             await run(graph)
         await run(line(AsksInVain, name="refused"))
+        await run(line(AsksAndEmbeds, name="asked"))
         waiting = asyncio.create_task(run(line(Search, name="cancelled")))
         await asyncio.sleep(0.01)
         waiting.cancel()

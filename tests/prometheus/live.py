@@ -163,6 +163,7 @@ def environment(address: str, folder: Path) -> dict[str, str]:
         "LANGFLOW_OTEL_TRACE_FILE": str(folder / "traces.json"),
         "LANGFLOW_OTEL_METRIC_LABELS": "flow,component_type,flow_version",
         "LANGFLOW_OTEL_PRICES": str(HERE / "prices.yaml"),
+        "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.2.3",
     }
 
 

@@ -50,28 +50,46 @@ def recordings() -> list[dict[str, Any]]:
     return [rule for rule in rules() if "record" in rule]
 
 
-def panels() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each panel with its dashboard's uid."""
+def dashboards() -> Iterator[dict[str, Any]]:
     for path in sorted(DASHBOARDS.glob("*.json")):
-        dashboard = json.loads(path.read_text())
+        yield json.loads(path.read_text())
+
+
+def panels() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each panel with its dashboard's uid, those in collapsed rows too."""
+    for dashboard in dashboards():
         for panel in dashboard["panels"]:
-            if panel["type"] != "row":
+            if panel["type"] == "row":
+                yield from ((dashboard["uid"], inner) for inner in panel["panels"])
+            else:
                 yield dashboard["uid"], panel
 
 
 @functools.cache
 def panel_queries() -> list[PanelQuery]:
+    """What panels ask Prometheus; the other data sources have no ``expr``."""
     found = []
     for uid, panel in panels():
         for target in panel["targets"]:
-            for window in WINDOWS if "$window" in target["expr"] else ("",):
-                expr = chosen(target["expr"], window)
-                found.append(PanelQuery(uid, panel["title"], expr, target["instant"] or panel["type"] == "stat"))
+            expr = target.get("expr", "")
+            for window in WINDOWS if "$window" in expr else ("",) if expr else ():
+                is_instant = target.get("instant", False) or panel["type"] == "stat"
+                found.append(PanelQuery(uid, panel["title"], chosen(expr, window), is_instant))
     return found
 
 
+@functools.cache
+def annotation_queries() -> list[PanelQuery]:
+    return [
+        PanelQuery(dashboard["uid"], annotation["name"], chosen(annotation["expr"]), instant=False)
+        for dashboard in dashboards()
+        for annotation in dashboard["annotations"]["list"]
+        if "expr" in annotation
+    ]
+
+
 def chosen(expr: str, window: str = "1m") -> str:
-    """The query as Grafana sends it, with all deployments, flows and versions."""
+    """The query as Grafana sends it, with all deployments, flows, versions, models and pods."""
     values = {
         "$__rate_interval": "20s",
         "$__rate_interval_ms": "20000",
@@ -79,6 +97,9 @@ def chosen(expr: str, window: str = "1m") -> str:
         "$job": "langflow.*",
         "$flow": ".+",
         "$version": ".*",
+        "$model": ".*",
+        "$namespace": ".*",
+        "$pod": ".*",
     }
     return re.sub(r"\$\w+", lambda found: values.get(found[0], found[0]), expr)
 

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("promql_parser", reason="takes the queries apart: pip install 'langflow-otel[configs]'")
 
 from live import Live, ask, fetch
-from promql import CONFIG, PanelQuery, alerts, operands, panel_queries, recordings
+from promql import CONFIG, PanelQuery, alerts, annotation_queries, dashboards, operands, panel_queries, recordings
 
 pytestmark = pytest.mark.slow
 
@@ -30,10 +30,34 @@ EXEMPT = {
     "probe_": "no blackbox exporter here",
     'namespace!=""': "nor a target with a namespace",
     'alertname="LangflowFlowNeverSucceeds"': "each flow that fails has failed often before, or has ended well",
+    'job="host"': "no collector runs here; tests/collector/test_agent.py has what the agent measures",
 }
 if shutil.which("prometheus-alertmanager") is None:
     EXEMPT["alertmanager_"] = "no Alertmanager is installed here"
 """What has no data in this test, and why: by a part of the query."""
+
+
+NOT_FOR_A_YEAR = {
+    "langflow-resources /": "of single replicas, pods and hosts; the shares of what may be used are recorded",
+    "langflow-telemetry /": "of single processes and targets",
+    " / Alerts that fire": "ALERTS is no recorded series, and is about now",
+    " / Answers": "the prober's",
+    " / Probes": "the prober's",
+    " / Runs by version": "versions are a label that is off by default",
+    " / P95 by version": "the same",
+    " / Failed by version": "the same",
+    " / Not run, and tried again": "a detail of some days",
+    " / First chunk of streams (P95)": "a detail of some days; that of models is recorded",
+    " / Time to recovery": "a detail of some days",
+    " / Tokens of one call": "a detail of some days; their sums are recorded",
+    " / Requests sent again": "a detail of some days",
+    " / Model calls without a price": "a detail of some days",
+    " / Calls without a price": "a detail of some days",
+    "langflow-models / How long calls take": "the percentiles are recorded",
+    " / Duration of embeddings (P95)": "a detail of some days",
+    " / Calls of embeddings": "a detail of some days",
+}
+"""Panels without data in the long-term store, and why."""
 
 
 def is_exempt(query: str) -> bool:
@@ -55,6 +79,61 @@ def test_a_panel_has_data(live: Live, query: PanelQuery):
 
     # One that finds something has no need to be exempt.
     assert has_values(found) != is_exempt(query.expr), query.expr
+
+
+@pytest.mark.parametrize("query", annotation_queries(), ids=by_name)
+def test_an_annotation_has_marks(live: Live, query: PanelQuery):
+    assert has_values(live.lines(query.expr)), query.expr
+
+
+@pytest.fixture(scope="module")
+def store(live: Live) -> str:
+    """The long-term store, when the rules' newest group has arrived there."""
+    if live.store is None:
+        pytest.skip("VictoriaMetrics is not installed: apt-get install victoria-metrics")
+    deadline_s = time.monotonic() + 60
+    while True:
+        fetch(f"{live.store}/internal/force_flush")
+        if ask(live.store, "query", query="job_flow:langflow_error_budget_left:ratio")["result"]:
+            return live.store
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
+
+
+def test_panels_have_data_in_the_long_term_store(live: Live, store: str):
+    """Each of them, in one test: a query there takes milliseconds."""
+    found: dict[str, bool] = {}
+    for query in panel_queries():
+        if is_exempt(query.expr):
+            continue
+        if query.instant:
+            series = ask(store, "query", query=query.expr, time=live.at_s)["result"]
+        else:
+            series = ask(store, "query_range", query=query.expr, start=live.started_s, end=live.at_s, step=1)["result"]
+        found[query.name] = found.get(query.name, False) or has_values(series)
+
+    empty = {name for name, has in found.items() if not has}
+    assert {name for name in empty if not any(part in name for part in NOT_FOR_A_YEAR)} == set()
+    assert {part for part in NOT_FOR_A_YEAR if not any(part in name for name in empty) and "rob" not in part} == set()
+
+
+@pytest.mark.parametrize(
+    ("hours", "window"), [(0.25, "1m"), (6, "1m"), (7, "5m"), (72, "5m"), (24 * 7, "1h"), (24 * 30, "1h")]
+)
+def test_the_rollup_is_that_of_the_time_range(live: Live, hours: float, window: str):
+    found = {
+        each["query"]: each["regex"]
+        for dashboard in dashboards()
+        for each in dashboard["templating"]["list"]
+        if each["name"] == "window"
+    }
+    [(query, regex)] = found.items()
+    promql = re.fullmatch(r"query_result\((.+)\)", query)[1].replace("$__range_s", str(int(hours * 3600)))
+    [series] = live.now(promql)
+
+    # As Grafana makes text of it.
+    text = f'{{window="{series["metric"]["window"]}"}} 1 {int(live.at_s * 1000)}'
+    assert re.search(regex.strip("/"), text)[1] == window
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
