@@ -8,6 +8,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from overview import BUDGET_LEFT, FAILED_COLUMNS, FAILED_RUNS, HUNG, LAST_SUCCESS, OLDEST
 from panels import (
     IN_JAEGER,
+    OVERSPENT,
     PER_MINUTE,
     Panel,
     dashboard,
@@ -67,7 +68,7 @@ def flow() -> Dashboard:
         ("Cost", _costs()),
         (versions, _versions()),
     ):
-        board.with_row(Row(title))
+        board.with_row(Row(title).collapsed(title == versions))
         for panel in panels:
             board.with_panel(panel)
     board.with_variable(jaeger_variable())
@@ -106,7 +107,9 @@ def _numbers() -> Iterator[Panel]:
         " change of"
         " this flow until it recovers. Runs in the playground are not in it."
     )
-    yield number("Budget left", "percentunit", about, _recorded(BUDGET_LEFT, of="min"), (0.25, 0), low_is_bad=True)
+    yield number(
+        "Budget left", "percentunit", about, _recorded(BUDGET_LEFT, of="min"), (0.25, 0), low_is_bad=True
+    ).mappings([OVERSPENT])
     about = "How long ago a run ended ok, within the last 30 days."
     last = f"time() - {_recorded(LAST_SUCCESS, of='max')}"
     yield number("Last success", "s", about, last, (3600, 86400), empty="never")

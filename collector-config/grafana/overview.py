@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from panels import (
     IN_JAEGER,
+    OVERSPENT,
     PER_MINUTE,
     Column,
     Panel,
@@ -118,7 +119,9 @@ def _flows() -> Panel:
         "Oldest run": Column("s", f"{recorded(OLDEST, 'flow', of='max')} > 0", HUNG),
         "Last success": Column("s", last, (3600, 86400)),
         "P95 objective": Column("s", recorded("job_flow:langflow_latency_objective:seconds", "flow", of="min")),
-        "Budget left": Column("percentunit", recorded(BUDGET_LEFT, "flow", of="min"), (0.25, 0), low_is_bad=True),
+        "Budget left": Column(
+            "percentunit", recorded(BUDGET_LEFT, "flow", of="min"), (0.25, 0), low_is_bad=True, mapping=OVERSPENT
+        ),
     }
     about = (
         "One row for each flow; of several deployments the worst. A click on its name opens its dashboard."
@@ -200,6 +203,7 @@ def _runs() -> Iterator[Panel]:
         )
         .min(-1)
         .max(1)
+        .mappings([OVERSPENT])
     )
 
 

@@ -258,6 +258,12 @@ def _steps(steps: Sequence[Threshold]) -> ThresholdsConfig:
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(list(steps))
 
 
+OVERSPENT: Final = RangeMap(
+    DashboardRangeMapOptions(from_val=None, to=-1, result=ValueMappingResult(text="< -100 %", index=0))
+)
+"""Of a budget. How much more is hard to read: one in four runs that fails is -2,400 % of 1 %."""
+
+
 def _above(largest: float) -> RangeMap:
     """A quantile in the last bucket has no value: Prometheus answers with the largest bound."""
     return RangeMap(
@@ -274,6 +280,7 @@ class Column:
         limits: From the first the cell is yellow, from the second red; see :func:`number`.
         low_is_bad: Below them.
         above: The largest bucket of a quantile's histogram.
+        mapping: Words in the place of some values.
     """
 
     def __init__(
@@ -284,11 +291,13 @@ class Column:
         *,
         low_is_bad: bool = False,
         above: float | None = None,
+        mapping: RangeMap | None = None,
     ) -> None:
         self.expr = expr
         self.properties = [DynamicConfigValue(id_val="unit", value=unit)]
-        if above is not None:
-            self.properties.append(DynamicConfigValue(id_val="mappings", value=[_above(above).to_json()]))
+        worded = mapping if above is None else _above(above)
+        if worded is not None:
+            self.properties.append(DynamicConfigValue(id_val="mappings", value=[worded.to_json()]))
         if limits is not None:
             steps = _steps(_colors(limits, low_is_bad=low_is_bad)).build().to_json()
             self.properties.append(DynamicConfigValue(id_val="thresholds", value=steps))

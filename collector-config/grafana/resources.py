@@ -33,16 +33,16 @@ def resources() -> Dashboard:
     )
     for panel in _numbers():
         board.with_panel(panel)
-    for title, panels in (
-        ("Saturation", _saturation()),
-        ("CPU and memory", _cpu_and_memory()),
-        ("Disk and network", _disk_and_network()),
-        ("GPU: with pip install 'langflow-otel[gpu]'", _gpu()),
-        ("Processes", _processes()),
-        ("Kubernetes: with kube-state-metrics", _kubernetes()),
-        ("Hosts: with the collector's agent.yaml", _hosts()),
+    for title, panels, is_for_some in (
+        ("Saturation", _saturation(), False),
+        ("CPU and memory", _cpu_and_memory(), False),
+        ("Disk and network", _disk_and_network(), False),
+        ("Processes", _processes(), False),
+        ("GPU: with pip install 'langflow-otel[gpu]'", _gpu(), True),
+        ("Kubernetes: with kube-state-metrics", _kubernetes(), True),
+        ("Hosts: with the collector's agent.yaml", _hosts(), True),
     ):
-        board.with_row(Row(title))
+        board.with_row(Row(title).collapsed(is_for_some))
         for panel in panels:
             board.with_panel(panel)
     return board

@@ -118,7 +118,7 @@ def telemetry() -> Dashboard:
             "none",
             "Evaluations that failed within 5 min. Above 0 alerts are missing: the page /rules of Prometheus"
             " has the error.",
-            query(f"sum by (group) ({FAILED_RULES})", "{{group}}"),
+            query(f"sum by (group) ({FAILED_RULES}) > 0 or on () vector(0)", "failed {{group}}"),
             width=8,
             limit=1,
         ),
@@ -134,9 +134,10 @@ def telemetry() -> Dashboard:
             "none",
             "Sent within 5 min, and those of them that failed: people were not told. Alertmanager's log has"
             " the reason.",
-            query("sum by (integration) (increase(alertmanager_notifications_total[5m]))", "{{integration}}"),
+            query("sum by (integration) (increase(alertmanager_notifications_total[5m])) > 0", "{{integration}}"),
             query(
-                "sum by (integration) (increase(alertmanager_notifications_failed_total[5m]))", "{{integration}} failed"
+                "sum by (integration) (increase(alertmanager_notifications_failed_total[5m])) > 0",
+                "{{integration}} failed",
             ),
             width=8,
         ),

@@ -159,10 +159,12 @@ def test_the_overlay_that_the_readme_tells_to_write_names_each_component() -> No
 
 
 def test_each_dashboard_is_handed_to_grafana() -> None:
-    (handed,) = [c for c in of_kind(built("production"), "ConfigMap") if c["metadata"]["name"] == "langflow-dashboards"]
+    maps = of_kind(built("production"), "ConfigMap")
+    handed = [each for each in maps if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
 
-    assert set(handed["data"]) == {path.name for path in (ROOT / "collector-config/grafana/dashboards").glob("*.json")}
-    assert handed["metadata"]["labels"]["grafana_dashboard"] == "1"
+    names = [name for each in handed for name in each["data"]]
+    assert sorted(names) == sorted(path.name for path in (ROOT / "collector-config/grafana/dashboards").glob("*.json"))
+    assert {each["metadata"]["name"] for each in handed} == {f"langflow-dashboard-{n[9:-5]}" for n in names}
 
 
 @each_overlay

@@ -21,93 +21,173 @@ CELL_IN = (0.75, 0.32)
 """One cell of Grafana's grid, in inches."""
 
 
-def draw(live: Live, folder: Path) -> list[Path]:
+def draw(live: Live, folder: Path, window: str = "1m") -> list[Path]:
     """One picture for each dashboard."""
-    return [_draw_dashboard(live, path, folder) for path in sorted(DASHBOARDS.glob("*.json"))]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_Picture(live, path, window).draw(folder) for path in sorted(DASHBOARDS.glob("*.json"))]
 
 
-def _draw_dashboard(live: Live, path: Path, folder: Path) -> Path:
-    dashboard = json.loads(path.read_text())
-    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
-    figure = pyplot.figure(figsize=(24 * CELL_IN[0], (rows + 2) * CELL_IN[1]))
-    figure.suptitle(dashboard["title"], x=0.01, ha="left", y=1 - 0.3 / (rows + 2), fontsize=14)
-    for panel in dashboard["panels"]:
-        place = panel["gridPos"]
-        left, bottom = (place["x"] + 0.9) / 24, (rows - place["y"] - place["h"] + 0.9) / (rows + 2)
-        size = (place["w"] - 1.3) / 24, max(place["h"] - 2.2, 0.1) / (rows + 2)
-        axes = figure.add_axes((left, bottom, *size))
-        axes.set_title(panel["title"], loc="left", fontsize=9, fontweight="bold" if panel["type"] == "row" else None)
-        if panel["type"] in ("row", "stat", "table"):
-            axes.axis("off")
-        if panel["type"] == "stat":
-            _draw_number(live, panel, axes)
+class _Picture:
+    def __init__(self, live: Live, path: Path, window: str) -> None:
+        self._live = live
+        self._window = window
+        self._dashboard = json.loads(path.read_text())
+        marks = {each["name"]: each for each in self._dashboard["annotations"]["list"] if "expr" in each}
+        self._marks = {
+            (name, each["iconColor"]): [float(at) for found in self._lines(each) for at, _ in found["values"][:1]]
+            for name, each in marks.items()
+        }
+
+    def draw(self, folder: Path) -> Path:
+        # As they are when each row is open.
+        panels = [each for panel in self._dashboard["panels"] for each in (panel, *panel.get("panels", ()))]
+        rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+        figure = pyplot.figure(figsize=(24 * CELL_IN[0], (rows + 2) * CELL_IN[1]))
+        marks = ", ".join(f"{name}: {len(times)} ({color})" for (name, color), times in self._marks.items())
+        title = f"{self._dashboard['title']}    marks of {marks}"
+        figure.suptitle(title, x=0.01, ha="left", y=1 - 0.3 / (rows + 2), fontsize=14)
+        for panel in panels:
+            place = panel["gridPos"]
+            left, bottom = (place["x"] + 0.9) / 24, (rows - place["y"] - place["h"] + 0.9) / (rows + 2)
+            size = (place["w"] - 1.3) / 24, max(place["h"] - 2.2, 0.1) / (rows + 2)
+            axes = figure.add_axes((left, bottom, *size))
+            weight = "bold" if panel["type"] == "row" else None
+            axes.set_title(panel["title"], loc="left", fontsize=9, fontweight=weight)
+            if panel["type"] in ("row", "stat", "table"):
+                axes.axis("off")
+            if panel["type"] != "row":
+                self._draw_panel(panel, axes)
+        made = folder / f"{self._dashboard['uid']}.png"
+        figure.savefig(made, dpi=70)
+        pyplot.close(figure)
+        return made
+
+    def _draw_panel(self, panel: dict[str, Any], axes: Axes) -> None:
+        if "expr" not in panel["targets"][0]:
+            axes.text(0, 0.5, f"asks {panel['datasource']['type']}: {panel['targets'][0]['query'][:110]}", fontsize=7)
+        elif panel["type"] == "stat":
+            self._draw_number(panel, axes)
         elif panel["type"] == "table":
-            _draw_table(live, panel, axes)
-        elif panel["type"] == "timeseries":
-            _draw_lines(live, panel, axes)
-    made = folder / f"{dashboard['uid']}.png"
-    figure.savefig(made, dpi=70)
-    pyplot.close(figure)
-    return made
+            self._draw_table(panel, axes)
+        elif panel["type"] == "heatmap":
+            self._draw_heatmap(panel, axes)
+        else:
+            self._draw_lines(panel, axes)
 
+    def _now(self, target: dict[str, Any]) -> list[dict[str, Any]]:
+        return self._live.now(chosen(target["expr"], self._window))
 
-def _draw_number(live: Live, panel: dict[str, Any], axes: Axes) -> None:
-    found = live.now(chosen(panel["targets"][0]["expr"]))
-    text = _worded(float(found[0]["value"][1]), panel["fieldConfig"]["defaults"]["unit"]) if found else "-"
-    axes.text(0.5, 0.4, text, ha="center", va="center", fontsize=20, color="tab:green" if found else "grey")
+    def _lines(self, target: dict[str, Any]) -> list[dict[str, Any]]:
+        return self._live.lines(chosen(target["expr"], self._window))
 
+    def _draw_number(self, panel: dict[str, Any], axes: Axes) -> None:
+        defaults = panel["fieldConfig"]["defaults"]
+        found = [float(each["value"][1]) for each in self._now(panel["targets"][0])]
+        text = "  ".join(_worded(value, defaults) for value in found[:2]) or defaults["noValue"]
+        color = _color(found[0], defaults) if found else "grey"
+        axes.text(0.5, 0.4, text, ha="center", va="center", fontsize=16, color=color)
 
-def _draw_table(live: Live, panel: dict[str, Any], axes: Axes) -> None:
-    columns = {target["legendFormat"]: live.now(chosen(target["expr"])) for target in panel["targets"]}
-    units = {each["matcher"]["options"]: each["properties"][0]["value"] for each in panel["fieldConfig"]["overrides"]}
-    names = sorted({next(iter(each["metric"].values())) for series in columns.values() for each in series})
-    cells = [
-        [
-            next((_worded(float(s["value"][1]), units[c]) for s in found if name in s["metric"].values()), "")
-            for c, found in columns.items()
-        ]
-        for name in names
-    ]
-    drawn = axes.table(cells, rowLabels=names, colLabels=list(columns), loc="center")
-    drawn.auto_set_font_size(False)
-    drawn.set_fontsize(7)
+    def _draw_table(self, panel: dict[str, Any], axes: Axes) -> None:
+        overrides = {
+            each["matcher"]["options"]: {found["id"]: found["value"] for found in each["properties"]}
+            for each in panel["fieldConfig"]["overrides"]
+        }
+        if len(panel["targets"]) == 1:
+            shown = panel["transformations"][0]["options"]["include"]["pattern"].strip("^()$").split("|")
+            found = self._now(panel["targets"][0])
+            cells = [
+                [*(s["metric"].get(name, "") for name in shown[:-1]), _worded(float(s["value"][1]), {"unit": "s"})]
+                for s in found
+            ]
+            columns = shown
+        else:
+            by = panel["transformations"][0]["options"]["byField"]
+            answers = {t["legendFormat"]: {s["metric"].get(by, ""): s for s in self._now(t)} for t in panel["targets"]}
+            columns = [by, *answers]
+            names = sorted({name for answer in answers.values() for name in answer})
+            cells = [
+                [
+                    name,
+                    *(
+                        _worded(float(a[name]["value"][1]), overrides[c]) if name in a else ""
+                        for c, a in answers.items()
+                    ),
+                ]
+                for name in names
+            ]
+        if not cells:
+            axes.text(0.5, 0.5, panel["fieldConfig"]["defaults"].get("noValue", "No data"), ha="center", color="grey")
+            return
+        drawn = axes.table(cells[:14], colLabels=columns, loc="upper left")
+        drawn.auto_set_font_size(False)
+        drawn.set_fontsize(7)
 
+    def _draw_heatmap(self, panel: dict[str, Any], axes: Axes) -> None:
+        found = sorted(self._lines(panel["targets"][0]), key=lambda each: float(each["metric"]["le"]))
+        if not found:
+            axes.text(0.5, 0.5, "No data", ha="center", transform=axes.transAxes, color="grey")
+            return
+        at = sorted({time for each in found for time, _ in each["values"]})
+        counts = np.array([[float(dict(each["values"]).get(time, 0)) for time in at] for each in found])
+        axes.imshow(np.diff(counts, axis=0, prepend=0), aspect="auto", origin="lower", cmap="Oranges")
+        bounds = [f"{float(each['metric']['le']):g} s" for each in found]
+        axes.set_yticks(range(len(bounds)), bounds, fontsize=6)
+        axes.tick_params(labelsize=6)
 
-def _draw_lines(live: Live, panel: dict[str, Any], axes: Axes) -> None:
-    unit = panel["fieldConfig"]["defaults"]["unit"]
-    lines = {}
-    for target in panel["targets"]:
-        for series in live.lines(chosen(target["expr"])):
-            times, values = zip(
-                *((float(at) - live.started_s, float(value)) for at, value in series["values"]), strict=True
-            )
-            lines[_legend(target["legendFormat"], series["metric"])] = times, values
-    if panel["fieldConfig"]["defaults"]["custom"].get("stacking", {}).get("mode") == "percent":
-        _stack(lines, axes)
-    else:
-        for label, (times, values) in lines.items():
-            axes.plot(times, values, linewidth=1, label=label)
-        axes.set_ylim(bottom=0)
-    if lines:
-        axes.legend(fontsize=6, loc="upper left", ncols=1 + len(lines) // 7)
-    else:
-        axes.text(0.5, 0.5, "No data", ha="center", transform=axes.transAxes, color="grey")
-    axes.yaxis.set_major_formatter(lambda value, _: _worded(value, unit))
-    axes.tick_params(labelsize=6)
-    axes.grid(alpha=0.3)
+    def _draw_lines(self, panel: dict[str, Any], axes: Axes) -> None:
+        defaults = panel["fieldConfig"]["defaults"]
+        lines = {}
+        for target in panel["targets"]:
+            for series in self._lines(target):
+                times, values = zip(*((float(at), float(value)) for at, value in series["values"]), strict=True)
+                label = _legend(target["legendFormat"], series["metric"])
+                lines[f"{label}   {_worded(values[-1], defaults)}"] = times, values
+        if defaults["custom"].get("stacking", {}).get("mode") == "percent":
+            _stack(lines, axes)
+        else:
+            for label, (times, values) in lines.items():
+                axes.plot(times, values, linewidth=1, label=label, marker="." if len(times) == 1 else None)
+            axes.set_ylim(bottom=min(0, defaults.get("min", 0)))
+        for step in defaults.get("thresholds", {}).get("steps", ())[1:]:
+            if axes.get_ylim()[1] > step["value"]:
+                axes.axhline(step["value"], color="red", linewidth=0.7, linestyle="--")
+        for (_, color), times in self._marks.items():
+            for at in times:
+                axes.axvline(at, color=color, linewidth=0.7, linestyle=":")
+        axes.set_xlim(self._live.started_s, self._live.at_s)
+        if lines:
+            axes.legend(fontsize=6, loc="upper left", ncols=1 + len(lines) // 7)
+        else:
+            axes.text(0.5, 0.5, "No data", ha="center", transform=axes.transAxes, color="grey")
+        axes.yaxis.set_major_formatter(lambda value, _: _worded(value, {"unit": defaults["unit"]}))
+        axes.tick_params(labelsize=6)
+        axes.grid(alpha=0.3)
 
 
 def _stack(lines: dict[str, Any], axes: Axes) -> None:
     at = sorted({time for times, _ in lines.values() for time in times})
     values = np.array([[dict(zip(*line, strict=True)).get(time, 0.0) for time in at] for line in lines.values()])
-    axes.stackplot(at, values / np.maximum(values.sum(axis=0), 1e-9), labels=list(lines))
+    if len(at) > 0:
+        axes.stackplot(at, values / np.maximum(values.sum(axis=0), 1e-9), labels=list(lines))
 
 
 def _legend(pattern: str, labels: dict[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), pattern)
 
 
-def _worded(value: float, unit: str) -> str:
+def _color(value: float, defaults: dict[str, Any]) -> str:
+    steps = defaults["thresholds"]["steps"]
+    color = next(step["color"] for step in reversed(steps) if step.get("value") is None or value >= step["value"])
+    return {"yellow": "tab:orange", "green": "tab:green", "red": "tab:red"}[color]
+
+
+def _worded(value: float, field: dict[str, Any]) -> str:
+    """As Grafana words a value: by its mapping, else by its unit."""
+    for mapping in field.get("mappings") or ():
+        low, high = (mapping["options"].get(end) for end in ("from", "to"))
+        if (low is None or value >= low) and (high is None or value <= high):
+            return mapping["options"]["result"]["text"]
+    unit = field["unit"]
     if unit == "percentunit":
         return f"{100 * value:.3g} %"
     if unit in ("bytes", "Bps"):
@@ -115,4 +195,9 @@ def _worded(value: float, unit: str) -> str:
             (value / 2**n, p) for n, p in ((30, "Gi"), (20, "Mi"), (10, "Ki"), (0, "")) if value >= 2**n or not n
         )
         return f"{size:.3g} {prefix}B{'/s' if unit == 'Bps' else ''}"
-    return f"{value:.3g}{ {'s': ' s', 'reqps': '/s', 'cps': '/s'}.get(unit, '') }"
+    if unit == "s" and value >= 60:
+        size, name = next((value / n, p) for n, p in ((86400, "days"), (3600, "hours"), (60, "min")) if value >= n)
+        return f"{size:.3g} {name}"
+    if unit.startswith("suffix:"):
+        return f"{value:.3g}{unit.removeprefix('suffix:')}"
+    return f"{value:.3g}{ {'s': ' s', 'cps': '/s'}.get(unit, '') }"

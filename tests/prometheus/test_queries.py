@@ -221,8 +221,14 @@ def test_a_percentile_is_in_its_bucket(live: Live):
 
 
 def test_exemplars_lead_to_traces_that_were_sent(live: Live):
-    query = 'langflow_flow_duration_seconds_bucket{flow="shop"}'
+    # What the heatmap of a flow asks, and so Grafana for its dots.
+    [query] = [
+        query.expr.replace('flow=~".+"', 'flow="shop"')
+        for query in panel_queries()
+        if query.name == "langflow-flow / How long runs take" and "rate1m" in query.expr
+    ]
     found = ask(live.prometheus, "query_exemplars", query=query, start=live.started_s, end=live.at_s)
+    assert {series["seriesLabels"]["flow"] for series in found} == {"shop"}
     exemplars = {each["labels"]["trace_id"] for series in found for each in series["exemplars"]}
 
     assert exemplars
