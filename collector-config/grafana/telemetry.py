@@ -22,6 +22,11 @@ def _accepted(item: str) -> str:
     return f"sum by (instance) (rate({series}[$__rate_interval]))"
 
 
+def _of_5_minutes(notifications: str) -> str:
+    """Alertmanager counts those of each integration that there is, in use or not."""
+    return f"sum by (integration) (increase({notifications}[5m])) > 0"
+
+
 def telemetry() -> Dashboard:
     board = dashboard(
         "langflow-telemetry",
@@ -134,11 +139,8 @@ def telemetry() -> Dashboard:
             "none",
             "Sent within 5 min, and those of them that failed: people were not told. Alertmanager's log has"
             " the reason.",
-            query("sum by (integration) (increase(alertmanager_notifications_total[5m])) > 0", "{{integration}}"),
-            query(
-                "sum by (integration) (increase(alertmanager_notifications_failed_total[5m])) > 0",
-                "{{integration}} failed",
-            ),
+            query(_of_5_minutes("alertmanager_notifications_total"), "{{integration}}"),
+            query(_of_5_minutes("alertmanager_notifications_failed_total"), "{{integration}} failed"),
             width=8,
         ),
     ):

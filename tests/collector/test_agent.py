@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
 import pytest
 from backends import arrived, made_span, send
 from collector_flows import instrumented, run_flows
-from collector_process import Collector, eventually
+from collector_process import CONFIGS, Collector, eventually
 from otlp_receiver import Receiver, otlp_receiver
 from received import received_spans
 
@@ -17,6 +18,7 @@ from langflow_otel.insights.trace import build_trees
 pytestmark = pytest.mark.slow
 
 HOST = socket.gethostname()
+DASHBOARDS = CONFIGS / "grafana" / "dashboards"
 SCOPES = {"cpu", "disk", "filesystem", "load", "memory", "network"}
 
 
@@ -29,6 +31,12 @@ def metrics(receiver: Receiver) -> dict[str, dict[str, str]]:
         for scope_metrics in resource_metrics.scope_metrics
         for metric in scope_metrics.metrics
     }
+
+
+def asked_of_hosts() -> set[str]:
+    """Metrics that the dashboards ask of hosts, by Prometheus's names."""
+    text = (DASHBOARDS / "langflow-resources.json").read_text()
+    return set(re.findall(r'(\w+)\{job=\\"host\\"', text))
 
 
 def outline(spans: Any) -> list[Any]:
@@ -57,6 +65,10 @@ def test_spans_metrics_and_log_lines_of_real_flows_arrive_and_name_their_host(tm
     of_the_host = {name: resource for name, resource in found.items() if resource["service.name"] == "host"}
     assert {name.split(".")[1] for name in of_the_host} >= SCOPES - {"load"}
     assert {resource["service.instance.id"] for resource in of_the_host.values()} == {HOST}
+    sent = {name.replace(".", "_") for name in of_the_host}
+    asked = {re.sub("(_bytes|_seconds)?_(total|ratio)$", "", name) for name in asked_of_hosts()}
+    assert len(asked) > 5
+    assert asked <= sent
 
 
 def test_batches_larger_than_grpc_takes_by_default_arrive(tmp_path):

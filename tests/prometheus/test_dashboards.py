@@ -191,7 +191,7 @@ def test_no_panel_covers_another():
     for uid in UIDS:
         taken: set[tuple[int, int]] = set()
         # With each row open.
-        for panel in (each for panel in board(uid)["panels"] for each in (panel, *panel.get("panels", ()))):
+        for panel in [each for top in board(uid)["panels"] for each in (top, *top.get("panels", ()))]:
             place = panel["gridPos"]
             cells = {
                 (x, y)
