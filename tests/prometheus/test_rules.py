@@ -31,6 +31,10 @@ NOT_OURS = {
     "alertmanager_": "Alertmanager about itself",
     "probe_": "the blackbox exporter",
     "kube_": "kube-state-metrics",
+    "ALERTS": "Prometheus, of alerts",
+    "system_cpu_logical_count": "the collector's agent, of its host",
+    "system_cpu_load_average_1m": "the same",
+    "system_disk_io_time_seconds_total": "the same",
 }
 """Metrics that are not the library's, by the beginning of their names, and whose they are."""
 
