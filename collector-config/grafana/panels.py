@@ -88,8 +88,8 @@ def link(title: str, url: str) -> DashboardLink:
 
 def to_flow(name: str = "${__field.labels.flow}") -> DashboardLink:
     """To the dashboard of the flow that was clicked on, with the store, the deployment and the time range."""
-    url = f"/d/langflow-flow?var-flow={name}&${{datasource:queryparam}}&${{job:queryparam}}&${{__url_time_range}}"
-    return link("Dashboard of this flow", url)
+    kept = "".join(f"&${{{each}:queryparam}}" for each in ("datasource", "job", "namespace"))
+    return link("Dashboard of this flow", f"/d/langflow-flow?var-flow={name}{kept}&${{__url_time_range}}")
 
 
 def to_traces(title: str, traceql: str) -> DashboardLink:
@@ -490,6 +490,8 @@ def dashboard(
         .with_variable(DatasourceVariable("datasource").label("Store").type("prometheus"))
         .with_variable(variable("job", "Deployment", "job:langflow_replicas:sum, job", all_value="langflow.*"))
     )
+    namespaces = 'job:langflow_replicas:sum{job=~"$job"}, namespace'
+    made.with_variable(variable("namespace", "Namespace", namespaces, all_value=".*"))
     if rollups:
         made.with_variable(_Window())
     if traces:
@@ -497,7 +499,7 @@ def dashboard(
     for each in variables:
         made.with_variable(each)
     own = (*(("traces",) if traces else ()), *(each.build().name for each in variables))
-    kept = "".join(f"&${{{name}:queryparam}}" for name in ("datasource", "job", *own))
+    kept = "".join(f"&${{{name}:queryparam}}" for name in ("datasource", "job", "namespace", *own))
     for text, start, refresh in _RANGES:
         made.link(link(text, f"/d/{uid}?from={start}&to=now&refresh={refresh}{kept}").icon("dashboard"))
     others = DashboardLink("LangFlow").type(DashboardLinkType.DASHBOARDS).tags([TAG])

@@ -14,8 +14,8 @@ LONGEST_REQUEST: Final = 10.0
 LONGEST_CALL: Final = 81.92
 LONGEST_DELAY: Final = 5.0
 
-JOB: Final = 'job=~"$job"'
-"""Chooses a deployment: the scrape's job."""
+JOB: Final = 'job=~"$job",namespace=~"$namespace"'
+"""Chooses a deployment: the scrape's job and, on Kubernetes, the namespace."""
 
 
 def recorded(name: str, *by: str, of: str = "sum") -> str:
@@ -32,7 +32,7 @@ def per_second(counter: str, where: str, *by: str) -> str:
         f"sum by ({', '.join(by)}) ("
         f"max_over_time({series}[$__rate_interval]) / ({seconds})"
         f" unless last_over_time({series}[2m] offset $__rate_interval)"
-        f" and on (job, instance) (max_over_time(up{{{JOB}}}[2m] offset $__rate_interval) == 1"
+        f" and on (job, namespace, instance) (max_over_time(up{{{JOB}}}[2m] offset $__rate_interval) == 1"
         f" or min_over_time({began}[$__rate_interval]) > time() - {seconds} - 60)"
         f" or rate({series}[$__rate_interval]))"
     )

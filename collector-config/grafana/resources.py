@@ -8,8 +8,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from panels import Panel, dashboard, graph, number, query, variable
 from queries import JOB, LONGEST_DELAY, of_machine_per_second
 
-PODS = f'{JOB},namespace=~"$namespace",pod=~"$pod"'
-OF_PODS = f"and on (job, instance) up{{{PODS}}}"
+PODS = f'{JOB},pod=~"$pod"'
+OF_PODS = f"and on (job, namespace, instance) up{{{PODS}}}"
 """Recorded series have no pod: those of the targets that are chosen."""
 
 USED = "job_instance_resource:langflow_utilization:ratio"
@@ -21,13 +21,11 @@ LATE_S = 10
 
 
 def resources() -> Dashboard:
-    pods = f"up{{{JOB}}}"
     board = dashboard(
         "langflow-resources",
         "LangFlow: Resources",
         "What LangFlow's processes use, and what is scarce. Pods and namespaces are those of Kubernetes.",
-        variable("namespace", "Namespace", f"{pods}, namespace", all_value=".*"),
-        variable("pod", "Pod", f'up{{{JOB},namespace=~"$namespace"}}, pod', all_value=".*"),
+        variable("pod", "Pod", f"up{{{JOB}}}, pod", all_value=".*"),
         rollups=False,
         traces=False,
     )

@@ -31,7 +31,6 @@ NOT_OURS = {
     "alertmanager_": "Alertmanager about itself",
     "probe_": "the blackbox exporter",
     "kube_": "kube-state-metrics",
-    "ALERTS": "Prometheus, of alerts",
     "system_cpu_logical_count": "the collector's agent, of its host",
     "system_cpu_load_average_1m": "the same",
     "system_disk_io_time_seconds_total": "the same",
