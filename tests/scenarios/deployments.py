@@ -167,7 +167,7 @@ class Deployment:
         job: Its name in Prometheus.
         server: Its processes.
         metrics: host:port of its scrape endpoint.
-        kubernetes: What its stand-in for kube-state-metrics says; see :meth:`in_kubernetes`.
+        watch: What watches it.
     """
 
     job: str
