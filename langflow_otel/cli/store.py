@@ -63,6 +63,9 @@ def store(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
         storing = _storing(database, wanted, _PATIENCE_S, _pause)
         with bytes_bar("storing") as on_progress:
             storing.store(chosen, on_progress)
+        if not storing.stored.spans:
+            _warn(storing.stored)
+            give_up("there are no spans in these files")
         _report(storing.stored, database.shown, time.monotonic() - started_s, as_json=as_json)
 
 
@@ -72,11 +75,11 @@ def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bo
     Args:
         every_s: From one look at the files to the next.
     """
-    from langflow_otel.insights.store.storing import Stopped
-
     chosen = chosen_paths(paths)
     started_s = time.monotonic()
     with _ending() as ends, _opened(wanted) as database, _errors_reported():
+        from langflow_otel.insights.store.storing import Stopped
+
         storing = _storing(database, wanted, None, ends.wait)
         if _wait_for(chosen, every_s, ends):
             say(f"storing what comes in {database.shown}; Ctrl-C ends it")
@@ -165,13 +168,16 @@ def _storing(database: Database, wanted: Wanted, patience_s: float | None, wait:
     )
 
 
-def _report(stored: Stored, shown: str, took_s: float, *, as_json: bool) -> None:
+def _warn(stored: Stored) -> None:
+    """What was not read, and what was not stored."""
     for line in problem_lines(stored.problems):
         say(f"warning: {line}")
     for reason, count in stored.left_out.items():
         say(f"warning: {count:,} {'span' if count == 1 else 'spans'} left out: {reason}")
-    if not stored.spans:
-        give_up("there are no spans in these files")
+
+
+def _report(stored: Stored, shown: str, took_s: float, *, as_json: bool) -> None:
+    _warn(stored)
     if as_json:
         typer.echo(json.dumps(_as_json(stored, shown, took_s)))
         return

@@ -6,7 +6,9 @@ import json
 import re
 import sqlite3
 import sys
+import threading
 from collections import Counter
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from made_traces import write
 from stored import KINDS, NOW_S, Expected, check_all, made_file, spans_of, store, storing_into
 from typer.testing import CliRunner, Result
 
+from langflow_otel.cli import store as store_command
 from langflow_otel.cli.main import app
 from langflow_otel.insights.store import storing as storing_module
 from langflow_otel.insights.store.database import Database, PassingError
@@ -444,6 +447,21 @@ def test_without_spans_or_files_the_exit_code_is_2(file, tmp_path):
     assert "no trace files" in command("--to", file.address, code=2).stderr
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_end_before_anything_came_is_no_error(file, tmp_path, monkeypatch, exists):
+    path = tmp_path / "spans.jsonl"
+    if exists:
+        path.touch()
+    ended = threading.Event()
+    ended.set()
+    monkeypatch.setattr(store_command, "_ending", lambda: nullcontext(ended))
+
+    said = command(path, "--follow", "--to", file.address)
+
+    assert said.stdout.startswith("stored 0 runs, ")
+    assert said.stderr.startswith("storing what comes in" if exists else f"waiting for {path}")
+
+
 def test_bad_lines_are_counted(path, file, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text(path.read_text() + 'nonsense\n{"resourceSpans": [{"reso')
@@ -459,9 +477,9 @@ def test_without_the_extra_a_line_says_what_to_install(path, monkeypatch):
     for module in [each for each in sys.modules if each.startswith("langflow_otel.insights.store.")]:
         monkeypatch.delitem(sys.modules, module)
 
-    said = command(path, code=2).stderr
-
-    assert said == "langflow-otel: sqlalchemy is not installed; this needs: pip install 'langflow-otel[store]'\n"
+    for follow in ([], ["--follow"]):
+        said = command(path, *follow, code=2).stderr
+        assert said == "langflow-otel: sqlalchemy is not installed; this needs: pip install 'langflow-otel[store]'\n"
 
 
 def test_columns_are_documented():
