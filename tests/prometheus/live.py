@@ -97,6 +97,7 @@ def living(folder: Path) -> Iterator[Live]:
         "alertmanager:9093": alertmanager,
         "victoria-metrics:8428": store,
         "otel-collector:8888": nobody,
+        "blackbox:9115": nobody,
     }
     config = rewritten(folder, addresses)
     with ExitStack() as running:

@@ -166,6 +166,7 @@ def test_no_rule_and_no_scrape_fails(live: Live):
         "prometheus": "up",
         "alertmanager": "up" if live.alertmanager else "down",
         "otel-collector": "down",
+        "probe-langflow": "down",
     }
 
 

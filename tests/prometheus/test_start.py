@@ -23,6 +23,8 @@ import pytest
 from live import fetch, free_port, process
 from promql import CONFIG
 
+pytest.importorskip("lfx", reason="the demo runs a flow on LangFlow's engine: pip install 'langflow-otel[lfx]'")
+
 pytestmark = pytest.mark.slow
 
 START = "Prometheus, alerts and dashboards in 15 minutes"
