@@ -116,7 +116,7 @@ def _flows() -> Panel:
         "Failed": Column("percentunit", failed, (0.01, 0.06)),
         **percentiles,
         "Active": Column("none", recorded("job_flow:langflow_flow_active:sum", "flow")),
-        "Oldest run": Column("s", f"{recorded(OLDEST, 'flow', of='max')} > 0", HUNG),
+        "Oldest run": Column("s", recorded(OLDEST, "flow", of="max"), HUNG),
         "Last success": Column("s", last, (3600, 86400)),
         "P95 objective": Column("s", recorded("job_flow:langflow_latency_objective:seconds", "flow", of="min")),
         "Budget left": Column(
