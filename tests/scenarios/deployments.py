@@ -244,8 +244,10 @@ class Deployment:
 
 
 @contextmanager
-def deployment(watched: Watch, name: str, *, workers: int = 1, **environment: str) -> Iterator[Deployment]:
-    """One that runs, is scraped and probed, and is asked by users for the flows ``shop`` and ``orders``."""
+def deployment(
+    watched: Watch, name: str, *, workers: int = 1, probed: bool = True, **environment: str
+) -> Iterator[Deployment]:
+    """One that runs, is scraped, perhaps probed, and is asked by users for the flows ``shop`` and ``orders``."""
     metrics = f"127.0.0.1:{_free_port()}"
     host, _, port = metrics.partition(":")
     settings = {
@@ -263,7 +265,8 @@ def deployment(watched: Watch, name: str, *, workers: int = 1, **environment: st
         made = Deployment(f"langflow-{name}", server, metrics, watched)
         wait_until(lambda: _answers(f"http://{metrics}/metrics"), "the scrape is not answered")
         watched.scrape("langflow", made.job, metrics)
-        watched.scrape("probe-langflow", f"probe-{made.job}", f"{server.url}/health_check")
+        if probed:
+            watched.scrape("probe-langflow", f"probe-{made.job}", f"{server.url}/health_check")
         made.in_kubernetes(available=1)
         for flow in ("shop", "orders"):
             made.keep_asking(flow)

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+from waiting import read_until
 
 TESTS = Path(__file__).parents[1]
 sys.path += [str(TESTS / "server"), str(TESTS / "scenarios")]
@@ -30,11 +30,11 @@ from deployments import deployment, opened, watch  # noqa: E402
 def test_each_worse_fault_is_one_page_more(tmp_path: Path) -> None:
     """Three flows fail, then the event loop is blocked, then all processes are gone."""
     paged: list[str] = []
-    with watch(tmp_path, factor=4) as watched, deployment(watched, "faults") as made:
+    with watch(tmp_path, factor=4) as watched, deployment(watched, "faults", probed=False) as made:
 
         def is_paged(alert: str) -> None:
             paged.append(alert)
-            wait_until(lambda: found() == paged, f"{alert}; paged: {found()}", 180)
+            assert read_until(found, lambda pages: pages == paged, 180) == paged
 
         def found() -> list[str]:
             return [each.alert for each in opened(watched.of(made.job)) if each.receiver == "page"]
