@@ -6,11 +6,13 @@ attributes.
         opentelemetry-instrumentation-genai-langchain   # beside ours
 
 The models are fakes of LangChain's classes and take no time of their own. The bare span is what an author would write
-by hand, around the call. The variants take turns, each time in a new process, in which the plain call and the bare
-span are measured before it: a machine's speed changes, some libraries leave traces when they are switched off, and
-Python itself gets slower where functions are exchanged again and again. A figure is the median of the rounds'
-differences, in CPU time of the thread, without garbage collection. Spans are made and queued, and discarded by the
-exporter.
+by hand, around the call. The variants take turns, each time in a new process: some libraries leave traces when they
+are switched off, and Python itself gets slower where functions are exchanged again and again. Within a run of ours
+each call is followed by the same call outside of the run, plain and with the bare span, so that a stream that takes
+as long as twenty bare spans can be compared; what the library adds outside of runs has a line of its own, and is not
+in the others. The other libraries cannot be left for a call: plain calls and bare spans are measured before them. A
+figure is the median of the rounds' medians, in CPU time of the thread, without garbage collection. Spans are made and
+queued, and discarded by the exporter.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from langflow_otel.recording.facts import ComponentInfo, FlowInfo
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel.recording.runs import step_out, step_outside
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings
 
@@ -230,11 +233,13 @@ def with_bare_spans() -> Iterator[None]:
         del by_hand["tracer"]
 
 
-VARIANTS: dict[str, Callable[[], Any]] = {
+OURS: dict[str, Callable[[], Any]] = {
     "langflow-otel": within_run,
     "langflow-otel, a given provider": lambda: within_run(own=False),
     "langflow-otel, spans only": lambda: within_run(metrics=False),
     "langflow-otel, detail component": lambda: within_run(detail="component"),
+}
+OTHERS: dict[str, Callable[[], Any]] = {
     "langflow-otel, outside of runs": outside_of_runs,
     "OpenInference": lambda: by_others("openinference.instrumentation.langchain", "LangChainInstrumentor"),
     "OpenLLMetry": lambda: by_others("opentelemetry.instrumentation.langchain", "LangchainInstrumentor"),
@@ -242,17 +247,38 @@ VARIANTS: dict[str, Callable[[], Any]] = {
 }
 
 
-async def cpu_seconds(way: Way, times: int) -> float:
-    """Of one call: the median, after some in which the interpreter gets used to what was just patched."""
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
     provider.force_flush()
     gc.collect()
     gc.disable()
     try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def cpu_seconds(way: Way, times: int) -> float:
+    """Of one call: the median, after some in which the interpreter gets used to what was just patched."""
+    with without_garbage_collection():
         for _ in range(WARM_UP):
             await one_call(way)
         return statistics.median([await one_call(way) for _ in range(times)])
-    finally:
-        gc.enable()
+
+
+async def in_turns(way: Way, times: int) -> tuple[float, float, float]:
+    """Medians of a call outside of the run that this is in, and of what a bare span and the run add to it."""
+    plainly, by_a_span, within = [], [], []
+    with without_garbage_collection():
+        for _ in range(WARM_UP + times):
+            tokens = step_outside()
+            assert tokens is not None
+            plainly.append(await one_call(way))
+            with with_bare_spans():
+                by_a_span.append(await one_call(way) - plainly[-1])
+            step_out(tokens)
+            within.append(await one_call(way) - plainly[-1])
+    return tuple(statistics.median(each[WARM_UP:]) for each in (plainly, by_a_span, within))  # type: ignore[return-value]
 
 
 async def one_call(way: Way) -> float:
@@ -289,17 +315,29 @@ async def measured(variant: str) -> Figures | None:
     """None of a library that is not installed."""
     of_a_call, of_embeddings = await attributes_of_a_call(ainvoke), await attributes_of_a_call(aembed)
 
+    def with_its_attributes(way: Way) -> None:
+        by_hand["attributes"] = of_embeddings if way in (embed, aembed) else of_a_call
+        by_hand["name"] = f"{by_hand['attributes']['gen_ai.operation.name']} fake-1"
+
+    if variant in OURS:
+        figures = Figures({}, {}, {})
+        with OURS[variant]():
+            for name, (way, times) in WAYS.items():
+                with_its_attributes(way)
+                for figure, each in zip(figures, await in_turns(way, 3 * times), strict=True):
+                    figure[name] = each
+        return figures
+
     async def seconds(start: Callable[[], Any]) -> dict[str, float]:
         found: dict[str, float] = {}
         with start():
             for name, (way, times) in WAYS.items():
-                by_hand["attributes"] = of_embeddings if way in (embed, aembed) else of_a_call
-                by_hand["name"] = f"{by_hand['attributes']['gen_ai.operation.name']} fake-1"
+                with_its_attributes(way)
                 found[name] = await cpu_seconds(way, times)
         return found
 
     try:
-        call, bare, added = await seconds(plain), await seconds(with_bare_spans), await seconds(VARIANTS[variant])
+        call, bare, added = await seconds(plain), await seconds(with_bare_spans), await seconds(OTHERS[variant])
     except ImportError:
         return None
     more = ({name: each[name] - call[name] for name in WAYS} for each in (bare, added))
@@ -314,7 +352,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=10)
     rounds = parser.parse_args().rounds
-    figures: dict[str, list[Figures]] = {variant: [] for variant in VARIANTS}
+    figures: dict[str, list[Figures]] = {variant: [] for variant in (*OURS, *OTHERS)}
     with get_context("fork").Pool(1, maxtasksperchild=1) as processes:
         for _ in range(rounds):
             for variant, found in figures.items():
