@@ -21,7 +21,7 @@ _MODELS = """
         FROM (SELECT model, provider, currency, sum(cost) AS amount FROM calls WHERE currency IS NOT NULL GROUP BY ALL)
         GROUP BY ALL
     )
-    SELECT calls.model, coalesce(calls.provider, '') AS provider, count(*) AS calls,
+    SELECT calls.model, coalesce(calls.provider, 'unknown') AS provider, count(*) AS calls,
         count(DISTINCT run_span_id) AS runs, count(*) FILTER (status = 'error') AS errors,
         coalesce(sum(retries), 0)::BIGINT AS retries,
         sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
@@ -40,7 +40,7 @@ class ModelUse:
     """The calls of one model. Times are seconds.
 
     Attributes:
-        model: ``unknown`` for calls that do not say which, as in the metrics.
+        model, provider: ``unknown`` for calls that do not say which, as in the metrics.
         calls: Spans of calls; a component whose calls have no spans counts as one.
         runs: Runs that called it.
         retries: Requests that the provider's library sent again.

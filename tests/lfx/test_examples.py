@@ -143,7 +143,7 @@ def test_github_actions(tmp_path: Path) -> None:
     job = yaml.safe_load((EXAMPLES / "github-actions.yml").read_text())["jobs"]["compare"]
     steps = [step["run"] for step in job["steps"] if "langflow-otel " in step.get("run", "")]
     flow = json.dumps(line(Edited).dump())
-    slower = flow.replace("return Message(", "__import__('time').sleep(0.05); return Message(")
+    slower = flow.replace("return Message(", "__import__('time').sleep(0.2); return Message(")
     assert slower != flow
     (tmp_path / "flows").mkdir()
     (tmp_path / "run_often.py").write_text((EXAMPLES / "run_often.py").read_text())

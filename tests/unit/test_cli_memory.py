@@ -52,7 +52,7 @@ def test_other_errors_are_not_out_of_memory(error, monkeypatch):
 
 LIMITED = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_DATA, (260 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv.pop(1)) * 2**20,) * 2)
 from langflow_otel.cli.main import main
 main()
 """
@@ -94,11 +94,12 @@ def test_a_real_limit_ends_each_command_with_one_line(large, tmp_path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # numpy's library has a buffer for each thread.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    command = [sys.executable, "-c", LIMITED, *arguments, str(large)]
-    for _ in range(3):
+    for limit_mib in (240, 260, 280, 300, 320, 340):
+        command = [sys.executable, "-c", LIMITED, str(limit_mib), *arguments, str(large)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        # Seldom, a thread of DuckDB's or Arrow's crashes where it gets no memory. No code of ours runs then.
-        if done.returncode != -signal.SIGSEGV:
+        # In a quarter of all limits, with Python 3.13, it is a thread of DuckDB's or Arrow's that gets no memory as it
+        # starts: it crashes, or the C library ends the process. No code of ours runs then.
+        if done.returncode != -signal.SIGSEGV and "for thread-local data" not in done.stderr:
             break
 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", OUT_OF_MEMORY)

@@ -270,7 +270,7 @@ def test_models_have_their_sums():
     assert (first.model, first.provider, first.calls, first.errors, first.retries) == ("m", "openai", 3, 1, 2)
     assert (first.input_tokens, first.output_tokens, first.cached_tokens) == (200, 20, None)
     assert (first.cost, first.calls_without_tokens, first.first_chunk_p50_s) == ({"EUR": 0.5, "USD": 0.5}, 1, 0.25)
-    assert (second.model, second.provider, second.input_tokens, second.cost) == ("other", "", 7, {})
+    assert (second.model, second.provider, second.input_tokens, second.cost) == ("other", "unknown", 7, {})
 
 
 def test_sessions_join_the_runs_of_a_conversation():
