@@ -134,7 +134,7 @@ def _look(following: Following, every_s: float, *, as_json: bool) -> None:
         for line in following.problems():
             reason = line.partition(": ")[2]
             if reason not in warned:
-                say(f"warning: {line}")
+                say(f"warning: {printable(line)}")
                 warned.add(reason)
         time.sleep(every_s)
 

@@ -65,6 +65,7 @@ class Following:
         self._ids: dict[tuple[str, str], None] = {}
         self._newest_ns = 0
         self._newest_seen_s = clock()
+        self._unreadable: list[str] = []
         self._runs = duckdb.connect()
         self._runs.execute(
             "CREATE TABLE runs (instance VARCHAR, start_ns BIGINT, end_ns BIGINT, duration_ns BIGINT, "
@@ -111,8 +112,13 @@ class Following:
 
     def look(self) -> list[Anomaly]:
         """Anomalies that began or ended since the last look."""
-        for table in self._files.read():
-            self._take(table)
+        self._unreadable = []
+        try:
+            for table in self._files.read():
+                self._take(table)
+        except OSError as exc:
+            # While files are rotated, one is missing for a moment. What it holds is read at a later look.
+            self._unreadable = [f"{exc.filename or 'a trace file'} not read: {exc.strerror or exc}"]
         # Nothing comes while nothing runs: then time goes on by the clock, so that silence is noticed.
         waited_s = self._clock() - self._newest_seen_s
         until_s = int(self._newest_ns // NS + waited_s) - 2 * LATENESS_S if self._newest_ns else 0
@@ -125,7 +131,9 @@ class Following:
     def problems(self) -> list[str]:
         """What could not be read or was not counted so far, a line each."""
         found = self._files.problems
-        lines = [f"{_counted(count, 'line')} not read: {reason}" for reason, count in found.lines.items()]
+        lines = self._unreadable + [
+            f"{_counted(count, 'line')} not read: {reason}" for reason, count in found.lines.items()
+        ]
         lines += [f"{_counted(count, 'span')} left out: {reason}" for reason, count in found.spans.items()]
         counts = {**self.left_out, "late": self._panes.late, "without a duration": self._panes.unusable}
         return lines + [f"{_counted(count, 'execution')} left out: {why}" for why, count in counts.items() if count]

@@ -208,6 +208,24 @@ def test_spans_of_a_wrong_clock_are_left_out(tmp_path: Path):
     following.close()
 
 
+def test_file_that_is_missing_for_a_moment_ends_nothing(tmp_path: Path):
+    """As while it is rotated."""
+    file = Growing(tmp_path)
+    file.grow(5100)
+    following = Following([file.path], watch_of("calibrated"), clock=lambda: file.now_s)
+    moved = file.path.rename(tmp_path / "rotated")
+    assert following.look() == []
+    assert following.problems() == [f"{file.path} not read: No such file or directory"]
+
+    moved.rename(file.path)
+    file.grow(5200)
+    newest_ns = following._newest_ns
+    following.look()
+    assert following.problems() == []
+    assert following._newest_ns > newest_ns
+    following.close()
+
+
 @pytest.mark.slow
 @pytest.mark.any_version
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
