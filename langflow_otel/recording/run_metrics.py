@@ -257,15 +257,14 @@ class RunMetrics:
 
     def is_over(self, run: object) -> None:
         """It goes on no longer."""
-        self._since_s.pop(run, None)
+        name_and_start = self._since_s.pop(run, None)
+        if name_and_start is not None:
+            self._aged.add(name_and_start[0])
 
     def oldest_ages(self) -> list[Reading]:
-        """The age of each flow's oldest run; 0 for a flow that has none now, but had one at an earlier call.
-
-        From any one thread.
-        """
+        """The age of each flow's oldest run; 0 for a flow that has none now, but had one before. From any thread."""
         now_s = self.clock()
-        oldest = dict.fromkeys(self._aged, now_s)
+        oldest = dict.fromkeys(tuple(self._aged), now_s)
         for name, since_s in tuple(self._since_s.values()):
             oldest[name] = min(oldest.get(name, now_s), since_s)
         self._aged.update(oldest)

@@ -907,6 +907,13 @@ def test_the_oldest_run_of_a_flow_has_an_age(telemetry):
     assert ages(160.0) == {API.name: 0.0}
 
 
+def test_runs_that_are_over_before_they_are_looked_at_leave_a_zero(telemetry):
+    """So that the series is there whatever the moments of the scrapes."""
+    start_flow().finish()
+
+    assert ages(100.0) == {API.name: 0.0}
+
+
 def test_a_run_keeps_its_age_when_its_flow_is_known_better(telemetry):
     assert ages(100.0) == {}
     run = start_flow()
