@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import random
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -179,3 +180,22 @@ def test_what_cannot_be_used_at_start_is_one_line(spans, tmp_path):
     assert (flow.exit_code, flow.stderr) == (2, f"langflow-otel: {no_flow}: it is no flow: it has no nodes\n")
     assert (address.exit_code, address.stderr.count("\n")) == (2, 1)
     assert "the address of a Prometheus is a URL" in address.stderr
+
+
+WITHOUT_FORECAST = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("statsforecast", "ruptures"):
+            raise ModuleNotFoundError(name=name)
+
+sys.meta_path.insert(0, Missing())
+import langflow_otel.cli.mcp_server.toolbox
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.any_version
+def test_server_needs_no_packages_of_forecasts() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_FORECAST], check=True)

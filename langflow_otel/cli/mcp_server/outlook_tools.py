@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field
 
 from langflow_otel.cli import estimate_view
-from langflow_otel.cli.forecast_view import SHOWN_DAYS, back_test_line, crossing_line
 from langflow_otel.cli.mcp_server.answers import AnswerError, cut, moment, page, present
 from langflow_otel.cli.mcp_server.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since
 from langflow_otel.insights.daily import day_of, series_from_runs
@@ -60,6 +59,9 @@ def forecast(
 
 
 def _forecast(found: Forecast) -> dict[str, Any]:
+    # Not at the top: it needs the packages of the extra "forecast".
+    from langflow_otel.cli.forecast_view import SHOWN_DAYS, back_test_line, crossing_line
+
     series, count = found.series, len(found.days)
     shown = (found.days[ahead - 1] for ahead in sorted({each for each in SHOWN_DAYS if each <= count} | {count}))
     return present(
