@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from overview import BUDGET_LEFT, FAILED_COLUMNS, FAILED_RUNS, HUNG, LAST_SUCCESS, OLDEST
@@ -38,6 +39,7 @@ from queries import (
     per_minute,
     per_second,
     quantile,
+    recorded,
 )
 
 FLOW = f'{JOB},flow=~"$flow"'
@@ -78,13 +80,11 @@ def flow() -> Dashboard:
     return board
 
 
-def _recorded(name: str, *by: str, of: str = "sum", where: str = FLOW) -> str:
-    grouped = f" by ({', '.join(by)})" if by else ""
-    return f"{of}{grouped} ({name}{{{where}}})"
+_recorded = partial(recorded, where=FLOW)
 
 
 def _or_recorded(counted: str, name: str, *by: str, of: str = "sum", where: str = FLOW) -> str:
-    return or_recorded(counted, _recorded(name, *by, of=of, where=where), FLOW)
+    return or_recorded(counted, recorded(name, *by, of=of, where=where), FLOW)
 
 
 def _numbers() -> Iterator[Panel]:

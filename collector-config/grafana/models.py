@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from panels import PER_MINUTE, Panel, dashboard, durations, graph, number, query, share, to_flow, to_traces, variable
-from queries import JOB, LONGEST_CALL, MODELS, or_recorded, per_minute, per_second, quantile
+from queries import JOB, LONGEST_CALL, MODELS, or_recorded, per_minute, per_second, quantile, recorded
 
 MODEL: Final = "gen_ai_request_model"
 CALLS = f'{JOB},{MODEL}=~"$model"'
@@ -39,13 +40,11 @@ def models() -> Dashboard:
     return board
 
 
-def _recorded(name: str, *by: str, of: str = "sum", where: str = CALLS) -> str:
-    grouped = f" by ({', '.join(by)})" if by else ""
-    return f"{of}{grouped} ({name}{{{where}}})"
+_recorded = partial(recorded, where=CALLS)
 
 
 def _or_recorded(counted: str, name: str, *by: str, of: str = "sum", where: str = CALLS) -> str:
-    return or_recorded(counted, _recorded(name, *by, of=of, where=where), JOB)
+    return or_recorded(counted, recorded(name, *by, of=of, where=where), JOB)
 
 
 def _numbers() -> Iterator[Panel]:

@@ -18,10 +18,10 @@ JOB: Final = 'job=~"$job",namespace=~"$namespace"'
 """Chooses a deployment: the scrape's job and, on Kubernetes, the namespace."""
 
 
-def recorded(name: str, *by: str, of: str = "sum") -> str:
-    """What a recording rule made, over the chosen deployments."""
+def recorded(name: str, *by: str, of: str = "sum", where: str = JOB) -> str:
+    """What a recording rule made; by default over the chosen deployments."""
     grouped = f" by ({', '.join(by)}) " if by else " "
-    return f"{of}{grouped}({name}{{{JOB}}})"
+    return f"{of}{grouped}({name}{{{where}}})"
 
 
 def per_second(counter: str, where: str, *by: str) -> str:
