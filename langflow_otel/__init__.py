@@ -1,4 +1,11 @@
-"""OpenTelemetry for LangFlow: every flow run is a trace. See the README."""
+"""OpenTelemetry for LangFlow: every flow run is a trace.
+
+Example::
+
+    from langflow_otel import instrument
+
+    instrument()
+"""
 
 from __future__ import annotations
 

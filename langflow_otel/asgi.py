@@ -22,6 +22,8 @@ from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to
 from langflow_otel.instrumentor import LangflowInstrumentor
 from langflow_otel.recording.guard import Guard
 
+__all__ = ["MetricsApp", "metrics_app"]
+
 Message = MutableMapping[str, Any]
 
 _OFF = b"Metrics are off: set OTEL_METRICS_EXPORTER=prometheus, and instrument() before the first request.\n"

@@ -64,22 +64,7 @@ REFUSED = (
 class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base class is untyped
     """Instruments LangFlow: every flow run and component execution becomes a span.
 
-    ``instrument()`` reads the environment (see the README's table of variables) and accepts:
-
-    Args:
-        tracer_provider: Makes the spans; default: one built from the OTEL_* variables, else the
-            global SDK provider.
-        meter_provider: Makes the metrics that are pushed; default: one built from the OTEL_* variables, else
-            the global SDK provider. A scrape endpoint is opened beside it if OTEL_METRICS_EXPORTER asks for one.
-        logger_provider: Makes the log records; default: one built from the OTEL_* variables.
-        settings: A :class:`~langflow_otel.settings.Settings` instead of the environment.
-        redact: Gets each text of content, of a message of an exception, or of a log line that is about to leave,
-            without its secrets, and returns what may leave of it. If it fails, nothing of it leaves.
-        deferred: Wrap LangFlow now, and make exporters when the first flow runs or the server starts: for a
-            process that may yet fork its workers. Needs a destination in the settings.
-
-    A second call does nothing. It never raises on a wrong setting or a missing LangFlow: one line in
-    the log says what to do.
+    There is one in a process. Its ``instrument()`` and ``uninstrument()`` are those of this package.
     """
 
     _process: ProcessTelemetry | None = None
@@ -246,10 +231,26 @@ def _count_fault(step: str) -> None:
 
 
 def instrument(**kwargs: Any) -> None:
-    """The same as ``LangflowInstrumentor().instrument()``."""
+    """Instrument LangFlow in this process, before or after it is imported.
+
+    It reads the environment; each argument replaces a part of that. A second call does nothing. A wrong setting or a
+    missing LangFlow is one line in the log that says what to do, and no error.
+
+    Args:
+        tracer_provider: Makes the spans; default: one built from the ``OTEL_*`` variables, else the
+            global SDK provider.
+        meter_provider: Makes the metrics that are pushed; default: one built from the ``OTEL_*`` variables, else
+            the global SDK provider. A scrape endpoint is opened beside it if ``OTEL_METRICS_EXPORTER`` asks for one.
+        logger_provider: Makes the log records; default: one built from the ``OTEL_*`` variables.
+        settings: A :class:`~langflow_otel.settings.Settings` instead of the environment.
+        redact: Gets each text of content, of a message of an exception, or of a log line that is about to leave,
+            without its secrets, and returns what may leave of it. If it fails, nothing of it leaves.
+        deferred: Wrap LangFlow now, and make exporters when the first flow runs or the server starts: for a
+            process that may yet fork its workers. Needs a destination in the settings.
+    """
     LangflowInstrumentor().instrument(**kwargs)
 
 
 def uninstrument() -> None:
-    """The same as ``LangflowInstrumentor().uninstrument()``."""
+    """Undo :func:`instrument`: end what is going on, send what there is, and put LangFlow's functions back."""
     LangflowInstrumentor().uninstrument()

@@ -32,6 +32,8 @@ from langflow_otel.recording.recorder import nearest_context, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sizes import cut
 
+__all__ = ["MAX_SERIES", "Counter", "Gauge", "Histogram", "counter", "gauge", "histogram"]
+
 logger = logging.getLogger("langflow_otel")
 
 MAX_SERIES: Final = 500

@@ -48,6 +48,8 @@ from langflow_otel.recording import guard, semconv
 from langflow_otel.recording.runs import current_run
 from langflow_otel.settings import Settings
 
+__all__ = ["LeakError", "LogRecord", "Telemetry", "TraceSpan", "capture_telemetry"]
+
 # Tasks that LangFlow starts and does not wait for, by the classes that they belong to.
 _TASKS_OF_LANGFLOW = ("Graph.end_all_traces", "MCPSessionManager.")
 
@@ -102,6 +104,7 @@ class Telemetry:
         return found[0]
 
     def names(self) -> list[str]:
+        """Names of the finished spans, in the order of their ends."""
         return [span.name for span in self.spans]
 
     def tree(self, *attributes: str, by_name: bool = False) -> list[str]:

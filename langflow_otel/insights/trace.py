@@ -48,6 +48,7 @@ class TraceSpan:
 
     @property
     def duration_s(self) -> float:
+        """From its start to its end, in seconds."""
         return (self.end_ns - self.start_ns) / 1e9
 
     @property

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from presidio_analyzer.nlp_engine import NlpEngine
 
+__all__ = ["PEOPLE_AND_PLACES", "redact_names"]
+
 PEOPLE_AND_PLACES: Final = ("PERSON", "LOCATION")
 """As Presidio calls them: https://microsoft.github.io/presidio/supported_entities/"""
 

@@ -29,7 +29,8 @@ def check_langflow_variables(names: set[str]) -> None:
 
 
 def library_variables() -> set[str]:
-    return set(re.findall(r"\b(?:OTEL|LANGFLOW_OTEL)_[A-Z_]+[A-Z]\b", (ROOT / "README.md").read_text()))
+    page = (ROOT / "docs" / "reference" / "variables.md").read_text()
+    return set(re.findall(r"\b(?:OTEL|LANGFLOW_OTEL)_[A-Z_]+[A-Z]\b", page))
 
 
 def sdk_variables() -> set[str]:
