@@ -386,10 +386,10 @@ def test_the_example_is_a_list_of_prices():
     assert input_price(found, "anything", None, "ollama") == 0
 
 
-def test_the_readmes_list_is_one(tmp_path):
-    readme = (EXAMPLE.parents[1] / "README.md").read_text(encoding="utf-8")
+def test_list_in_the_documentation_is_one(tmp_path):
+    page = (EXAMPLE.parents[1] / "docs" / "costs.md").read_text(encoding="utf-8")
     path = tmp_path / "prices.yaml"
-    path.write_text(readme.partition("```yaml\ncurrency: USD")[2].partition("```")[0].join(("currency: USD", "")))
+    path.write_text(page.partition("```yaml\ncurrency: USD")[2].partition("```")[0].join(("currency: USD", "")))
 
     found = read_prices(path)
     assert found.entries == 3
@@ -405,7 +405,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def written(path: Path, *entries: dict[str, Any]) -> Path:
-    """In one step, as README advises."""
+    """In one step, as the documentation advises."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps({"currency": "USD", "prices": list(entries)}))
     os.replace(new, path)
