@@ -194,8 +194,8 @@ def _command(name: str, function: Callable[..., None]) -> Iterator[str]:
     words += [_metavar(each) for each in arguments]
     yield from ("```text", " ".join(words), "```", "")
     yield from _help(function.__doc__ or "")
-    rows = [(_code(each.default.metavar), each.default.help or "", _given(each)) for each in arguments]
-    rows += [(_option(each), each.default.help or "", _given(each)) for each in options]
+    rows = [(_code(each.default.metavar), _marked(each.default.help or ""), _given(each)) for each in arguments]
+    rows += [(_option(each), _marked(each.default.help or ""), _given(each)) for each in options]
     if rows:
         yield from table(("argument or option", "meaning", "default"), rows)
 
@@ -234,7 +234,17 @@ def _help(text: str) -> Iterator[str]:
             commands = f"langflow-otel {example}".replace(", or\n", "\n").replace(", or ", "\n")
             yield from (f"{lead}:", "", "```sh", *commands.splitlines(), "```", "")
         else:
-            yield from (" ".join(paragraph.split()), "")
+            yield from (_marked(" ".join(paragraph.split())), "")
+
+
+_NAMES: Final = re.compile(
+    r"(`[^`]+`)|(?<![\w/-])(--[a-z][a-z-]*|_?[A-Z]+(?:_[A-Z]+)+|_[A-Z]+|langflow-otel\[[\w,]+\])"
+)
+
+
+def _marked(text: str) -> str:
+    """With options, variables and extras as code."""
+    return _NAMES.sub(lambda found: found[1] or _code(found[2]), text)
 
 
 # The Python API
@@ -268,7 +278,7 @@ def _member(module: str, name: str, value: Any) -> Iterator[str]:
         yield from _signature(name, value)
         yield from _text(value)
     elif not inspect.ismodule(value):
-        yield from (f"### {name}", "", f"`{module}.{name}`, of the type `{type(value).__name__}`.", "")
+        yield from (f"### `{name}`", "", f"`{module}.{name}`, of the type `{type(value).__name__}`.", "")
 
 
 def _class(name: str, found: Any) -> Iterator[str]:

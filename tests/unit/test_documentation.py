@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import os
 import re
 import shlex
 import time
@@ -205,6 +206,14 @@ def test_versions_are_those_of_the_code_and_the_matrix():
     assert ", ".join(lfx for lfx, _ in tested) in text
     assert ", ".join(python for _, python in tested) in text
     assert tested[0][0].startswith(OLDEST_LFX)
+
+
+@pytest.mark.parametrize("page", [".ci/run", ".github/workflows/ci.yml"])
+def test_scripts_that_ci_calls_are_there(page: str):
+    called = set(re.findall(r"(?<![\w/])\.ci/([a-z-]+)\b(?!\.)", (ROOT / page).read_text(encoding="utf-8")))
+
+    assert called
+    assert [name for name in called if not os.access(ROOT / ".ci" / name, os.X_OK)] == []
 
 
 def test_guides_are_all_in_their_index():

@@ -140,5 +140,5 @@ def test_public_names_each_have_a_text(name: str):
 
     assert module.__doc__
     for public in set(module.__all__) - {"metrics"}:
-        heading = re.search(rf"^### (class )?{public}(\(\))?\n\n(.+)", part, re.MULTILINE)
+        heading = re.search(rf"^### (class )?`?{public}`?(\(\))?\n\n(.+)", part, re.MULTILINE)
         assert heading is not None, public
