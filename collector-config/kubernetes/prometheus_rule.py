@@ -3,6 +3,7 @@
     python prometheus_rule.py --grafana https://grafana.example.com --runbook https://wiki.example.com/RUNBOOK.html
 
 writes base/monitoring/prometheus_rules.yaml, with these addresses in the alerts; without them, those of the files.
+Needs PyYAML.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import yaml
+try:
+    import yaml
+except ModuleNotFoundError:
+    raise SystemExit("prometheus_rule.py needs PyYAML: pip install pyyaml") from None
 
 HERE = Path(__file__).parent
 RULES = HERE.parent / "prometheus" / "rules"
@@ -32,10 +37,18 @@ _Dumper.add_representer(str, _as_block)
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--grafana", help="address of Grafana, without a slash at its end")
-    arguments.add_argument("--runbook", help="address of the runbook")
+    arguments.add_argument("--grafana", type=_address, help="address of Grafana")
+    arguments.add_argument("--runbook", type=_address, help="address of the runbook")
     given = arguments.parse_args()
     MADE.write_text(prometheus_rules(given.grafana, given.runbook))
+
+
+def _address(given: str) -> str:
+    """The address without a slash at its end; one that no browser opens is refused."""
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise argparse.ArgumentTypeError(f"{given!r} is no address: it begins with https:// or http://")
+    return given.rstrip("/")
 
 
 def prometheus_rules(grafana: str | None = None, runbook: str | None = None) -> str:

@@ -24,6 +24,8 @@ PAGE = """<!doctype html>
 <style>
 body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; }}
 code {{ background: #eee; padding: 0 .2em; overflow-wrap: anywhere; }}
+pre {{ background: #eee; padding: .5em; overflow-x: auto; }}
+li {{ margin: .3em 0; }}
 h2:target {{ background: #fe9; }}
 </style>
 </head>

@@ -93,6 +93,19 @@ def test_each_mounted_path_is_there_and_read_only(further: list[str]) -> None:
 
 
 @pytest.mark.slow
+def test_docker_makes_no_empty_folder_of_missing_certificates() -> None:
+    made = [
+        volume
+        for service in loaded(*FURTHER)["services"].values()
+        for volume in service.get("volumes", [])
+        if volume["type"] == "bind" and Path(volume["source"]).parent == MADE_BY_THE_SCRIPT
+    ]
+
+    assert len(made) == 2
+    assert all(not volume["bind"].get("create_host_path", False) for volume in made)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("further", [[], FURTHER])
 def test_each_file_that_a_command_names_is_mounted(further: list[str]) -> None:
     for name, service in loaded(*further)["services"].items():

@@ -111,7 +111,7 @@ def test_each_pod_reaches_the_names_and_nothing_on_any_port(overlay: str) -> Non
         outward = list(rules(overlay, workload, "egress"))
         assert all(rule["ports"] and rule["to"] for rule in outward)
         assert any({"port": 53, "protocol": "UDP"} in rule["ports"] for rule in outward), workload["metadata"]["name"]
-        assert all(set(policy["policyTypes"]) == {"Ingress", "Egress"} for policy in policies(overlay, workload))
+        assert {"Ingress", "Egress"} in [set(policy["policyTypes"]) for policy in policies(overlay, workload)]
 
 
 def reaches(overlay: str, address: str, port: int) -> bool:
@@ -174,6 +174,23 @@ def test_the_ingress_waits_for_runs_and_takes_large_files() -> None:
     assert options["proxy-buffering"] == options["proxy-request-buffering"] == "off"
     assert int(options["proxy-body-size"].removesuffix("m")) >= 1024
     assert options["affinity"] == "cookie"
+
+
+def test_the_gateways_route_waits_for_runs_and_is_let_in() -> None:
+    resources = built(EVERY_COMPONENT)
+    (route,) = of_kind(resources, "HTTPRoute")
+    (rule,) = route["spec"]["rules"]
+    (backend,) = rule["backendRefs"]
+    service = named(resources, backend.get("kind", "Service"), backend["name"])
+    (parent,) = route["spec"]["parentRefs"]
+    (opened,) = named(resources, "NetworkPolicy", "langflow-gateway")["spec"]["ingress"]
+
+    assert backend["port"] in {port["port"] for port in service["spec"]["ports"]}
+    assert route["metadata"]["namespace"] == service["metadata"]["namespace"]
+    assert rule["timeouts"] == {"request": "1h", "backendRequest": "1h"}
+    (sender,) = opened["from"]
+    assert sender["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": parent["namespace"]}
+    assert opened["ports"] == [{"port": service["spec"]["ports"][0]["targetPort"]}]
 
 
 def certificates() -> dict[tuple[str, str], Resource]:

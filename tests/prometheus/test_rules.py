@@ -152,6 +152,31 @@ def test_a_page_says_what_to_do_first_and_what_users_notice():
     assert {name for name in pages if "**Do first" not in told[name]} == set()
 
 
+def test_each_part_of_a_section_is_a_line_of_its_own():
+    sections = re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]
+    parts = r"\*\*(?:Means|Users notice|Do first|Look|Do)\b[^*]*\*\*"
+
+    crowded = [part for section in sections for part in re.findall(rf"^(?!- {parts}).*{parts}", section, re.MULTILINE)]
+    assert crowded == []
+    assert all(section.partition("\n\n")[2].startswith("- **Means:**") for section in sections)
+
+
+def test_commands_of_the_runbook_name_what_they_are_about():
+    for command in ("kubectl", "docker compose"):
+        calls = re.findall(rf"{command} (?!compose)\S+ \S+", RUNBOOK)
+        assert calls
+        wanted = r"-n (langflow|monitoring)$" if command == "kubectl" else r"-f collector-config/compose/compose\.yaml$"
+        assert [call for call in calls if not re.search(wanted, call)] == []
+
+
+def test_panels_that_the_runbook_names_are_there():
+    titles = {panel["title"] for _, panel in panels()}
+    text = re.sub(r"```.*?```|`[^`]*`", "", RUNBOOK, flags=re.DOTALL)
+
+    assert len(named := set(re.findall(r'"([^"]+)"', text))) > 5
+    assert named - titles == set()
+
+
 def test_the_runbook_has_a_section_for_each_alert_and_no_other():
     assert sorted(re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)) == sorted(alert["alert"] for alert in alerts())
 
