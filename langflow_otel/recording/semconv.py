@@ -92,8 +92,8 @@ where the run does not start in an event loop"""
 FLOW_ACTIVE_PEAK: Final = "langflow.flow.active.peak"
 """flow: most runs that were seen going on at once in the process, this one included, flows run by flows not"""
 FLOW_SYSTEM_CPU_PEAK: Final = "langflow.flow.system.cpu.utilization.peak"
-"""flow: highest busy share of the machine's CPU cores in one second, 0 to 1, whoever used them; of a shorter run, of
-the second before"""
+"""flow: highest busy share of the machine's CPU cores in one second, 0 to 1, used by any process; of a shorter run,
+of the second before"""
 FLOW_GPU_PEAK: Final = "langflow.flow.hw.gpu.utilization.peak"
 """flow: highest busy share of the busiest GPU in one second, 0 to 1; with `langflow-otel[gpu]`"""
 FLOW_GPU_MEMORY_PEAK: Final = "langflow.flow.hw.gpu.memory.utilization.peak"

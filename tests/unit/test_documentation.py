@@ -189,6 +189,15 @@ def test_pages_are_reached_from_the_readme():
     assert set(DOCUMENTATION) - pages == set()
 
 
+def test_pages_are_in_the_navigation_of_the_site():
+    navigation = (ROOT / ".mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n", 1)[1].split("\n\n", 1)[0]
+    listed = re.findall(r"- (\S+\.md)$", navigation, re.MULTILINE)
+    pages = [str(page.relative_to(DOCS)) for page in DOCS.glob("**/*.md")]
+
+    assert [page for page in listed if page not in pages and not (ROOT / page).exists()] == []
+    assert set(pages) - set(listed) == set()
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
 
