@@ -93,7 +93,9 @@ class Prometheus:
 
 
 @contextmanager
-def remote_written_prometheus(folder: Path, address: str | None = None) -> Iterator[Prometheus]:
+def remote_written_prometheus(
+    folder: Path, address: str | None = None, *, receiver: tuple[str, ...] = ("--web.enable-remote-write-receiver",)
+) -> Iterator[Prometheus]:
     shipped = yaml.safe_load((CONFIGS / "prometheus" / "prometheus.yml").read_text())
     (folder / "prometheus.yml").write_text(yaml.safe_dump({"storage": shipped["storage"]}))
     prometheus = Prometheus(address or f"127.0.0.1:{free_ports(1)[0]}")
@@ -102,7 +104,7 @@ def remote_written_prometheus(folder: Path, address: str | None = None) -> Itera
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={prometheus.address}",
-        "--web.enable-remote-write-receiver",
+        *receiver,
     ]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

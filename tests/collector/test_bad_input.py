@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
-from backends import arrived, made_span, send, tls_receiver
+from backends import arrived, made_span, remote_written_prometheus, send, send_total, tls_receiver
 from certificates import TOKEN, Authority, write_tls_folder
 from collector_process import CONFIGS, Collector, eventually, free_ports, refused_to_start
 from otlp_receiver import Receiver, otlp_receiver
@@ -124,3 +126,33 @@ def test_a_full_queue_refuses_and_the_sender_keeps_what_it_has(tmp_path):
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
         assert in_the_readme("sending queue is full") in collector.said
         assert collector.own_metric("otelcol_receiver_refused_spans_total") == 90
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="Prometheus is not installed: apt-get install prometheus"
+)
+def test_a_prometheus_that_takes_no_remote_write_is_named(tmp_path):
+    with (
+        remote_written_prometheus(tmp_path, receiver=()) as prometheus,
+        Collector("gateway.yaml", tmp_path, PROMETHEUS_REMOTE_WRITE=prometheus.write_url) as gateway,
+    ):
+        send_total(gateway.grpc, "made_total", [1], [time.time_ns()])
+        eventually(lambda: in_the_readme("remote write receiver needs to be enabled") in gateway.said)
+        eventually(lambda: gateway.own_metric("otelcol_exporter_send_failed_metric_points_total"))
+
+
+def test_an_endpoint_without_a_scheme_is_waited_for(tmp_path):
+    quick = {"KEEP_PERCENT": 100, "DECISION_WAIT": "1s", "DECISION_WAIT_AFTER_ROOT": "1s"}
+
+    with Collector("gateway.yaml", tmp_path, TRACES_ENDPOINT="tempo:4318", **quick) as gateway:
+        send(gateway.grpc, [some_spans()])
+        eventually(lambda: in_the_readme("unsupported protocol scheme") in gateway.said)
+        assert "Will retry the request" in gateway.said
+
+
+def test_a_port_in_use_keeps_it_from_starting(tmp_path):
+    with Collector("standalone.yaml", tmp_path, PROMETHEUS_PORT="127.0.0.1:0") as collector:
+        said = refused_to_start("standalone.yaml", tmp_path, COLLECTOR_OTLP_GRPC=collector.grpc)
+
+    assert in_the_readme("address already in use") in said
+    assert collector.grpc in said
