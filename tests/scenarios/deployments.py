@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -59,6 +59,13 @@ def _flow_in(summary: str) -> str:
     return found[1] if found else ""
 
 
+def _label(name: str, body: dict[str, Any]) -> str:
+    """Where PagerDuty's fields are empty, as in other versions of alertmanager.yml: from its own list of labels."""
+    details = body["payload"]["custom_details"]
+    found = re.findall(rf"\b{name} = (\S+)", details["firing"] or details["resolved"])
+    return " and ".join(sorted(set(found)))
+
+
 def opened(told: Iterable[Told]) -> list[Told]:
     """Those that opened an incident or a ticket: a further notification of an open one calls nobody."""
     open_now: set[str] = set()
@@ -79,15 +86,18 @@ class Watch:
 
     Attributes:
         folder: Of its files.
-        factor: By this much all intervals and waiting times are shorter than shipped; windows and limits are not.
+        factor: By this much all intervals and waiting times are shorter than shipped. Windows and limits are not, nor
+            is ``keep_firing_for``, which outlasts a window.
         told: All notifications so far.
         kubernetes: What the stand-in for kube-state-metrics says: value by series.
+        alertmanager: host:port.
     """
 
     folder: Path
     factor: float = 1.0
     told: list[Told] = field(default_factory=list)
     kubernetes: dict[str, float] = field(default_factory=dict)
+    alertmanager: str = ""
     _targets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def scrape(self, kind: str, job: str, address: str) -> None:
@@ -103,6 +113,12 @@ class Watch:
         """What people were told about a deployment, in order."""
         return sorted((each for each in list(self.told) if each.job == job), key=lambda each: each.at_s)
 
+    def muted(self, job: str) -> set[str]:
+        """Alerts of a deployment that fire, and that nobody is told of because another one does."""
+        with urllib.request.urlopen(f"http://{self.alertmanager}/api/v2/alerts?active=false", timeout=30) as answer:
+            alerts = json.load(answer)
+        return {each["labels"]["alertname"] for each in alerts if each["labels"].get("job") == job}
+
     def note(self, path: str, body: dict[str, Any]) -> None:
         now_s = time.time()
         if path == "/page":
@@ -112,8 +128,8 @@ class Watch:
                 Told(
                     now_s,
                     "page",
-                    payload["group"],
-                    payload["class"],
+                    payload.get("group") or _label("job", body),
+                    payload.get("class") or _label("alertname", body),
                     payload["summary"],
                     _flow_in(payload["summary"]),
                     body["dedup_key"],
@@ -129,29 +145,46 @@ class Watch:
 
 
 @contextmanager
-def watch(folder: Path, factor: float = 1.0, history: str = "") -> Iterator[Watch]:
+def watch(
+    folder: Path,
+    factor: float = 1.0,
+    history: str = "",
+    limits: Mapping[str, float] | None = None,
+    config: Path = CONFIG,
+    beside: Watch | None = None,
+) -> Iterator[Watch]:
     """Prometheus, Alertmanager and the receiver, until the end.
 
     Args:
         factor: See :class:`Watch`.
         history: OpenMetrics that Prometheus has known before.
+        limits: In seconds, of flows, as in rules/limits.yml.
+        config: The folder ``collector-config``, which may be that of another version.
+        beside: Another one, whose deployments this one watches, too.
     """
-    found = Watch(folder, factor)
-    (folder / "targets").mkdir()
+    alertmanager, prometheus = (f"127.0.0.1:{_free_port()}" for _ in range(2))
+    found = Watch(folder, factor, alertmanager=alertmanager)
+    folder.mkdir(exist_ok=True)
+    if beside is not None:
+        found.kubernetes = beside.kubernetes
+        (folder / "targets").symlink_to(beside.folder / "targets")
+    else:
+        (folder / "targets").mkdir()
     with ExitStack() as running:
         receiver = running.enter_context(_serving(_receiver(found)))
         kubernetes = running.enter_context(_serving(_pages(lambda _: _exposition(found.kubernetes))))
         prober = running.enter_context(_serving(_pages(lambda query: _probe(query["target"][0], factor))))
-        alertmanager, prometheus = (f"127.0.0.1:{_free_port()}" for _ in range(2))
-        command = ["prometheus-alertmanager", f"--config.file={_alertmanager_config(folder, receiver, factor)}"]
+        command = ["prometheus-alertmanager", f"--config.file={_alertmanager_config(config, folder, receiver, factor)}"]
         command += [f"--web.listen-address={alertmanager}", "--cluster.listen-address=", f"--storage.path={folder}"]
         running.enter_context(_process(command, folder / "alertmanager.log"))
-        config = _prometheus_config(folder, factor, prometheus, alertmanager, kubernetes, prober)
+        written = _prometheus_config(config, folder, factor, prometheus, alertmanager, kubernetes, prober)
+        if limits:
+            _write_limits(folder / "rules" / "more-limits.yml", limits)
         if history:
             (folder / "history").write_text(history)
             fill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "history", "data"]
             subprocess.run(fill, cwd=folder, check=True, capture_output=True)
-        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
+        command = ["prometheus", f"--config.file={written}", f"--storage.tsdb.path={folder / 'data'}"]
         command += [f"--web.listen-address={prometheus}", "--storage.tsdb.retention.time=30d"]
         running.enter_context(_process(command, folder / "prometheus.log"))
         for address in (prometheus, alertmanager):
@@ -361,21 +394,21 @@ def _shorter(text: str, setting: str, factor: float) -> str:
 
 
 def _prometheus_config(
-    folder: Path, factor: float, prometheus: str, alertmanager: str, kubernetes: str, prober: str
+    source: Path, folder: Path, factor: float, prometheus: str, alertmanager: str, kubernetes: str, prober: str
 ) -> Path:
     """The shipped prometheus.yml with our addresses. All deployments are of its job for LangFlow, by other names."""
     (folder / "rules").mkdir()
-    for path in (CONFIG / "prometheus" / "rules").glob("*.yml"):
-        text = _shorter(path.read_text(), "interval|for|keep_firing_for", factor)
+    for path in (source / "prometheus" / "rules").glob("*.yml"):
+        text = _shorter(path.read_text(), "interval|for", factor)
         (folder / "rules" / path.name).write_text(text)
-    shipped = _shorter((CONFIG / "prometheus" / "prometheus.yml").read_text(), r"\w+_interval", factor)
+    shipped = _shorter((source / "prometheus" / "prometheus.yml").read_text(), r"\w+_interval", factor)
     shipped = shipped.replace("alertmanager:9093", alertmanager).replace("localhost:9090", prometheus)
     shipped = shipped.replace("blackbox:9115", prober)
     config = yaml.safe_load(shipped)
     del config["remote_write"]
-    config["global"]["scrape_timeout"] = f"{round(10_000 / factor)}ms"
+    config["global"]["scrape_timeout"] = f"{round(min(10_000, 15_000 / factor))}ms"  # a busy machine isn't faster
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    for kind in ("langflow", "otel-collector", "probe-langflow"):
+    for kind in {"langflow", "otel-collector", "probe-langflow"} & jobs.keys():
         del jobs[kind]["static_configs"]
         jobs[kind]["file_sd_configs"] = [{"files": [f"targets/{kind}.json"]}]
     state = {"job_name": "kube-state-metrics", "honor_labels": True, "static_configs": [{"targets": [kubernetes]}]}
@@ -385,8 +418,16 @@ def _prometheus_config(
     return path
 
 
-def _alertmanager_config(folder: Path, receiver: str, factor: float) -> Path:
-    text = _shorter((CONFIG / "alertmanager" / "alertmanager.yml").read_text(), r"\w+_(?:wait|interval)", factor)
+def _write_limits(path: Path, limits: Mapping[str, float]) -> None:
+    rules = [
+        {"record": "flow:langflow_flow_duration_limit:seconds", "expr": f"vector({limit_s})", "labels": {"flow": flow}}
+        for flow, limit_s in limits.items()
+    ]
+    path.write_text(yaml.safe_dump({"groups": [{"name": "more-limits", "interval": "1s", "rules": rules}]}))
+
+
+def _alertmanager_config(source: Path, folder: Path, receiver: str, factor: float) -> Path:
+    text = _shorter((source / "alertmanager" / "alertmanager.yml").read_text(), r"\w+_(?:wait|interval)", factor)
     for name, value in (
         ("pagerduty_routing_key", "k"),
         ("tickets_token", "t"),

@@ -181,7 +181,7 @@ FAULTS = (
     Fault("process-stopped", "all processes are stopped (SIGSTOP)", "pair", stopped, ("LangflowDown",), 300),
     Fault("worker-killed", "one of two workers is killed, once", "killed", worker_killed, (), 240),
     Fault(
-        "workers-killed", "a worker is killed again and again", "killed", workers_killed, ("LangflowCrashLoop",), 240
+        "workers-killed", "a worker is killed again and again", "killed", workers_killed, ("LangflowCrashLoop",), 600
     ),
     Fault("traffic-gone", "nobody asks any more, unlike last week", HABIT, traffic_gone, ("LangflowTrafficGone",), 840),
     Fault("steady", "nothing: steady load", "steady", nothing, (), 840),
