@@ -119,8 +119,9 @@ def test_variables_are_those_of_the_manifests(name: str) -> None:
 
 
 @pytest.mark.skipif(tools() is None, reason="no schemas of the Prometheus operator: run .ci/deploy-tools")
-def test_the_pod_monitor_fits_its_strict_schema_and_leads_to_the_librarys_port() -> None:
-    monitor = yaml.safe_load((HELM / "pod_monitor.yaml").read_text())
+@pytest.mark.parametrize("name", [IDE, RUNTIME])
+def test_the_pod_monitor_fits_its_strict_schema_and_leads_to_the_librarys_port(name: str) -> None:
+    monitor = pod_monitors()[name]
     folder = tools()
     assert folder is not None
     jsonschema.Draft7Validator(custom_schemas(folder)[monitor["apiVersion"], monitor["kind"]]).validate(monitor)
@@ -128,6 +129,22 @@ def test_the_pod_monitor_fits_its_strict_schema_and_leads_to_the_librarys_port()
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     replaced = {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"]}
     assert replaced == {
-        "__address__": f"$1:{dict(by_name(of_the_pod(IDE)))['OTEL_EXPORTER_PROMETHEUS_PORT']}",
+        "__address__": f"$1:{dict(by_name(of_the_pod(name)))['OTEL_EXPORTER_PROMETHEUS_PORT']}",
         "job": "langflow",
     }
+
+
+def pod_monitors() -> dict[str, dict[str, Any]]:
+    """By the file of values that goes with each."""
+    monitors = yaml.safe_load_all((HELM / "pod_monitor.yaml").read_text())
+    return {f"{monitor['metadata']['name']}.values.yaml": monitor for monitor in monitors}
+
+
+def test_the_pods_of_each_chart_are_scraped_once() -> None:
+    selected = {name: monitor["spec"]["selector"]["matchLabels"] for name, monitor in pod_monitors().items()}
+    # langflow-scope is the chart's own label of the backend's pods.
+    labels = {IDE: {"langflow-scope": "backend"}, RUNTIME: values(RUNTIME)["podLabels"]}
+
+    assert selected.keys() == labels.keys()
+    for name, given in labels.items():
+        assert [each for each, wanted in selected.items() if wanted.items() <= given.items()] == [name]
