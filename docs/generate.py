@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from typer import Typer
 from typer.models import ArgumentInfo, ParamMeta
 from typer.utils import get_params_from_function
 
@@ -84,9 +83,8 @@ def _code(text: object) -> str:
 def _documented_names() -> Iterator[tuple[str, str, str]]:
     """Heading, name and text of each constant of semconv.py that has a text."""
     source = inspect.getsource(semconv)
-    lines, heading = source.splitlines(), ""
-    body = ast.parse(source).body
-    for node, below in pairwise(body):
+    lines = source.splitlines()
+    for node, below in pairwise(ast.parse(source).body):
         headings = [line for line in lines[: node.lineno] if line.startswith("# ")]
         heading = headings[-1].strip("# .") if headings else ""
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(below, ast.Expr):
@@ -176,7 +174,7 @@ def commands() -> Iterator[str]:
     yield from _commands(app, "langflow-otel", "##")
 
 
-def _commands(group: Typer, name: str, heading: str) -> Iterator[str]:
+def _commands(group: Any, name: str, heading: str) -> Iterator[str]:
     for command in group.registered_commands:
         whole = f"{name} {command.name or command.callback.__name__}"
         yield from (f"{heading} {whole}", "")

@@ -199,6 +199,17 @@ def test_pages_are_in_the_navigation_of_the_site():
     assert set(pages) - set(listed) == set()
 
 
+def test_examples_are_listed_with_the_commands_that_they_state():
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[(\S+)\]\(\1\) \| .+ \| (.+) \|$", listed, re.MULTILINE))
+    files = {path.name for path in (ROOT / "examples").iterdir() if path.is_file()} - {"README.md"}
+
+    assert rows.keys() == files
+    for name in (name for name in files if name.endswith(".py")):
+        first_lines = (ROOT / "examples" / name).read_text(encoding="utf-8").split('"""')[1]
+        assert f"\n    {rows[name].strip('`')}\n" in first_lines, name
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
 
