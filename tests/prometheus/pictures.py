@@ -64,7 +64,9 @@ class _Picture:
 
     def _draw_panel(self, panel: dict[str, Any], axes: Axes) -> None:
         if "expr" not in panel["targets"][0]:
-            axes.text(0, 0.5, f"asks {panel['datasource']['type']}: {panel['targets'][0]['query'][:110]}", fontsize=7)
+            asked = panel["targets"][0]
+            words = f"asks {panel['datasource']['type']}: {asked.get('query') or asked['tags']}"
+            axes.text(0, 0.5, words[:110], fontsize=7)
         elif panel["type"] == "stat":
             self._draw_number(panel, axes)
         elif panel["type"] == "table":

@@ -52,6 +52,15 @@ def test_inhibition_is_about_alerts_that_are_there():
                 assert any(re.fullmatch(value.strip('"'), name) for name in names), matcher
 
 
+def test_what_is_sent_again_is_still_remembered():
+    """Alertmanager keeps what it has sent for 120 h, and warns of a longer repeat_interval."""
+    hours = {"m": 1 / 60, "h": 1, "d": 24}
+    found = re.findall(r"repeat_interval: (\d+)([mhd])\n", FILE.read_text())
+
+    assert len(found) == 5
+    assert all(int(number) * hours[unit] < 120 for number, unit in found)
+
+
 def test_secrets_are_files():
     def settings(value: object, path: str = "") -> list[tuple[str, object]]:
         if isinstance(value, dict):
