@@ -31,7 +31,7 @@ import langflow_server  # noqa: E402
 import psutil  # noqa: E402
 from deployments import Deployment, Told, Watch, deployment, missing_programs, opened, watch  # noqa: E402
 from fault_list import ENVIRONMENT, FAULTS, WORKERS, Fault, history_of_traffic  # noqa: E402
-from gateway_fault import COLLECTOR_FAULT, Backend, collector_with_backend  # noqa: E402
+from gateway_fault import COLLECTOR_FAULT, COLLECTOR_JOB, Backend, collector_with_backend  # noqa: E402
 
 langflow_server.START_S = 900.0  # several start at once, on a machine that may be busy
 
@@ -130,6 +130,9 @@ def drive(chosen: list[Fault], with_collector: bool, settled_s: float, beside: P
             if backend is not None:
                 rows.append(drivers.submit(_of_the_collector, watches, backend))
             found = {row.fault.name: row for done in rows for row in done.result()}
+        jobs = {COLLECTOR_JOB, *(made.job for made in deployments.values())}
+        for each in (told for one in watches for told in opened(one.told) if told.job not in jobs):
+            _say(f"told of none of the deployments: {each}")
         for made in deployments.values():
             made.signal(signal.SIGCONT)
         return [found[fault.name] for fault in (*chosen, COLLECTOR_FAULT) if fault.name in found]
@@ -144,7 +147,7 @@ def _in_turn(watches: list[Watch], made: Deployment, faults: list[Fault]) -> lis
 
 
 def _of_the_collector(watches: list[Watch], backend: Backend) -> list[Row]:
-    return [_row(watches, COLLECTOR_FAULT, "otel-collector", backend.die)]
+    return [_row(watches, COLLECTOR_FAULT, COLLECTOR_JOB, backend.die)]
 
 
 def _row(watches: list[Watch], fault: Fault, job: str, make: Callable[[], float]) -> Row:

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from otlp_receiver import otlp_receiver
 
+COLLECTOR_JOB = "otel-collector"
 COLLECTOR_FAULT = Fault(
     "collector-backend", "the backend of the collector dies", "", nothing, ("OtelCollectorNotSending",), 600
 )
@@ -40,9 +41,7 @@ def collector_with_backend(watched: Watch, folder: Path) -> Iterator[Backend]:
     running = ExitStack()
     receiver = running.enter_context(otlp_receiver("grpc"))
     with running, Collector("agent.yaml", folder, GATEWAY_ENDPOINT=receiver.address) as collector:
-        watched.scrape(
-            "otel-collector", "otel-collector", f"127.0.0.1:{collector.environment['COLLECTOR_METRICS_PORT']}"
-        )
+        watched.scrape("otel-collector", COLLECTOR_JOB, f"127.0.0.1:{collector.environment['COLLECTOR_METRICS_PORT']}")
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"http://{collector.grpc}", insecure=True)))
         stop = threading.Event()
