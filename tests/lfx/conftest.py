@@ -34,13 +34,19 @@ def _may_import_langflow(module: str) -> bool:
     return package in ("lfx", "langflow") or not is_installed
 
 
+@functools.lru_cache(maxsize=1)
+def _may_import_langflow_of(modules: tuple[str, ...]) -> list[str]:
+    """Of these names; from one test to the next they are mostly the same."""
+    return [name for name in modules if _may_import_langflow(name)]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _hooks_are_looked_for_where_they_may_be() -> Iterator[None]:
     """Not among the 100,000 names that LangFlow's dependencies have in their modules, four times for each test: that
     took half of its time. The tests that start a process show that all are looked through."""
 
     def modules() -> list[ModuleType]:
-        return [module for name, module in tuple(sys.modules.items()) if _may_import_langflow(name)]
+        return [sys.modules[name] for name in _may_import_langflow_of(tuple(sys.modules))]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patching, "_loaded_modules", modules)
