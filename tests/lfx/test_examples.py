@@ -138,6 +138,7 @@ def test_fastapi_app():
     assert spans[-1]["parent_id"] == "0x00f067aa0ba902b7"
 
 
+@pytest.mark.any_version
 def test_github_actions(tmp_path: Path) -> None:
     """The example's own steps, in a repository where a change makes a component of a flow slower."""
     job = yaml.safe_load((EXAMPLES / "github-actions.yml").read_text())["jobs"]["compare"]

@@ -99,7 +99,8 @@ def test_pods_have_the_namespace_that_tells_them_apart(tmp_path: Path):
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
 
     found = subprocess.run(
-        ["promtool", "check", "service-discovery", "prometheus.yml", "langflow"],
+        # It asks for results without a pause until the time is over, and has these at once.
+        ["promtool", "check", "service-discovery", "--timeout=5s", "prometheus.yml", "langflow"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -37,6 +37,7 @@ from ways import (
     every_way,
     only_root,
     ours,
+    scored_tree,
     sent_by,
 )
 
@@ -180,11 +181,7 @@ class TestEveryWayIn:
     def test_spans_of_an_authors_own(self, server: Server, way: WayIn) -> None:
         way.drive(server, "scored", PROMPT, CALLER, **way.options)
 
-        components = ("component Chat Input", "component Scores", "component Chat Output")
-        lines = way.tree("scored", *components)
-        at = lines.index("    component Scores") + 1
-        lines[at:at] = ["      score", "        lookup", "          weigh"]
-        assert server.trees(1) == lines
+        assert server.trees(1) == scored_tree(way)
 
     @every_way(RUN, PLAYGROUND, MCP)
     def test_http_calls_of_components_carry_the_trace(self, server: Server, service: OtherService, way: WayIn) -> None:

@@ -33,6 +33,7 @@ from ways import (
     instances,
     only_root,
     ours,
+    scored_tree,
     sent_by,
 )
 
@@ -71,15 +72,10 @@ class TestWorkers:
             assert len([root for root in server.traces(runs=done + 1) if "failing" in str(render([root]))]) == 1
 
 
-EXEC = ("langflow-otel", "exec", "--")
-# Before LangFlow 1.8 all servers are started by the first of these.
-COMMANDS = [command for command in (EXEC, ("opentelemetry-instrument",)) if command != ZERO_CODE]
-
-
 class TestStart:
     """Other ways to start, and starts at which something is wrong: the server answers in each."""
 
-    @pytest.mark.parametrize("prefix", COMMANDS, ids=lambda words: words[0])
+    @pytest.mark.parametrize("prefix", [("opentelemetry-instrument",)], ids=lambda words: words[0])
     def test_commands_that_start_it(self, prefix: tuple[str, ...]) -> None:
         with langflow_server(prefix=prefix, environment=SETTINGS) as server:
             assert paths.api_run(server, "ok", PROMPT, CALLER).status == 200
@@ -88,6 +84,7 @@ class TestStart:
         assert render([root]) == RUN.tree("ok", *OK)
         assert_joined(root, RUN)
 
+    @pytest.mark.any_version
     def test_no_destination_no_telemetry(self) -> None:
         with langflow_server(prefix=ZERO_CODE, endpoint=False) as server:
             assert paths.api_run(server, "ok", PROMPT).status == 200
@@ -98,6 +95,7 @@ class TestStart:
         assert "langflow-otel" not in output
         assert "Traceback" not in output
 
+    @pytest.mark.any_version
     def test_a_destination_that_is_none_and_one_that_does_not_answer(self) -> None:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
@@ -122,24 +120,25 @@ class TestStart:
 
 
 class TestSamplingAndStop:
-    """One server, which the last test stops."""
+    """One server, started by ``langflow-otel exec``, which before LangFlow 1.8 starts all; the last test stops it."""
 
     @pytest.fixture(scope="class")
     def server(self) -> Iterator[Server]:
         environment = {**SETTINGS, "LANGFLOW_OTEL_SAMPLING": "ok=0,failing=0,*=1"}
-        with langflow_server(prefix=ZERO_CODE, environment=environment) as server:
+        with langflow_server(prefix=("langflow-otel", "exec", "--"), environment=environment) as server:
             yield server
 
     def test_of_flows_that_are_not_sampled_the_failed_runs_are_kept(self, server: Server) -> None:
-        for flow in ("ok", "failing", "scored"):
-            paths.api_run(server, flow, PROMPT)
+        for flow, headers in (("ok", {}), ("failing", {}), ("scored", CALLER)):
+            paths.api_run(server, flow, PROMPT, headers)
         failed, sampled = server.traces(runs=2)
 
         # LangFlow's own telemetry follows the flag that the run had while it ran.
         expected = RUN.tree("failing", *FAILING, status="error", request_status="error")
         assert render([failed]) == [line for line in expected if "flow.execute" not in line]
         assert runs_below(failed)[0].attributes["langflow.kept"] == "error"
-        assert runs_below(sampled)[0].name == "invoke_workflow scored"
+        assert render([sampled]) == scored_tree(RUN)
+        assert_joined(sampled, RUN)
 
     def test_what_still_runs_is_sent_before_the_server_may_be_killed(self, server: Server) -> None:
         """A server waits without end for what it is answering; who stops it waits 30 s, and kills it."""

@@ -102,6 +102,14 @@ def every_way(*ways: WayIn) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("way", ways or WAYS, ids=lambda way: way.name)
 
 
+def scored_tree(way: WayIn) -> list[str]:
+    """What a collector gets of one run of the flow ``scored``, with spans of its author's own."""
+    lines = way.tree("scored", "component Chat Input", "component Scores", "component Chat Output")
+    at = lines.index("    component Scores") + 1
+    lines[at:at] = ["      score", "        lookup", "          weigh"]
+    return lines
+
+
 def sent_by(server: Server) -> list[str]:
     requests = [*server.receiver.requests, *server.receiver.log_requests, *server.receiver.metric_requests]
     return [str(request.message) for request in requests]
