@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,44 @@ def flow_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def call(program: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+def environment(**variables: str) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if "OTEL" not in name}
-    env |= {"PYTHONIOENCODING": "utf-8", **variables}
+    return env | {"PYTHONIOENCODING": "utf-8", **variables}
+
+
+def call(program: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         encoding="utf-8",
-        env=env,
+        env=environment(**variables),
         timeout=90,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def ours_forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """As ``call(OURS, ...)``, for what does not depend on how LangFlow is imported: see ``forked_commands.py``."""
+    if not hasattr(os, "fork"):
+        yield functools.partial(call, OURS)
+        return
+    files = [tmp_path_factory.mktemp("forked") / name for name in ("stdout", "stderr")]
+    command = [sys.executable, str(Path(__file__).with_name("forked_commands.py"))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment()
+    ) as process:
+
+        def call_forked(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            words = list(map(str, arguments))
+            process.stdin.write(json.dumps([words, environment(**variables), list(map(str, files))]) + "\n")
+            process.stdin.flush()
+            code = int(process.stdout.readline())
+            return subprocess.CompletedProcess(words, code, *(file.read_text(encoding="utf-8") for file in files))
+
+        yield call_forked
 
 
 def without_times(stderr: str) -> list[str]:
@@ -127,9 +155,9 @@ class TestRun:
         ]
 
     @pytest.mark.any_version
-    def test_a_flow_that_fails_unsampled_has_failed_all_the_same(self, flow_file: Any) -> None:
+    def test_a_flow_that_fails_unsampled_has_failed_all_the_same(self, flow_file: Any, ours_forked: Any) -> None:
         path = flow_file(lambda code: code.replace("order_id = self.parse_question()", "raise KeyError('gone')"))
-        ours = call(OURS, "run", path, "Where is 5?", OTEL_TRACES_SAMPLER="always_off")
+        ours = ours_forked("run", path, "Where is 5?", OTEL_TRACES_SAMPLER="always_off")
 
         assert ours.returncode == 1
         assert ours.stderr.splitlines() == [
@@ -147,8 +175,10 @@ class TestRun:
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
-    def test_setting_that_leaves_no_tree_is_named(self, flow_file: Any, variables: dict[str, str], reason: str) -> None:
-        ours = call(OURS, "run", flow_file(), "Where is 5?", **variables)
+    def test_setting_that_leaves_no_tree_is_named(
+        self, flow_file: Any, ours_forked: Any, variables: dict[str, str], reason: str
+    ) -> None:
+        ours = ours_forked("run", flow_file(), "Where is 5?", **variables)
 
         assert ours.returncode == 0
         assert json.loads(ours.stdout)["success"] is True
@@ -169,10 +199,9 @@ class TestRun:
         started, trace_file = tmp_path / "started", tmp_path / "traces.jsonl"
         here = f"import asyncio, time; open({str(started)!r}, 'w').close(); {wait}"
         path = flow_file(lambda code: code.replace("order_id = self.parse_question()", here))
-        env = {name: value for name, value in os.environ.items() if "OTEL" not in name}
         process = subprocess.Popen(
             [sys.executable, "-c", OURS, "run", str(path), "--input", "5"],
-            env=env | {"PYTHONIOENCODING": "utf-8", "LANGFLOW_OTEL_TRACE_FILE": str(trace_file)},
+            env=environment(LANGFLOW_OTEL_TRACE_FILE=str(trace_file)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -192,16 +221,16 @@ class TestRun:
         status = {span.name: span.attributes.get("langflow.status") for span in from_file(trace_file)}
         assert status["invoke_workflow orders"] == status["component Order Lookup"] == "cancelled"
 
-    def test_a_component_that_is_not_installed_is_named(self, flow_file: Any) -> None:
-        ours = call(OURS, "run", flow_file(lambda code: "import not_there_at_all\n" + code), "hi")
+    def test_a_component_that_is_not_installed_is_named(self, flow_file: Any, ours_forked: Any) -> None:
+        ours = ours_forked("run", flow_file(lambda code: "import not_there_at_all\n" + code), "hi")
 
         assert (ours.returncode, ours.stdout) == (2, "")
         assert re.fullmatch(r"langflow-otel: \S+orders\.json: .*not[-_]there[-_]at[-_]all.*\n", ours.stderr)
 
     @pytest.mark.any_version
-    def test_telemetry_on_the_console_leaves_the_result_alone(self, flow_file: Any) -> None:
+    def test_telemetry_on_the_console_leaves_the_result_alone(self, flow_file: Any, ours_forked: Any) -> None:
         console = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "console"}
-        ours = call(OURS, "run", flow_file(), "Where is 5?", **console)
+        ours = ours_forked("run", flow_file(), "Where is 5?", **console)
 
         assert ours.returncode == 0
         assert json.loads(ours.stdout)["success"] is True
@@ -209,13 +238,13 @@ class TestRun:
         assert '"name": "langflow.flow.duration"' in ours.stderr
 
     @pytest.mark.any_version
-    def test_a_port_that_is_asked_for_may_be_taken(self, flow_file: Any) -> None:
+    def test_a_port_that_is_asked_for_may_be_taken(self, flow_file: Any, ours_forked: Any) -> None:
         path = flow_file()
         with socket.create_server(("127.0.0.1", 0)) as holder:
             port = str(holder.getsockname()[1])
             asked = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": port}
-            taken = call(OURS, "run", path, "Where is 5?", **asked)
-        free = call(OURS, "run", path, "Where is 5?", **asked)
+            taken = ours_forked("run", path, "Where is 5?", **asked)
+        free = ours_forked("run", path, "Where is 5?", **asked)
 
         assert [each.returncode for each in (taken, free)] == [0, 0]
         assert taken.stdout == free.stdout
@@ -228,8 +257,8 @@ class TestRun:
             f"metrics, scrape (while this runs): http://localhost:{port}/metrics",
         ]
 
-    def test_a_wrong_option_is_a_wrong_option(self, flow_file: Any) -> None:
-        ours = call(OURS, "run", flow_file(), "--no-such-option")
+    def test_a_wrong_option_is_a_wrong_option(self, flow_file: Any, ours_forked: Any) -> None:
+        ours = ours_forked("run", flow_file(), "--no-such-option")
 
         assert (ours.returncode, ours.stdout) == (2, "")
         assert "--no-such-option" in ours.stderr
