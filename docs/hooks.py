@@ -2,7 +2,8 @@
 
 - Links that lead out of docs/: the file that is meant becomes a page or a file of the site, under its path in the
   repository, a folder without README.md a list of its files, and so does what these link to.
-- Markdown that GitHub and MkDocs show differently is a warning, which the strict build fails on.
+- Markdown that GitHub and MkDocs show differently: what is in a list is indented further; the rest is a warning, which
+  the strict build fails on.
 - Long names in tables get places where they may break.
 """
 
@@ -13,23 +14,27 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mkdocs.structure.files import File, Files, InclusionLevel
+if TYPE_CHECKING:
+    from mkdocs.structure.files import File, Files
 
 ROOT: Final = Path(__file__).parents[1]
 log = logging.getLogger("mkdocs.hooks")
 
 _LINK: Final = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)\s#]+)(?=[#)])")
+_ITEM: Final = re.compile(r" *(?:[-*]|\d+\.) +")
 _DIFFERENT: Final = (
     (re.compile(r"(?:[^\s|#>`<-].*)\n(?=\|)"), "a table needs an empty line before it"),
     (re.compile(r"(?!\s|[-*] |\d+\. |[#<|])\S.*\n(?=- |1\. )"), "a list needs an empty line before it"),
-    (re.compile(r" {1,3}(?=[-*] |```)"), "what is in a list needs four spaces before it"),
 )
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files outside of docs/ that the navigation has or that pages link to."""
+    # Not at the top: the tests of what this makes of Markdown need no MkDocs.
+    from mkdocs.structure.files import File, InclusionLevel
+
     wanted = [path for path in _listed(config.nav) if not (ROOT / "docs" / path).exists() and (ROOT / path).is_file()]
     for page in files.documentation_pages():
         wanted += _linked(f"docs/{page.src_uri}", page)
@@ -70,6 +75,7 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
     """Point the links at what ``on_files`` has added."""
     uri = page.file.src_uri
     path = uri if page.file.generated_by else f"docs/{uri}"
+    markdown = "\n".join(_with_wide_lists(markdown.splitlines()))
     for problem in _problems(markdown):
         log.warning("%s: %s", path, problem)
 
@@ -79,6 +85,26 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         return link[1] if target is None else posixpath.relpath(target, posixpath.dirname(uri) or ".")
 
     return _LINK.sub(relative, markdown)
+
+
+def _with_wide_lists(lines: list[str]) -> Iterator[str]:
+    """What is in a list indented by four spaces for each level, as MkDocs wants it; GitHub wants two or three."""
+    contents: list[int] = []  # where the text of the list items around a line begins
+    fence = before = ""
+    for line in lines:
+        text = line.lstrip()
+        indent = len(line) - len(text)
+        # A line further to the left may go on with a paragraph.
+        if text and not fence and (not before or _ITEM.match(line)):
+            while contents and indent < contents[-1]:
+                contents.pop()
+        around = contents[-1] if contents else 0
+        yield " " * (4 * len(contents) + indent - around) + text if text and contents else line
+        if text.startswith("```"):
+            fence = "" if fence else text
+        elif not fence and (item := _ITEM.match(line)):
+            contents.append(item.end())
+        before = text
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
 import shlex
 import time
 from pathlib import Path
+from types import ModuleType
 
 import made_traces
 import pytest
@@ -197,6 +199,39 @@ def test_pages_are_in_the_navigation_of_the_site():
 
     assert [page for page in listed if page not in pages and not (ROOT / page).exists()] == []
     assert set(pages) - set(listed) == set()
+
+
+@pytest.mark.parametrize(
+    ("github", "site"),
+    [
+        ("- a\n\n  ```sh\n  - x\n    y\n  ```\n- b", "- a\n\n    ```sh\n    - x\n      y\n    ```\n- b"),
+        ("- a\n\n  1. one\n\n     more\n  2. two\n\nend", "- a\n\n    1. one\n\n        more\n    2. two\n\nend"),
+        ("- a\nlazy\n  - b\n", "- a\nlazy\n    - b\n"),
+        ("```sh\n- a\n  - b\n```\n    code", "```sh\n- a\n  - b\n```\n    code"),
+    ],
+    ids=["code", "numbers", "lazy line", "no list"],
+)
+def test_lists_of_github_are_lists_of_the_site(hooks: ModuleType, github: str, site: str):
+    found = "\n".join(hooks._with_wide_lists(github.splitlines()))
+
+    assert re.sub(r"^ +(?=lazy)", "", found, flags=re.MULTILINE) == site.rstrip("\n")
+
+
+def test_tables_and_lists_without_an_empty_line_are_named(hooks: ModuleType):
+    markdown = "text\n| a |\n|---|\n\ntext\n- a\n  more\n- b\n\n```sh\ntext\n- a\n```\n"
+
+    assert [problem.split("'")[1] for problem in hooks._problems(markdown)] == ["text\\n| a |", "text\\n- a"]
+
+
+@pytest.fixture
+def hooks() -> ModuleType:
+    """What .mkdocs.yml lets MkDocs call."""
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_examples_are_listed_with_the_commands_that_they_state():
