@@ -88,7 +88,7 @@ def link(title: str, url: str) -> DashboardLink:
 
 def to_flow(name: str = "${__field.labels.flow}") -> DashboardLink:
     """To the dashboard of the flow that was clicked on, with the store, the deployment and the time range."""
-    kept = "".join(f"&${{{each}:queryparam}}" for each in ("datasource", "job", "namespace"))
+    kept = "".join(f"&${{{each}:queryparam}}" for each in ("datasource", "traces", "job", "namespace"))
     return link("Dashboard of this flow", f"/d/langflow-flow?var-flow={name}{kept}&${{__url_time_range}}")
 
 

@@ -83,6 +83,18 @@ def test_a_link_leads_to_a_dashboard_and_gives_it_its_variables():
         assert given <= variables(uid), (uid, parameters)
 
 
+def test_a_data_link_gives_each_variable_that_both_dashboards_have():
+    seen = 0
+    for uid in UIDS:
+        for leads_to, parameters in re.findall(r"/d/([\w-]+)\?([^\"]*)", json.dumps(board(uid)["panels"])):
+            # The rollup follows the time range, versions are those of a flow, and the variable of Jaeger is hidden.
+            shared = variables(uid) & variables(leads_to) - {"window", "version", "jaeger"}
+            given = {*re.findall(r"var-(\w+)=", parameters), *re.findall(r"\$\{(\w+):queryparam\}", parameters)}
+            assert shared <= given, (uid, parameters)
+            seen += 1
+    assert seen >= 10
+
+
 def test_a_flow_leads_to_its_dashboard_and_that_to_traces():
     by_flow = [
         (uid, panel["title"], json.dumps(panel["fieldConfig"]))

@@ -137,6 +137,25 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict):
     assert "**Means:**" in section[1]
 
 
+@pytest.mark.parametrize("alert", alerts(), ids=by_alert)
+def test_a_dashboard_opens_with_what_the_alert_is_about(alert: dict):
+    """Its deployment and flow, and on Kubernetes its namespace and pod."""
+    # The time is appended by Alertmanager, which knows when the alert began.
+    url = alert["annotations"]["dashboard_url"]
+    given = set(re.findall(r"[?&]var-(\w+)=", url))
+    labels = {name for case in cases() if case["alertname"] == alert["alert"] for name in of_alerts(case)}
+
+    assert "?" in url
+    if alert["alert"].startswith("Langflow"):
+        assert given >= {"job", "namespace"}
+        assert given >= {"flow"} & labels or "langflow-flow?" not in url
+        assert given >= {"pod"} or "langflow-resources?" not in url
+
+
+def of_alerts(case: dict) -> set[str]:
+    return {name for expected in case["exp_alerts"] or () for name in expected["exp_labels"]}
+
+
 def test_the_link_of_an_alert_opens_at_its_section():
     pytest.importorskip("markdown_it", reason="makes HTML of the runbook: pip install markdown-it-py")
     script = runpy.run_path(str(CONFIG / "prometheus" / "runbook.py"))
@@ -146,12 +165,12 @@ def test_the_link_of_an_alert_opens_at_its_section():
     assert places == {alert["annotations"]["runbook_url"].partition("#")[2] for alert in alerts()}
 
 
-def test_a_page_says_what_to_do_first_and_what_users_notice():
+def test_an_alert_says_what_users_notice_and_a_page_what_to_do_first():
     sections = re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]
     pages = {alert["alert"] for alert in alerts() if alert["labels"]["severity"] == "page"}
 
     told = {section.partition("\n")[0]: section for section in sections}
-    assert {name for name in pages if "**Users notice:**" not in told[name]} == set()
+    assert {alert["alert"] for alert in alerts() if "**Users notice:**" not in told[alert["alert"]]} == set()
     assert {name for name in pages if "**Do first" not in told[name]} == set()
 
 
