@@ -20,8 +20,8 @@ from typing import Any, Final, get_args
 from typer.models import ArgumentInfo, ParamMeta
 from typer.utils import get_params_from_function
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.cli.main import app
-from langflow_otel.recording import semconv
 from langflow_otel.recording.metrics import CATALOGUE, Metric
 from langflow_otel.standard_variables import OTLP, STANDARD, StandardVariable
 from langflow_otel.variables import VARIABLES

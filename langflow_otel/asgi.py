@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
+from langflow_otel._guard import Guard
 from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to
 from langflow_otel.instrumentor import LangflowInstrumentor
-from langflow_otel.recording.guard import Guard
 
 __all__ = ["MetricsApp", "metrics_app"]
 

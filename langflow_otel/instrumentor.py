@@ -14,6 +14,8 @@ from langflow_otel import propagation  # noqa: F401  # before all that imports t
 # isort: split
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from langflow_otel import _guard as guard
+from langflow_otel._guard import Guard
 from langflow_otel.audit import audit_line
 from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
@@ -32,8 +34,6 @@ from langflow_otel.hooks.versions import (
     unknown_version_warning,
 )
 from langflow_otel.masking import one_line
-from langflow_otel.recording import guard
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel.recording.requests import end_open_requests
 from langflow_otel.recording.runs import end_open_runs

@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, TypeVar
 
-from langflow_otel.recording import guard
-from langflow_otel.recording.guard import Guard
+from langflow_otel import _guard as guard
+from langflow_otel._guard import Guard
 from langflow_otel.recording.instruments import Recording
 from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.labels import Cap

@@ -6,9 +6,9 @@ import logging
 import os
 from typing import Any
 
+from langflow_otel._guard import Guard
 from langflow_otel.masking import shown_value
 from langflow_otel.otlp_target import spelled_out
-from langflow_otel.recording.guard import Guard
 
 logger = logging.getLogger("langflow_otel")
 

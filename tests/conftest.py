@@ -15,7 +15,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import hypothesis
 import pytest
 
-from langflow_otel.recording import denied_errors, guard, known_secrets
+from langflow_otel import _guard as guard
+from langflow_otel.recording import denied_errors, known_secrets
 
 # An example may take long on a busy machine, and says nothing about the code then.
 hypothesis.settings.register_profile("without deadline", deadline=None)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.cli.choosing import trace_and_paths, trace_id_of
 from langflow_otel.cli.console import give_up, heading, make_console, printable, say, shortened
 from langflow_otel.cli.opened_traces import chosen_paths, opened_traces, problem_lines
@@ -20,7 +21,6 @@ from langflow_otel.insights.selection import FAILED, LAST, SLOWEST
 from langflow_otel.insights.trace import TraceSpan, build_trees, without_scope
 from langflow_otel.insights.trace_search import LongLineError, last_trace_id, spans_of_trace
 from langflow_otel.insights.trace_sources import trace_files
-from langflow_otel.recording import semconv
 
 
 def tree(which: str, paths: Sequence[Path], *, as_json: bool) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.console import Console, Group
 from rich.text import Text
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.cli.console import Glyphs, fitted, glyphs_of, in_money, in_words, printable
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
-from langflow_otel.recording import semconv
 
 _DURATION_WIDTH = 9
 _MIN_BAR_WIDTH, _MAX_BAR_WIDTH = 16, 40

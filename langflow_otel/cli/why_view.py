@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.cli.console import finite, glyphs_of, heading, in_bytes, in_percent, in_words, printable, shortened
 from langflow_otel.insights.differences import Difference, Differences
 from langflow_otel.insights.why import FAILED, MIN_RUNS, OUTLIER_Z, SLOW, TOO_FEW, ComponentTime, Explanation
-from langflow_otel.recording import semconv
 
 _MAX_TEXT_WIDTH = 100
 _MAX_COMPONENTS = 8

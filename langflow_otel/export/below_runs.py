@@ -14,10 +14,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
+from langflow_otel._guard import Guard
 from langflow_otel.export import content_names
 from langflow_otel.export.content import treat_as_library, without_url_values
 from langflow_otel.export.nested import is_denied_in, note_start, note_tokens
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.keeper import HeldTrace
 from langflow_otel.recording.parents import with_span

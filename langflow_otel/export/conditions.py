@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.system import MachineCpu, resident_memory
-from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording import metrics
 
 _MACHINE_INTERVAL_S = 1.0
 

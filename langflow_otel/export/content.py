@@ -17,14 +17,14 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
 
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
 from langflow_otel.export import content_names
 from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.export.known_secrets import KnownSecrets
 from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
-from langflow_otel.recording import semconv
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.denied_errors import quotes_denied
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.privacy import redactor
 from langflow_otel.recording.spans import OwnEvent

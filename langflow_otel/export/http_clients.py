@@ -21,7 +21,7 @@ import wrapt
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import TracerProvider
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 from langflow_otel.recording.model_runs import ModelRun, calling_model
 from langflow_otel.recording.runs import attach, current_run, step_out
 

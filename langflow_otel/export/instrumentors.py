@@ -16,10 +16,10 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import TracerProvider
 
+from langflow_otel._guard import Guard
 from langflow_otel.export import http_clients
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.export.http_clients import HttpClients
-from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import Settings
 from langflow_otel.variables import CAPTURE
 

@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import Tracer
 
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
 from langflow_otel.export.content import deny_content, is_library
-from langflow_otel.recording import semconv
 from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import DENIED
 from langflow_otel.recording.model_runs import call_awaiting_answer
 from langflow_otel.recording.recorder import active_recorder

@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from opentelemetry.metrics import MeterProvider
 
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
 from langflow_otel.export.conditions import RunConditions
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.price_file import PriceFile
@@ -25,8 +27,7 @@ from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.system import SystemReader, heap_fragmentation, usable_cores
 from langflow_otel.export.workers import WorkerGroup, common_process
-from langflow_otel.recording import metrics, semconv
-from langflow_otel.recording.guard import Guard
+from langflow_otel.recording import metrics
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.process_watch import ProcessWatch

@@ -20,6 +20,7 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from langflow_otel._guard import Guard
 from langflow_otel.export.destinations import Passes, reaches_same_backend
 from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.instrumentors import OtherInstrumentors
@@ -28,7 +29,6 @@ from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tr
 from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
 from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
 from langflow_otel.export.sampling import follows_recorder
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import Recorder, process_recorder
 from langflow_otel.settings import Settings
 

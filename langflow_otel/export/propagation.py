@@ -12,7 +12,7 @@ from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Setter, TextMapPropagator, default_getter, default_setter
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 from langflow_otel.recording.recorder import nearest_context
 from langflow_otel.recording.runs import current_run
 

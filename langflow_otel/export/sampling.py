@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 from langflow_otel.recording.held import DECIDED, has_random_trace_id, preset_ids
 
 _DECIDE = Guard("trace.decide")

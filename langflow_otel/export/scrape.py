@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from operator import add
 from typing import Any
 
+from langflow_otel._guard import Guard
 from langflow_otel.export.exposition import OPENMETRICS, TEXT, Family, Renderer, Row
 from langflow_otel.export.registry import DefaultRegistry
 from langflow_otel.export.values_file import exact_sum
 from langflow_otel.export.workers import WorkerGroup, WorkerSeries
 from langflow_otel.recording.derived import derived_readings
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.metrics import START_TIME, Metric, Reading
 from langflow_otel.recording.store import Exemplar, MemoryStore, earliest
 

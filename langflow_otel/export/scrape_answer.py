@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from langflow_otel._guard import Guard
 from langflow_otel.export.credentials import bearer_token
 from langflow_otel.export.scrape import Scrape
-from langflow_otel.recording.guard import Guard
 from langflow_otel.settings import ScrapeSettings
 
 logger = logging.getLogger("langflow_otel")

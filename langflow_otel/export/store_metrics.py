@@ -27,8 +27,9 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.export.giving_way import GivingWay
-from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording import metrics
 from langflow_otel.recording.store import MemoryStore, Series
 from langflow_otel.version import __version__
 

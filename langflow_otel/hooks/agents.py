@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from langflow_otel.recording import semconv
-from langflow_otel.recording.guard import Guard
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
 from langflow_otel.recording.runs import current_run
 
 Call = Callable[..., Any]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from langflow_otel._guard import Guard
 from langflow_otel.hooks import flow as flow_hooks
 from langflow_otel.hooks.content import add_output, component_content, may_leave_whole, pass_on, secrets_of
 from langflow_otel.hooks.identity import component_info, loop_index, only_offered_tools, output_names, own_run
@@ -19,7 +20,6 @@ from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import Run, current_run

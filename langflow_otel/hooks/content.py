@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.facts import ComponentInfo
 from langflow_otel.recording.flow_runs import FlowRun

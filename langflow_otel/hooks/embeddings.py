@@ -9,11 +9,11 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Final
 
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
 from langflow_otel.hooks.subclasses import SubclassMethods, Wrapping, own_methods
 from langflow_otel.hooks.versions import provider_error
-from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, Outcome, token_count
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.model_providers import provider_of_class
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import active_recorder

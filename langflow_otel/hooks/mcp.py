@@ -12,7 +12,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 from langflow_otel.recording.parents import with_caller
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import current_run

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from langflow_otel._guard import Guard
 from langflow_otel.hooks.versions import is_pause, root_error
 from langflow_otel.recording.facts import Outcome
-from langflow_otel.recording.guard import Guard
 
 _OUTCOME = Guard("outcome")
 

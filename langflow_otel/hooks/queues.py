@@ -15,9 +15,9 @@ from typing import Any
 
 from opentelemetry import trace
 
+from langflow_otel._guard import Guard
 from langflow_otel.hooks.identity import queued_by, request_entry_point
 from langflow_otel.recording import metrics
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.recorder import active_recorder, nearest_context
 

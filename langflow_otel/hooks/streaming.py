@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from langflow_otel._guard import Guard
 from langflow_otel.hooks.identity import own_run
 from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.stream_runs import ChunkCount
 from langflow_otel.recording.streams import DrainedHere, is_watched, watch

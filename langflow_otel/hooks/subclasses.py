@@ -13,7 +13,7 @@ from typing import Any
 
 import wrapt
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 from langflow_otel.recording.wrapper import Wrapper
 
 Wrapping = Callable[..., Any]

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
 from langflow_otel.insights.trace import TraceSpan
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 
 _CONTENT: Final = (
     semconv.GEN_AI_INPUT_MESSAGES,

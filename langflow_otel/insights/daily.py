@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.selection import EVERY_RUN, Selection, rows
 from langflow_otel.insights.windows import NS
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     import duckdb

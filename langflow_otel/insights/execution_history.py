@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.attribute_columns import Column, columns_of
 from langflow_otel.insights.differences import Fact
 from langflow_otel.insights.robust_regression import Array, Coefficient, independent, regression
 from langflow_otel.insights.run_facts import RUNNING, own_facts
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask, rows
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 
 if TYPE_CHECKING:
     import duckdb

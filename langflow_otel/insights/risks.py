@@ -28,10 +28,10 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.selection import EVERY_RUN, Selection, rows
 from langflow_otel.insights.tails import chance_of
 from langflow_otel.insights.windows import NS
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     import duckdb

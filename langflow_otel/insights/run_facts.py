@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.critical_path import components_around
 from langflow_otel.insights.differences import Fact
 from langflow_otel.insights.trace import TraceSpan
-from langflow_otel.recording import semconv
 
 RUNNING = "runs going on at its start"
 FIRST = "first run of its process"

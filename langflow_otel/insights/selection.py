@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 
 # Of each column the attributes that have it, the first one that is there counts.
 TEXT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {

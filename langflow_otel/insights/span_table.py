@@ -13,8 +13,8 @@ from functools import cached_property, reduce
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.span_columns import COLUMNS, FLOAT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
-from langflow_otel.recording import semconv
 
 _TEXTS = pa.map_(pa.string(), pa.string())
 _EVENTS = pa.list_(pa.struct([("name", pa.string()), ("time_ns", pa.int64()), ("attributes", _TEXTS)]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

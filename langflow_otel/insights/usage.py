@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.selection import EVERY_RUN, WHOLE_RUNS, Selection, ask, rows
-from langflow_otel.recording import semconv
 from langflow_otel.recording.facts import ModelResponse
 
 if TYPE_CHECKING:

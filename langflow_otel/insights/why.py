@@ -24,12 +24,12 @@ from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.critical_path import components_around, critical_path
 from langflow_otel.insights.differences import Differences, Fact, find_differences
 from langflow_otel.insights.run_facts import CPU_RATE, FAILED_SPANS, FIRST, GROWING, run_facts, with_zeros
 from langflow_otel.insights.selection import Selection, ask, rows
 from langflow_otel.insights.trace import SpanEvent, TraceSpan, span_of, tree_of
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

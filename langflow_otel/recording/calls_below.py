@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from langflow_otel._guard import Guard
 from langflow_otel.recording.facts import CANCELLED, Costs, ModelUsage
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.runs import Run, adding
 from langflow_otel.settings import Settings
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from langflow_otel.recording import prices, semconv, spans
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
+from langflow_otel.recording import prices, spans
 from langflow_otel.recording.calls_below import RunAboveCalls
 from langflow_otel.recording.facts import OK, ComponentInfo, ModelUsage, Outcome
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics
 from langflow_otel.recording.runs import Run
 from langflow_otel.recording.sizes import chosen_names

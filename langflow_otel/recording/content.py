@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
 from langflow_otel.recording.messages import as_json, fitted
 from langflow_otel.recording.plain import MARGIN, plain

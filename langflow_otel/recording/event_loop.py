@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Final
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 
 INTERVAL_S: Final = 1.0
 CLOSE_INTERVAL_S: Final = 0.05

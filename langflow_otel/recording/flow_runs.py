@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from langflow_otel.recording import semconv, spans
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
+from langflow_otel.recording import spans
 from langflow_otel.recording.calls_below import CallsBelow, RunAboveCalls
 from langflow_otel.recording.derived import NESTED
 from langflow_otel.recording.facts import OK, UNNAMED, ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import current_run

@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Span, TraceFlags
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.metrics import Metric, Reading
 from langflow_otel.recording.store import Exemplar, MemoryStore, Series
 

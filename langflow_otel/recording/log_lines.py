@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.denied_errors import is_denied, quotes_denied
 from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.plain import MARGIN, sendable

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langflow_otel.recording import metrics, semconv
+from langflow_otel import _semconv as semconv
+from langflow_otel.recording import metrics
 from langflow_otel.recording.error_categories import category_of
 from langflow_otel.recording.facts import ModelResponse
 from langflow_otel.recording.instruments import Amounts, write_together

@@ -12,9 +12,10 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from langflow_otel.recording import prices, semconv, spans
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
+from langflow_otel.recording import prices, spans
 from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.run_metrics import Finished
 from langflow_otel.recording.runs import Run, adding

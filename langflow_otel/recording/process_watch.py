@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.event_loop import LoopDelays, SeenDelay
 from langflow_otel.recording.spans import Attributes
 

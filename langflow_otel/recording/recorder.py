@@ -24,7 +24,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import runs, semconv, sent_traces, spans
+from langflow_otel import _semconv as semconv
+from langflow_otel.recording import runs, sent_traces, spans
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo

@@ -20,9 +20,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import metrics, semconv
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
+from langflow_otel.recording import metrics
 from langflow_otel.recording.callers import without_remote_span
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
 from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.run_metrics import RunMetrics

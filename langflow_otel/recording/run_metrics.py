@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from langflow_otel.recording import metrics, semconv, window
+from langflow_otel import _semconv as semconv
+from langflow_otel.recording import metrics, window
 from langflow_otel.recording.derived import NESTED, derived_readings, next_average
 from langflow_otel.recording.event_loop import EventLoopProbe
 from langflow_otel.recording.facts import (

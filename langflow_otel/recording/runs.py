@@ -18,11 +18,12 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from langflow_otel.recording import semconv, spans
+from langflow_otel import _semconv as semconv
+from langflow_otel._guard import Guard
+from langflow_otel.recording import spans
 from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.error_categories import Category, category_of
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.held import end_span
 from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.spans import Attributes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.trace import Link, SpanContext
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 
 listener: Callable[[int], None] | None = None
 """Called with the id of each trace that a span of ours is sent in, and of each that it is linked to; None for no calls.

@@ -9,7 +9,7 @@ from typing import Final
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.errors import http_status_of, with_causes
 from langflow_otel.recording.facts import (
     ComponentInfo,

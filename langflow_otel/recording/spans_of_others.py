@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import Span
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 
 _reported: ContextVar[list[Span] | None] = ContextVar("langflow_otel_spans_of_others", default=None)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from langflow_otel.recording import semconv, spans
+from langflow_otel import _semconv as semconv
+from langflow_otel.recording import spans
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.parents import with_span

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import wrapt
 
+from langflow_otel._guard import Guard
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
-from langflow_otel.recording.guard import Guard
 from langflow_otel.recording.stream_runs import ChunkCount
 
 _PULL = Guard("stream.pull")

@@ -8,7 +8,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.facts import Outcome
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.runs import Run

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from langflow_otel.recording.guard import Guard
+from langflow_otel._guard import Guard
 from langflow_otel.redaction import keys, personal
 from langflow_otel.redaction.own_pattern import compiled_own
 from langflow_otel.redaction.scan import MARKER, Finding, Scan

@@ -28,7 +28,7 @@ SIZES = (1_000, 8_000)
 KNOWN_SECRETS = (5, 50, 256)
 ID_SIZES = (9, 11, 14, 15, 16, 18, 19)
 CLOCK = "import time; start = time.perf_counter(); {}; print((time.perf_counter() - start) * 1e3)"
-PACKAGE = "import langflow_otel.recording.guard"
+PACKAGE = "import langflow_otel._guard"
 IMPORTS = {
     "google-re2": CLOCK.format("import re2"),
     "redaction": f"{PACKAGE}; " + CLOCK.format("import langflow_otel.redaction.redactor"),

@@ -16,6 +16,7 @@ import pytest
 from made_traces import HOSTILE, NOW_S, Run, S, as_line, hostile_lines, made_lines, write
 from typer.testing import CliRunner
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.cli.main import app
 from langflow_otel.insights.report import Report, build_report, render
 from langflow_otel.insights.report import details as report_details
@@ -23,7 +24,6 @@ from langflow_otel.insights.report import figures as report_figures
 from langflow_otel.insights.report.page import as_json
 from langflow_otel.insights.selection import Selection
 from langflow_otel.insights.traces import Traces, open_traces
-from langflow_otel.recording import semconv
 
 pytestmark = pytest.mark.slow
 

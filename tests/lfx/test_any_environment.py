@@ -22,8 +22,8 @@ from nodes import basic, streams
 from test_streams import pair
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
+from langflow_otel import _guard as guard
 from langflow_otel.hooks import catalogue
-from langflow_otel.recording import guard
 from langflow_otel.variables import VARIABLES
 
 LONG = bool(os.environ.get("LONG_TESTS"))

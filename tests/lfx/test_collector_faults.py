@@ -38,9 +38,9 @@ from unit.broken_collectors import gibberish, grpc_server, http_server, make_pem
 from waiting import wait_in_loop
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
+from langflow_otel import _guard as guard
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
 from langflow_otel.export.scrape import Scrape
-from langflow_otel.recording import guard
 from langflow_otel.recording.recorder import set_active_recorder
 
 ALL = bool(os.environ.get("LONG_TESTS"))

@@ -25,9 +25,9 @@ from nodes import basic, hostile, streams
 from observations import by_arun, by_async_start, failure
 from test_streams import pair
 
+from langflow_otel import _guard as guard
 from langflow_otel import span
 from langflow_otel.export.trace_file import otlp_json
-from langflow_otel.recording import guard
 from langflow_otel.recording.privacy import frames_of, message_of
 from langflow_otel.settings import Settings
 from langflow_otel.testing import capture_telemetry

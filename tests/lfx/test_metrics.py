@@ -35,10 +35,10 @@ from test_loops import SUBGRAPHS, loop_flow
 from test_streams import pair, streaming_model
 from test_tools import agent_flow
 
+from langflow_otel import _semconv as semconv
 from langflow_otel import record_retry
 from langflow_otel.instrumentor import LangflowInstrumentor
 from langflow_otel.recording import metrics as catalogue
-from langflow_otel.recording import semconv
 from langflow_otel.settings import ScrapeSettings, Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 

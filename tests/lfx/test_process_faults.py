@@ -37,7 +37,7 @@ from unit.broken_collectors import silent
 from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
-from langflow_otel.recording import guard
+from langflow_otel import _guard as guard
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.testing import Telemetry, capture_telemetry
 

@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
+from langflow_otel import _guard as guard
 from langflow_otel.export import content_names
 from langflow_otel.export.content import ContentFilter, treat_as_library
 from langflow_otel.export.replaced_span import ReplacedSpan
-from langflow_otel.recording import guard
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, Outcome
 from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.recording.recorder import active_recorder

@@ -150,7 +150,7 @@ class TestGate:
 
     @pytest.mark.parametrize("answer", [None, 5])
     def test_a_hook_that_gives_no_text_lets_nothing_leave(self, answer: Any, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("langflow_otel.recording.guard.strict", False)
+        monkeypatch.setattr("langflow_otel._guard.strict", False)
         assert gate(redact_hook=lambda _: answer).text("hello", 100) is None
 
 
@@ -250,7 +250,7 @@ class TestLongMessages:
         assert len(content.attributes["gen_ai.input.messages"]) <= 100
 
     def test_hook_that_gives_no_text_lets_no_message_leave(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("langflow_otel.recording.guard.strict", False)
+        monkeypatch.setattr("langflow_otel._guard.strict", False)
         keeps_long = gate(content_length=200, redact_hook=lambda text: None if "name" in text else text)
         content = SpanContent(keeps_long, lambda _: None)
         content.add("gen_ai.input.messages", [message("x" * 4000), message("a name")])

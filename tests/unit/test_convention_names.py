@@ -24,7 +24,7 @@ OLD = (
 READS_THEM = {
     "langflow_otel/export/content_names.py": "what other instrumentors may write",
     "langflow_otel/insights/span_columns.py": "spans of others, and files of older versions",
-    "langflow_otel/recording/semconv.py": "TOKENS_OF_OTHERS",
+    "langflow_otel/_semconv.py": "TOKENS_OF_OTHERS",
 }
 """Files that know old names, to recognize them on spans of others."""
 

@@ -154,7 +154,7 @@ def test_an_exporter_that_raises_reaches_nothing(monkeypatch):
         def _endpoint(self) -> str:
             raise RuntimeError("canary")
 
-    from langflow_otel.recording import guard
+    from langflow_otel import _guard as guard
 
     monkeypatch.setattr(guard, "strict", False)
 

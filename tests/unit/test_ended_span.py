@@ -28,10 +28,11 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from langflow_otel import _guard as guard
+from langflow_otel import _semconv as semconv
 from langflow_otel import instrument, uninstrument
 from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.sampling import DecidedSampler
-from langflow_otel.recording import guard, semconv
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse
 from langflow_otel.recording.held import HeldSpan, new_span_context
 from langflow_otel.recording.model_runs import ModelRun, calling_model

@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from langflow_otel.recording import guard
-from langflow_otel.recording.guard import Guard
+from langflow_otel import _guard as guard
+from langflow_otel._guard import Guard
 
 
 class OurError(Exception):

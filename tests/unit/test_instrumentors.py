@@ -243,7 +243,7 @@ def test_one_that_is_active_already_is_left_as_it_is(provider):
 
 
 def test_one_that_cannot_be_taken_back_does_not_keep_the_others(provider, monkeypatch):
-    monkeypatch.setattr("langflow_otel.recording.guard.strict", False)
+    monkeypatch.setattr("langflow_otel._guard.strict", False)
     others = load(provider, "single", "stuck")
     others.unload()
 

@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from otlp_receiver import Receiver, otlp_receiver
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.export.counting import CountingMetricExporter
 from langflow_otel.export.providers import (
     Choice,
@@ -23,7 +24,7 @@ from langflow_otel.export.providers import (
     choose_meter_provider,
 )
 from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording import metrics
 from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, set_active_recorder

@@ -29,12 +29,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninstrument
+from langflow_otel import _guard as guard
 from langflow_otel.export import conditions, pipeline, prometheus, workers
 from langflow_otel.export.pipeline import MetricsPipeline
 from langflow_otel.export.values_file import FileStore
 from langflow_otel.hooks.patching import Patches
 from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.recording import guard
 from langflow_otel.recording.recorder import active_recorder, count_dropped
 from langflow_otel.settings import ScrapeSettings, Settings
 

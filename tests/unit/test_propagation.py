@@ -10,9 +10,9 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 
+from langflow_otel import _guard as guard
 from langflow_otel.export import propagation
 from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
-from langflow_otel.recording import guard
 
 from .support import FLOW, recorder, recording
 

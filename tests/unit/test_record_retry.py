@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from tenacity import RetryError, retry, retry_if_result, stop_after_attempt, wait_incrementing
 
+from langflow_otel import _guard as guard
 from langflow_otel import record_retry, span
-from langflow_otel.recording import guard
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
 from langflow_otel.recording.recorder import set_active_recorder

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from langflow_otel.recording import guard
+from langflow_otel import _guard as guard
 from langflow_otel.redaction import redactor as redaction
 from langflow_otel.redaction import scan
 from langflow_otel.redaction.own_pattern import check_pattern

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 from langflow_otel.recording.metrics import CATALOGUE
 from langflow_otel.standard_variables import STANDARD
 from langflow_otel.variables import VARIABLES

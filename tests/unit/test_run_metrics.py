@@ -19,8 +19,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
+from langflow_otel import _guard as guard
 from langflow_otel import record_retry
-from langflow_otel.recording import guard, metrics
+from langflow_otel.recording import metrics
 from langflow_otel.recording.derived import NESTED, next_average
 from langflow_otel.recording.facts import (
     CACHED,

@@ -24,6 +24,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from waiting import wait_until
 
+from langflow_otel import _guard as guard
 from langflow_otel.export import credentials, places, prometheus, watched_file
 from langflow_otel.export.credentials import bearer_token
 from langflow_otel.export.pipeline import MetricsPipeline
@@ -31,7 +32,6 @@ from langflow_otel.export.places import Place, Places
 from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
 from langflow_otel.export.scrape import Page, Scrape
 from langflow_otel.export.scrape_request import AllowedHosts
-from langflow_otel.recording import guard
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import COMPONENT_RETRIES, EVENT_LOOP_DELAY
 from langflow_otel.recording.store import MemoryStore

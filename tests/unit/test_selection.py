@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("duckdb")
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights import selection as selections
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
-from langflow_otel.recording import semconv
 from tests.unit.made_spans import START_NS, MadeTraces
 
 

@@ -32,11 +32,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced, uninstrument
+from langflow_otel import _guard as guard
 from langflow_otel.hooks import native, server
 from langflow_otel.hooks.identity import entry_point_of, request_entry_point
 from langflow_otel.hooks.patching import Patches
 from langflow_otel.hooks.server import ServerMiddleware, build_middleware_stack, watch_app, whole_route
-from langflow_otel.recording import guard, run_metrics
+from langflow_otel.recording import run_metrics
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import active_recorder, set_active_recorder
 from langflow_otel.recording.runs import current_run

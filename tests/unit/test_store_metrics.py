@@ -11,9 +11,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from otlp_receiver import Receiver, otlp_receiver
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.export.providers import choose_meter_provider
 from langflow_otel.export.store_metrics import READ_FROM_STORE
-from langflow_otel.recording import metrics, semconv
+from langflow_otel.recording import metrics
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.settings import Settings

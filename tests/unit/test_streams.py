@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 
+from langflow_otel import _guard as guard
 from langflow_otel import span
-from langflow_otel.recording import guard
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.recording.flow_runs import FlowRun

@@ -9,8 +9,8 @@ import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from langflow_otel import _guard as guard
 from langflow_otel import span, traced
-from langflow_otel.recording import guard
 from langflow_otel.recording.component_runs import ComponentRun, LoopIteration
 from langflow_otel.recording.facts import CANCELLED, OK
 from langflow_otel.recording.recorder import active_recorder

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.cli.mcp_server.answers import AnswerError, cut, moment, page, present
 from langflow_otel.cli.mcp_server.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Trace, Version
 from langflow_otel.cli.opened_traces import reading_lines
@@ -17,7 +18,6 @@ from langflow_otel.insights.differences import Differences, Fact
 from langflow_otel.insights.run_lists import ListedRun, flow_summaries, list_runs
 from langflow_otel.insights.trace import TraceSpan, build_trees, without_scope
 from langflow_otel.insights.why import Explanation, explain
-from langflow_otel.recording import semconv
 
 _NS: Final = 1_000_000_000
 _MAX_NAMED: Final = 10

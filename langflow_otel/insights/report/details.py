@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.critical_path import critical_path
 from langflow_otel.insights.report.tables import Strings
 from langflow_otel.insights.selection import Selection, ask, rows
 from langflow_otel.insights.trace import TraceSpan, tree_of
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.report.tables import Strings, columns, significant
 from langflow_otel.insights.selection import Selection, ask, rows
-from langflow_otel.recording import semconv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

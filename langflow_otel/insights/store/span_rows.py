@@ -9,9 +9,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from langflow_otel import _semconv as semconv
 from langflow_otel.insights.content import is_content
 from langflow_otel.insights.store.schema import RAW_TABLES, errors, retries
-from langflow_otel.recording import semconv
 
 _MOST_COUNTED: Final = 10**10
 """More is no count of anything, and sums of such would not fit into a column."""

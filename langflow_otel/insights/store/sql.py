@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from langflow_otel.recording import semconv
+from langflow_otel import _semconv as semconv
 
 # Names are others' choice.
 _MAX_NAME: Final = 200
