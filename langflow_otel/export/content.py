@@ -25,18 +25,18 @@ from langflow_otel.export.known_secrets import KnownSecrets
 from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.denied_errors import quotes_denied
-from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
 from langflow_otel.recording.privacy import redactor
 from langflow_otel.recording.spans import OwnEvent
 from langflow_otel.recording.stacktraces import without_source
-from langflow_otel.recording.urls import (
+from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
+from langflow_otel.redaction.secret_names import is_secret_name
+from langflow_otel.redaction.urls import (
     REDACTED,
     name_without_values,
     template_without_values,
     text_without_url_values,
     url_without_values,
 )
-from langflow_otel.redaction.secret_names import is_secret_name
 from langflow_otel.settings import Settings
 
 _FILTER = Guard("content.filter")

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status
 
 from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
-from langflow_otel.recording.known_secrets import recent_secrets, without_secrets
+from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 
 _MOST_REMEMBERED: Final = 5000
 _LONGEST_REMEMBERED: Final = 200

@@ -20,9 +20,9 @@ from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.runs import Run, current_run
+from langflow_otel.redaction.known_secrets import remember_secrets
 
 Call = Callable[..., Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final, cast
 
-from langflow_otel.recording.known_secrets import HIDDEN, without_secrets
+from langflow_otel.redaction.known_secrets import HIDDEN, without_secrets
 from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name
 
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None

@@ -13,7 +13,7 @@ from datetime import date, datetime, timezone
 from typing import Any, Final, NamedTuple
 
 from langflow_otel.recording.facts import Costs, ModelResponse, ModelUsage, token_count
-from langflow_otel.recording.known_secrets import without_secrets
+from langflow_otel.redaction.known_secrets import without_secrets
 
 logger = logging.getLogger("langflow_otel")
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from langflow_otel.recording.denied_errors import is_denied, quotes_denied
 from langflow_otel.recording.errors import with_causes
-from langflow_otel.recording.known_secrets import without_secrets
 from langflow_otel.recording.plain import MARGIN, cut_mark, sendable
 from langflow_otel.recording.sizes import chosen, cut
 from langflow_otel.recording.stacktraces import without_source
-from langflow_otel.recording.urls import text_without_url_values
+from langflow_otel.redaction.known_secrets import without_secrets
+from langflow_otel.redaction.urls import text_without_url_values
 from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:

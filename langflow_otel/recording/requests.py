@@ -29,7 +29,7 @@ from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sampling import Sampling
 from langflow_otel.recording.sizes import chosen
-from langflow_otel.recording.urls import path_without_values
+from langflow_otel.redaction.urls import path_without_values
 from langflow_otel.settings import Settings
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})

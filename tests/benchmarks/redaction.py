@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from unit import secret_corpus  # noqa: E402
 from unit.secret_corpus import LOOK_ALIKES, SENTENCES  # noqa: E402
 
-from langflow_otel.recording.known_secrets import without_secrets  # noqa: E402
+from langflow_otel.redaction.known_secrets import without_secrets  # noqa: E402
 from langflow_otel.redaction.redactor import Redactor  # noqa: E402
 
 SIZES = (1_000, 8_000)

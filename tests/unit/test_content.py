@@ -19,8 +19,8 @@ from langflow_otel.export import content_names
 from langflow_otel.export.content import ContentFilter, treat_as_library
 from langflow_otel.export.replaced_span import ReplacedSpan
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.known_secrets import remember_secrets
 from langflow_otel.recording.recorder import active_recorder
+from langflow_otel.redaction.known_secrets import remember_secrets
 from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 

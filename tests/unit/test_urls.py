@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from langflow_otel.recording.url_words import WORDS
-from langflow_otel.recording.urls import (
+from langflow_otel.redaction.url_words import WORDS
+from langflow_otel.redaction.urls import (
     path_without_values,
     template_without_values,
     text_without_url_values,

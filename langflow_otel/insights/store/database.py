@@ -29,8 +29,8 @@ from langflow_otel.insights.store.schema import (
 )
 from langflow_otel.insights.store.sql import POSTGRESQL, SQLITE, Words, rollups, views
 from langflow_otel.masking import HIDDEN
-from langflow_otel.recording.known_secrets import HIDDEN as REDACTED
-from langflow_otel.recording.known_secrets import without_secrets
+from langflow_otel.redaction.known_secrets import HIDDEN as REDACTED
+from langflow_otel.redaction.known_secrets import without_secrets
 from langflow_otel.redaction.secret_names import may_be_secret_name
 
 ACCEPTED: Final = "postgresql://USER@HOST/DATABASE and sqlite:///FILE"

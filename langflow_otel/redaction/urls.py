@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from langflow_otel.recording.url_words import WORDS
+from langflow_otel.redaction.url_words import WORDS
 
 REDACTED: Final = "REDACTED"
 

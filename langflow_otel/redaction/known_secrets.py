@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from langflow_otel.recording.spellings import Span, spellings
+from langflow_otel.redaction.spellings import Span, spellings
 
 HIDDEN: Final = "[redacted:secret]"
 """What stands in place of a secret."""
