@@ -9,14 +9,16 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
-from langflow_otel import propagation  # noqa: F401  # before all that imports the propagators
+from langflow_otel._settings import propagators  # noqa: F401  # before all that imports the propagators
 
 # isort: split
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from langflow_otel import _guard as guard
 from langflow_otel._guard import Guard
-from langflow_otel.audit import audit_line
+from langflow_otel._settings.audit import audit_line
+from langflow_otel._settings.masking import one_line
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
 from langflow_otel.export.scrape import Scrape
@@ -33,11 +35,9 @@ from langflow_otel.hooks.versions import (
     lfx_is_too_old,
     unknown_version_warning,
 )
-from langflow_otel.masking import one_line
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel.recording.requests import end_open_requests
 from langflow_otel.recording.runs import end_open_runs
-from langflow_otel.settings import ScrapeSettings, Settings
 
 logger = logging.getLogger("langflow_otel")
 
@@ -242,7 +242,7 @@ def instrument(**kwargs: Any) -> None:
         meter_provider: Makes the metrics that are pushed; default: one built from the ``OTEL_*`` variables, else
             the global SDK provider. A scrape endpoint is opened beside it if ``OTEL_METRICS_EXPORTER`` asks for one.
         logger_provider: Makes the log records; default: one built from the ``OTEL_*`` variables.
-        settings: A :class:`~langflow_otel.settings.Settings` instead of the environment.
+        settings: A :class:`~langflow_otel._settings.settings.Settings` instead of the environment.
         redact: Gets each text of content, of a message of an exception, or of a log line that is about to leave,
             without its secrets, and returns what may leave of it. If it fails, nothing of it leaves.
         deferred: Wrap LangFlow now, and make exporters when the first flow runs or the server starts: for a

@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 from langflow_otel._guard import Guard
-from langflow_otel.masking import shown_value
-from langflow_otel.otlp_target import spelled_out
+from langflow_otel._settings.masking import shown_value
+from langflow_otel._settings.otlp_target import spelled_out
 
 logger = logging.getLogger("langflow_otel")
 
@@ -39,8 +39,8 @@ def switch_on() -> bool:
 
 
 def _switch_on() -> bool:
+    from langflow_otel._settings.settings import Settings
     from langflow_otel.instrumentor import LangflowInstrumentor
-    from langflow_otel.settings import Settings
 
     instrumentor = LangflowInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:

@@ -39,6 +39,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from langflow_otel import _guard as guard
 from langflow_otel import _semconv as semconv
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.exposition import Renderer
 from langflow_otel.export.log_records import in_memory_logger_provider
 from langflow_otel.export.sampling import let_recorder_decide
@@ -47,7 +48,6 @@ from langflow_otel.insights import log_record
 from langflow_otel.insights.log_record import LogRecord
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk
 from langflow_otel.recording.runs import current_run
-from langflow_otel.settings import Settings
 
 __all__ = ["LeakError", "LogRecord", "Telemetry", "TraceSpan", "capture_telemetry"]
 

@@ -16,14 +16,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from langflow_otel._settings.masking import Secrets, shown_problem, shown_value
+from langflow_otel._settings.settings import Settings
+from langflow_otel._settings.standard import accepted
+from langflow_otel._settings.standard_variables import StandardVariable
+from langflow_otel._settings.variables import VARIABLES, Variable
 from langflow_otel.cli.config_standard import standard_problems, standard_variables
 from langflow_otel.cli.console import FAILED, give_up, heading, make_console, printable, say
 from langflow_otel.cli.doctor_local import file_problems
-from langflow_otel.masking import Secrets, shown_problem, shown_value
-from langflow_otel.settings import Settings
-from langflow_otel.standard import accepted
-from langflow_otel.standard_variables import StandardVariable
-from langflow_otel.variables import VARIABLES, Variable
 
 _COLUMNS_FROM = 140
 """Narrower terminals have the meaning on a line of its own."""

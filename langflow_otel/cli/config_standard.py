@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from langflow_otel.standard import accepted
-from langflow_otel.standard_variables import STANDARD, StandardVariable
-from langflow_otel.variables import VARIABLES
+from langflow_otel._settings.standard import accepted
+from langflow_otel._settings.standard_variables import STANDARD, StandardVariable
+from langflow_otel._settings.variables import VARIABLES
 
 _LONGEST_NAME: Final = 100
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from langflow_otel.masking import Secrets
+from langflow_otel._settings.masking import Secrets
 
 _PIPE_WIDTH = 120
 _MAX_MESSAGE = 240

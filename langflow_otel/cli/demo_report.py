@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import FAILED, give_up, heading, make_console
 from langflow_otel.cli.metrics_view import Figures, metrics_view
 from langflow_otel.cli.stats_view import stats_view
@@ -22,7 +23,6 @@ from langflow_otel.cli.tracing import metric_destinations, trace_destinations
 from langflow_otel.cli.tree_view import tree_view
 from langflow_otel.insights.components import shares_in_trees
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
-from langflow_otel.settings import Settings
 
 _PICTURE_WIDTH = 110
 NEXT_STEPS = (

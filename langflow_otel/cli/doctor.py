@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from langflow_otel._settings.masking import Secrets, one_line
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.config import all_problems
 from langflow_otel.cli.console import FAILED, Warnings, make_console, printable
 from langflow_otel.cli.doctor_destinations import destinations_section
@@ -20,8 +22,6 @@ from langflow_otel.cli.doctor_hooks import hooks_section
 from langflow_otel.cli.doctor_installed import installed_section
 from langflow_otel.cli.doctor_local import local_section
 from langflow_otel.cli.doctor_report import Finding, Section, as_object, is_well, show, summary, without_secrets
-from langflow_otel.masking import Secrets, one_line
-from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 
 _NOWHERE = (

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from langflow_otel._settings.masking import Secrets
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import in_words
 from langflow_otel.cli.doctor_diagnosis import listener_behind, verdict
 from langflow_otel.cli.doctor_report import Finding, Section
@@ -17,8 +19,6 @@ from langflow_otel.export.listener import Listener
 from langflow_otel.export.otlp import Signal
 from langflow_otel.export.probe import probe
 from langflow_otel.export.probe_answers import Answer
-from langflow_otel.masking import Secrets
-from langflow_otel.settings import Settings
 
 _DETAIL: Final = "a test span, metric and log record, sent as the library sends"
 _DEFAULT_TIMEOUT_S: Final = 10.0

@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.hooks.versions import lfx_is_installed
-from langflow_otel.settings import Settings
 
 _PATIENCE_S: Final = 120.0
 _MARK: Final = "langflow-otel hooks: "

@@ -12,6 +12,7 @@ from typing import Final
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.export import http_clients
 from langflow_otel.hooks.versions import (
@@ -21,7 +22,6 @@ from langflow_otel.hooks.versions import (
     lfx_version,
     unknown_version_warning,
 )
-from langflow_otel.settings import Settings
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 13)
 _TESTED = "LangFlow 1.7 to 1.13"

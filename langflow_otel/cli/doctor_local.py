@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from langflow_otel._settings.secret_files import read_secret
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli.console import in_bytes
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
@@ -22,8 +24,6 @@ from langflow_otel.export.registry import MULTIPROC_DIR, has_no_shared_folder
 from langflow_otel.export.rotating_file import nearest_existing, why_not_writable
 from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES, UNWRITABLE
 from langflow_otel.recording import metrics
-from langflow_otel.secret_files import read_secret
-from langflow_otel.settings import ScrapeSettings, Settings
 
 _FILE: Final = "LANGFLOW_OTEL_TRACE_FILE"
 _PRICES: Final = "LANGFLOW_OTEL_PRICES"

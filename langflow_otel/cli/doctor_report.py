@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from langflow_otel._settings.masking import Secrets
 from langflow_otel.cli.console import UNICODE, glyphs_of, heading, printable
-from langflow_otel.masking import Secrets
 from langflow_otel.version import __version__
 
 Status = Literal["ok", "info", "warning", "problem"]

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import BAD_INPUT, FAILED, Warnings, give_up, make_console, shortened
 from langflow_otel.cli.interruption import Interruption
 from langflow_otel.cli.tracing import destinations, tracing
@@ -29,7 +30,6 @@ from langflow_otel.export.resources import langflow_resource
 from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk, without_scope
 from langflow_otel.recording.facts import Interrupted
-from langflow_otel.settings import Settings
 
 _COMPONENT_FAILED = "Error building Component"  # as LangFlow begins such a message, all versions
 

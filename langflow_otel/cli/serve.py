@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from langflow_otel._settings.settings import ScrapeSettings
 from langflow_otel.cli.console import fitted, glyphs_of, heading, in_percent
 from langflow_otel.cli.metrics_view import Figures
 from langflow_otel.cli.scraping import Scraper, scrape_config
-from langflow_otel.settings import ScrapeSettings
 
 _LOOK_S = 0.1
 _RUN_EVERY_S = 1.0

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli.choosing import seconds_of
 from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printable, shortened
 from langflow_otel.cli.keyboard import Keys, pressed_keys
@@ -27,7 +28,6 @@ from langflow_otel.cli.scraping import Scraper
 from langflow_otel.cli.top_view import top_view
 from langflow_otel.insights.figures import Figures
 from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
-from langflow_otel.settings import ScrapeSettings, Settings
 
 MOST_S = 86_400
 """So many seconds of scraped pages are kept, at most."""

@@ -19,6 +19,7 @@ from opentelemetry.trace import Status
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export import content_names
 from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.export.known_secrets import KnownSecrets
@@ -37,7 +38,6 @@ from langflow_otel.redaction.urls import (
     text_without_url_values,
     url_without_values,
 )
-from langflow_otel.settings import Settings
 
 _FILTER = Guard("content.filter")
 

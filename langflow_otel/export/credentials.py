@@ -8,9 +8,9 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from langflow_otel.export.watched_file import WatchedFile
-from langflow_otel.secret_files import read_secret
-from langflow_otel.settings import ScrapeSettings
+from langflow_otel._settings.secret_files import read_secret
+from langflow_otel._settings.settings import ScrapeSettings
+from langflow_otel._settings.watched_file import WatchedFile
 
 _USE: Final = "for the scrape endpoint"
 

@@ -17,11 +17,11 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
+from langflow_otel._settings.variables import CAPTURE
 from langflow_otel.export import http_clients
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.export.http_clients import HttpClients
-from langflow_otel.settings import Settings
-from langflow_otel.variables import CAPTURE
 
 logger = logging.getLogger("langflow_otel")
 
@@ -67,7 +67,7 @@ class OtherInstrumentors:
     loaded is one line in the log; nothing here raises.
 
     Args:
-        settings: See :class:`~langflow_otel.settings.Settings`.
+        settings: See :class:`~langflow_otel._settings.settings.Settings`.
         provider: Makes the spans.
         gated: True if its exporters let content pass as the settings say, see ``content.py``: then the instrumentors
             record it where it may leave.

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal
 
 from opentelemetry.util.re import parse_env_headers
 
-from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.secret_files import read_secret
-from langflow_otel.standard import accepted_environment
-from langflow_otel.standard_texts import is_header
-from langflow_otel.standard_variables import OTLP
+from langflow_otel._settings.otlp_target import OtlpTarget
+from langflow_otel._settings.secret_files import read_secret
+from langflow_otel._settings.standard import accepted_environment
+from langflow_otel._settings.standard_texts import is_header
+from langflow_otel._settings.standard_variables import OTLP
 
 logger = logging.getLogger("langflow_otel")
 

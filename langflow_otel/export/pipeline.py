@@ -17,6 +17,7 @@ from opentelemetry.metrics import MeterProvider
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.export.conditions import RunConditions
 from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.price_file import PriceFile
@@ -34,7 +35,6 @@ from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.recorder import Recorder, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import ScrapeSettings, Settings
 from langflow_otel.version import __version__
 
 logger = logging.getLogger("langflow_otel")

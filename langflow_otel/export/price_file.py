@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from langflow_otel.export.watched_file import WatchedFile
+from langflow_otel._settings.secret_files import read_secret
+from langflow_otel._settings.watched_file import WatchedFile
 from langflow_otel.recording import prices
 from langflow_otel.recording.prices import PriceTable, Pricing, price_table, shown
-from langflow_otel.secret_files import read_secret
 
 
 class PriceFile:

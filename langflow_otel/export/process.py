@@ -21,6 +21,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.destinations import Passes, reaches_same_backend
 from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.instrumentors import OtherInstrumentors
@@ -30,7 +31,6 @@ from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
 from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
 from langflow_otel.export.sampling import follows_recorder
 from langflow_otel.recording.recorder import Recorder, process_recorder
-from langflow_otel.settings import Settings
 
 logger = logging.getLogger("langflow_otel")
 

@@ -24,6 +24,10 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
 
+from langflow_otel._settings.masking import one_line, shown_value
+from langflow_otel._settings.settings import Settings
+from langflow_otel._settings.standard import accepted_environment
+from langflow_otel._settings.standard_variables import names_for
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
 from langflow_otel.export.nested import watch_nested_model_spans
@@ -32,12 +36,8 @@ from langflow_otel.export.refusals import raise_too_large
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.export.store_metrics import READ_FROM_STORE, StoreMetrics, store_has_what_is_wanted
-from langflow_otel.masking import one_line, shown_value
 from langflow_otel.recording.sizes import MAX_SPAN_TEXT
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import Settings
-from langflow_otel.standard import accepted_environment
-from langflow_otel.standard_variables import names_for
 
 logger = logging.getLogger("langflow_otel")
 

@@ -17,8 +17,8 @@ from opentelemetry.sdk.environment_variables import (
 from opentelemetry.sdk.resources import PROCESS_PID, SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.util.types import Attributes
 
-from langflow_otel.settings import Settings
-from langflow_otel.standard import accepted_environment
+from langflow_otel._settings.settings import Settings
+from langflow_otel._settings.standard import accepted_environment
 
 # What the SDK and its own detectors read: with other values, another resource is right.
 _READ_BY_DETECTORS: Final = (OTEL_EXPERIMENTAL_RESOURCE_DETECTORS, OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME)

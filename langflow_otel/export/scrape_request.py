@@ -9,7 +9,7 @@ from email.message import Message
 from typing import Final
 from urllib.parse import urlsplit
 
-from langflow_otel.settings import ScrapeSettings
+from langflow_otel._settings.settings import ScrapeSettings
 
 ANY_HOST: Final = "*"
 

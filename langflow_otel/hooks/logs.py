@@ -21,12 +21,12 @@ from opentelemetry import _logs, trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.hooks.versions import root_error
 from langflow_otel.recording.log_lines import SEVERITIES, log_line, log_sink
 from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.recorder import nearest_context
-from langflow_otel.settings import Settings
 
 MODULE: Final = "lfx.log.logger"
 _DEFAULT_SCOPE = "lfx"

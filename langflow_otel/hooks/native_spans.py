@@ -19,9 +19,9 @@ from typing import Any, Final, cast
 from opentelemetry.trace import SpanContext
 
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.recording import sent_traces
-from langflow_otel.settings import Settings
 
 WAIT_S: Final = 60.0
 """So long the spans of a trace wait for a flow, from the last of them on."""

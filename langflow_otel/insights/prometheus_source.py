@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
+from langflow_otel._settings.secret_files import read_secret
 from langflow_otel.insights.figures import DETAILS, FLOW, GROWN, LOOP, NOW, Figures, Measured, Value, figures_of
 from langflow_otel.recording import metrics
-from langflow_otel.secret_files import read_secret
 
 TOKEN_VARIABLE: Final = "PROMETHEUS_TOKEN"  # noqa: S105 - the name of a variable
 USER_VARIABLE: Final = "PROMETHEUS_USER"

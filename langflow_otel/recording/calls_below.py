@@ -8,9 +8,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording.facts import CANCELLED, Costs, ModelUsage
 from langflow_otel.recording.runs import Run, adding
-from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
     from langflow_otel.recording.flow_runs import FlowRun

@@ -11,6 +11,7 @@ from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import spans
 from langflow_otel.recording.calls_below import CallsBelow, RunAboveCalls
 from langflow_otel.recording.derived import NESTED
@@ -19,7 +20,6 @@ from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.spans import Attributes
-from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
     from langflow_otel.recording.instruments import Recording

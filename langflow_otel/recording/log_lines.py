@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording.denied_errors import is_denied, quotes_denied
 from langflow_otel.recording.plain import MARGIN, sendable
 from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type, redacted
@@ -19,7 +20,6 @@ from langflow_otel.recording.sizes import MAX_VALUE, chosen, cut
 from langflow_otel.recording.stacktraces import without_source
 from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name
-from langflow_otel.settings import Settings
 
 Value = str | bool | int | float
 

@@ -24,8 +24,8 @@ from langflow_otel.recording.spans import Attributes
 from langflow_otel.recording.spans_of_others import is_of_a_model
 
 if TYPE_CHECKING:
+    from langflow_otel._settings.settings import Settings
     from langflow_otel.recording.run_metrics import FlowMetrics
-    from langflow_otel.settings import Settings
 
 _NO_RESPONSE: Final = ModelResponse()
 

@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import runs, sent_traces, spans
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.content import ContentGate
@@ -49,7 +50,6 @@ from langflow_otel.recording.sampling import Sampling, held_parent
 from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.stream_runs import StreamRun
 from langflow_otel.recording.tool_runs import ToolRun
-from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 
 _ANSWERED_AT_ONCE = frozenset({"webhook", "playground"})
@@ -63,7 +63,7 @@ class Recorder:
 
     Args:
         provider: Makes the spans; None if only metrics have somewhere to go.
-        settings: See :class:`~langflow_otel.settings.Settings`.
+        settings: See :class:`~langflow_otel._settings.settings.Settings`.
         metrics: Measures the runs; None without metrics.
         watch: Watches the process during runs.
 

@@ -22,6 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import metrics
 from langflow_otel.recording.callers import without_remote_span
 from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
@@ -30,7 +31,6 @@ from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sampling import Sampling
 from langflow_otel.recording.sizes import chosen
 from langflow_otel.redaction.urls import path_without_values
-from langflow_otel.settings import Settings
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
 _OTHER = "_OTHER"  # the convention's word for a method that is none of these

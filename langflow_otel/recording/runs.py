@@ -20,6 +20,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import spans
 from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.error_categories import Category, category_of
@@ -27,7 +28,6 @@ from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.held import end_span
 from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.spans import Attributes
-from langflow_otel.settings import Settings
 
 if TYPE_CHECKING:
     from langflow_otel.recording.component_runs import ComponentRun

@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Tracer
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import spans
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.flow_runs import FlowRun
@@ -22,7 +23,6 @@ from langflow_otel.recording.parents import caller_of
 from langflow_otel.recording.ratios import FlowRatios
 from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.spans import Attributes
-from langflow_otel.settings import Settings
 
 
 class UnsampledFlowSpan(NonRecordingSpan):

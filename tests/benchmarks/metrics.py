@@ -25,6 +25,7 @@ from pathlib import Path
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.workers import WorkerGroup
 from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelInfo, ModelResponse
@@ -32,7 +33,6 @@ from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import COMPONENT_DURATION, SECONDS
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import Settings
 
 LOOP = 2000
 FLOWS, TYPES = 25, 25

@@ -54,7 +54,7 @@ def sorts_of_text(rng: random.Random) -> dict[str, str]:
         "prose, CJK": "".join(sentence for sentence in rng.choices(SENTENCES, k=900) if ord(sentence[0]) > 0x3000),
         "JSON": json.dumps(records),
         "code": Path(secret_corpus.__file__).read_text("utf-8")[:400]
-        + (ROOT / "langflow_otel/settings.py").read_text(),
+        + (ROOT / "langflow_otel/_settings/settings.py").read_text(),
         "logs": "\n".join(logs),
         "base64": secret_corpus.base64_of(rng, 8_000),
         "look-alikes": " ".join(rng.choice(LOOK_ALIKES)(rng) for _ in range(400)),

@@ -16,9 +16,9 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from otlp_receiver import Receiver, otlp_receiver
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.instrumentor import LangflowInstrumentor
-from langflow_otel.settings import Settings
 
 SPANS = ("spans", "trace file", "printed spans")
 LOGS = ("logs", "printed logs")

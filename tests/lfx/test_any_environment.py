@@ -23,8 +23,8 @@ from test_streams import pair
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel import _guard as guard
+from langflow_otel._settings.variables import VARIABLES
 from langflow_otel.hooks import catalogue
-from langflow_otel.variables import VARIABLES
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 

@@ -17,7 +17,7 @@ from nodes import models
 from test_retrieval import store_flow
 from test_tools import agent_flow
 
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 BY_OPENINFERENCE = {

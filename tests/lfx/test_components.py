@@ -191,7 +191,7 @@ async def test_a_frozen_component_of_the_same_graph_is_cached_the_second_time(te
 
 
 async def test_detail_flow_makes_flow_spans_only():
-    from langflow_otel.settings import Settings
+    from langflow_otel._settings.settings import Settings
     from langflow_otel.testing import capture_telemetry
 
     with capture_telemetry(settings=Settings(detail="flow")) as telemetry:
@@ -201,7 +201,7 @@ async def test_detail_flow_makes_flow_spans_only():
 
 
 async def test_detail_output_makes_a_span_for_each_output_method():
-    from langflow_otel.settings import Settings
+    from langflow_otel._settings.settings import Settings
     from langflow_otel.testing import capture_telemetry
 
     with capture_telemetry(settings=Settings(detail="output")) as telemetry, pytest.raises(Exception, match="canary"):

@@ -20,8 +20,8 @@ from openai_server import FakeOpenAI
 from test_openai_calls import ainvoke, astream, batch, openai, stream, structured  # noqa: F401 - one is a fixture
 from test_tools import agent_flow
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export import pipeline
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 langchain_openai = pytest.importorskip("langchain_openai")

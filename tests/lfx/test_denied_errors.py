@@ -24,6 +24,7 @@ from opentelemetry.trace import Span, SpanContext, StatusCode
 from test_denied_tools import Asking, MakesTool, wired
 
 from langflow_otel import instrument, span, traced, uninstrument
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans
@@ -31,7 +32,6 @@ from langflow_otel.hooks import logs
 from langflow_otel.hooks.catalogue import log_lines
 from langflow_otel.recording.log_lines import WITHHELD
 from langflow_otel.recording.model_runs import calling_model
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 CANARY = "canary-7f3a of the patient"

@@ -19,7 +19,7 @@ from test_provider_errors import agent_flow as langflows_agent_flow
 from test_provider_errors import model_flow
 from test_tools import agent_flow
 
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 CANARY = "ships-7f3a"

@@ -19,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 
 from langflow_otel import instrument, uninstrument
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import capture_telemetry
 
 LINE = [

@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel import _guard as guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
 from langflow_otel.export.ended_span import EndedSpans
@@ -40,7 +41,6 @@ from langflow_otel.export.trace_file import TraceFileExporter
 from langflow_otel.hooks.catalogue import HOOKS, LOG_HOOKS
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import end_open_runs, innermost_run
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 LONG = "LONG_TESTS" in os.environ

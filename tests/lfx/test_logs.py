@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from langflow_otel import _guard as guard
-from langflow_otel.audit import audit_line
+from langflow_otel._settings.audit import audit_line
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.log_records import in_memory_logger_provider
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.hooks import logs
@@ -35,7 +36,6 @@ from langflow_otel.hooks.catalogue import LOG_HOOKS, log_lines
 from langflow_otel.hooks.patching import missing_parameters
 from langflow_otel.insights.log_record import LogRecord, from_sdk
 from langflow_otel.recording.log_lines import WITHHELD, log_sink, set_log_sink
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 MODULE = sys.modules["lfx.log.logger"]
@@ -332,7 +332,7 @@ def test_each_hooked_function_has_the_parameters_that_we_use(hook):
 SWITCHED_ON_FIRST = """
 import sys, time
 from langflow_otel.hooks.catalogue import log_lines
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.log_records import in_memory_logger_provider
 provider, kept = in_memory_logger_provider()
@@ -608,7 +608,7 @@ WITH_LANGFLOWS_OWN = """
 from lfx.log.logger import configure, logger
 configure(log_level="INFO")
 from langflow_otel.hooks.catalogue import log_lines
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.logs import LogsPipeline
 settings = Settings.from_env()
 ours = LogsPipeline(settings)

@@ -25,9 +25,9 @@ from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from test_tools import agent_flow
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks import models as models_hook
 from langflow_otel.recording import model_runs
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 TOKENS = ("gen_ai.usage.input_tokens", "langflow.usage.input_tokens")

@@ -76,7 +76,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel import instrument, uninstrument
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from lfx.observability import ApplicationOnlySpanProcessor, bootstrap_application_telemetry
 
 telemetry = bootstrap_application_telemetry()

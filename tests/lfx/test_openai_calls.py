@@ -17,7 +17,7 @@ from nodes import asking
 from openai_server import DIMENSIONS, FakeOpenAI, fake_openai
 from test_tools import agent_flow
 
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 langchain_openai = pytest.importorskip("langchain_openai")

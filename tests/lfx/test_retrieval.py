@@ -17,7 +17,7 @@ from nodes import searching
 from test_tools import agent_flow
 
 from langflow_otel import span
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 OPERATION, TOP_K, COUNT = "gen_ai.operation.name", "gen_ai.retrieval.top_k", "langflow.retrieval.document_count"

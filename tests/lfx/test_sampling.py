@@ -11,7 +11,7 @@ from flows import chat_input, chat_output, line, run, steps
 from lfx.graph import Graph
 from nodes import basic, models
 
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 

@@ -11,7 +11,7 @@ from nodes import basic, stopping
 from observations import by_arun, by_async_start
 
 from langflow_otel import metrics
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import capture_telemetry
 
 STOPPED = [

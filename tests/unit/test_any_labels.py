@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.export.prometheus import ScrapeEndpoint
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.workers import WorkerGroup
@@ -29,7 +30,6 @@ from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import ScrapeSettings, Settings
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 

@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.asgi import metrics_app
-from langflow_otel.settings import ScrapeSettings, Settings
 
 app = FastAPI()
 app.add_route("/metrics", metrics_app)

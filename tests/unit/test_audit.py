@@ -9,9 +9,9 @@ import re
 import pytest
 
 from langflow_otel import plugin
-from langflow_otel.audit import PREFIX, audit_line
-from langflow_otel.otlp_target import spelled_out
-from langflow_otel.settings import Settings
+from langflow_otel._settings.audit import PREFIX, audit_line
+from langflow_otel._settings.otlp_target import spelled_out
+from langflow_otel._settings.settings import Settings
 
 SECRET = "s3cret-t0ken"
 

@@ -19,13 +19,8 @@ from hypothesis import strategies as st
 from opentelemetry.sdk import environment_variables
 from typer.testing import CliRunner
 
-from langflow_otel import masking
-from langflow_otel.cli import config, doctor, doctor_local
-from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
-from langflow_otel.cli.console import Warnings
-from langflow_otel.cli.main import app
-from langflow_otel.export.providers import build_tracer_provider
-from langflow_otel.masking import (
+from langflow_otel._settings import masking
+from langflow_otel._settings.masking import (
     Secrets,
     masked_headers,
     one_line,
@@ -33,8 +28,13 @@ from langflow_otel.masking import (
     shown_value,
     without_credentials,
 )
-from langflow_otel.settings import Settings
-from langflow_otel.variables import VARIABLES
+from langflow_otel._settings.settings import Settings
+from langflow_otel._settings.variables import VARIABLES
+from langflow_otel.cli import config, doctor, doctor_local
+from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
+from langflow_otel.cli.console import Warnings
+from langflow_otel.cli.main import app
+from langflow_otel.export.providers import build_tracer_provider
 
 SECRET = "s3cret-t0ken"
 

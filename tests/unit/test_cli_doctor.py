@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otlp_receiver import Receiver, otlp_receiver
 from typer.testing import CliRunner
 
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli import doctor, doctor_hooks, doctor_installed
 from langflow_otel.cli.doctor_hooks import hooks_section
 from langflow_otel.cli.doctor_report import Finding, Section
@@ -32,7 +33,6 @@ from langflow_otel.export.prometheus import ScrapeEndpoint
 from langflow_otel.export.workers import WorkerGroup
 from langflow_otel.recording import metrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import ScrapeSettings, Settings
 
 from .broken_collectors import Pem, gibberish, grpc_server, http_server, make_pem, nobody, silent
 from .test_cli_views import scrape_of

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from typer.testing import CliRunner
 
+from langflow_otel._settings.settings import ScrapeSettings
 from langflow_otel.cli.console import Warnings, in_bytes, in_percent, in_words
 from langflow_otel.cli.main import app
 from langflow_otel.cli.metrics_view import Figures, metrics_view
@@ -35,7 +36,6 @@ from langflow_otel.insights.components import shares_in_trees
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
 from langflow_otel.recording import metrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import ScrapeSettings
 
 MS = 1_000_000
 

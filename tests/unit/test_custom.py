@@ -20,9 +20,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel import set_attributes, span, traced
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.runs import current_run
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, at_once, component, recorder, recording

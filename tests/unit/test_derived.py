@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import metrics
 from langflow_otel.recording.derived import EMA_ALPHA, Values, derived_readings, next_average
 from langflow_otel.recording.facts import CACHED, CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, Status
@@ -16,7 +17,6 @@ from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import Settings
 
 unhurried = hypothesis_settings(deadline=None)
 PAUSED = Outcome("paused")

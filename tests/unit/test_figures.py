@@ -14,13 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from rich.console import Console
 
+from langflow_otel._settings.settings import ScrapeSettings
 from langflow_otel.cli import live_figures, top
 from langflow_otel.cli.live_figures import FromScrape, measured_between
 from langflow_otel.cli.main import app
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
 from langflow_otel.cli.top_view import top_view
 from langflow_otel.insights.figures import Figures, Percentiles, Value, figures_of, percentiles
-from langflow_otel.settings import ScrapeSettings
 
 FLOW = "langflow_flow_duration_seconds"
 COMPONENT = "langflow_component_duration_seconds"

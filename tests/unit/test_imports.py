@@ -126,10 +126,14 @@ def test_imports_go_one_way(name: str):
         "langflow_otel.recording": ("langflow_otel.hooks", "langflow_otel.export", "opentelemetry.sdk"),
         "langflow_otel.export": ("langflow_otel.hooks", "langflow_otel.insights", "langflow_otel.cli"),
         "langflow_otel.hooks": ("langflow_otel.export", "langflow_otel.insights", "opentelemetry.sdk"),
-        "langflow_otel.settings": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
-        "langflow_otel.variables": ("langflow_otel.recording", "langflow_otel.settings", "opentelemetry"),
+        "langflow_otel._settings.settings": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
+        "langflow_otel._settings.variables": (
+            "langflow_otel.recording",
+            "langflow_otel._settings.settings",
+            "opentelemetry",
+        ),
         "langflow_otel.redaction": ("langflow_otel.hooks", "langflow_otel.export", "opentelemetry"),
-        "langflow_otel.otlp_target": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
+        "langflow_otel._settings.otlp_target": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
     }
     for package, others in forbidden.items():
         if name.startswith(package):

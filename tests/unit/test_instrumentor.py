@@ -25,6 +25,7 @@ from otlp_receiver import Receiver, otlp_receiver
 
 import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli import doctor_installed
 from langflow_otel.export.process import ProcessTelemetry
 from langflow_otel.hooks import versions
@@ -36,7 +37,6 @@ from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.preparations import Preparations
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo
-from langflow_otel.settings import Settings
 
 from .support import at_once
 

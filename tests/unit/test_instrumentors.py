@@ -17,12 +17,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import get_current_span
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export import http_clients, instrumentors
 from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.export.nested import NestedModelSpans, watch_nested_model_spans
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
 from langflow_otel.recording.recorder import Recorder
-from langflow_otel.settings import Settings
 
 
 class Fake(BaseInstrumentor):
@@ -312,7 +312,7 @@ LAZY = """
 import sys
 from opentelemetry.sdk.trace import TracerProvider
 from langflow_otel.export.instrumentors import OtherInstrumentors
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 others = OtherInstrumentors(Settings(), TracerProvider())
 others.load()
 print([name for name in ("httpx", "httpx2", "requests", "aiohttp") if name in sys.modules])

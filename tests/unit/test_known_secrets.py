@@ -16,6 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ModelResponse
 from langflow_otel.recording.instruments import Instruments
@@ -25,7 +26,6 @@ from langflow_otel.recording.privacy import message_of
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.store import MemoryStore
 from langflow_otel.redaction.known_secrets import HIDDEN, recent_secrets, remember_secrets, without_secrets
-from langflow_otel.settings import Settings
 
 
 def test_those_that_were_seen_last_are_known():

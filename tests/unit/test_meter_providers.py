@@ -16,6 +16,8 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._settings.otlp_target import OtlpTarget
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.counting import CountingMetricExporter
 from langflow_otel.export.providers import (
     Choice,
@@ -23,14 +25,12 @@ from langflow_otel.export.providers import (
     build_tracer_provider,
     choose_meter_provider,
 )
-from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording import metrics
 from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import Settings
 from langflow_otel.version import __version__
 
 GRPC: Literal["grpc"] = "grpc"

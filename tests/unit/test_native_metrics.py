@@ -25,7 +25,7 @@ INSTRUMENT = "SystemMetricsInstrumentor(config={'process.memory.usage': None}).i
 ASK = """
 from langflow_otel import LangflowInstrumentor
 from langflow_otel.hooks.native import already_pushed
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 
 own = InMemoryMetricReader()
 LangflowInstrumentor().instrument(

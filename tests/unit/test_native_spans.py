@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks import native_spans
 from langflow_otel.hooks.native_spans import (
     MAX_TRACES,
@@ -20,7 +21,6 @@ from langflow_otel.hooks.native_spans import (
 )
 from langflow_otel.recording import sent_traces
 from langflow_otel.recording.facts import OK, Outcome
-from langflow_otel.settings import Settings
 from langflow_otel.testing import capture_telemetry
 
 from .support import FLOW, recorder

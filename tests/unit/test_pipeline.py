@@ -30,13 +30,13 @@ from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninstrument
 from langflow_otel import _guard as guard
+from langflow_otel._settings.otlp_target import OtlpTarget
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.export import conditions, pipeline, prometheus, workers
 from langflow_otel.export.pipeline import MetricsPipeline
 from langflow_otel.export.values_file import FileStore
 from langflow_otel.hooks.patching import Patches
-from langflow_otel.otlp_target import OtlpTarget
 from langflow_otel.recording.recorder import active_recorder, count_dropped
-from langflow_otel.settings import ScrapeSettings, Settings
 
 from .processes import Start, processes
 from .support import FLOW, component, recorder
@@ -743,8 +743,8 @@ def test_off_in_a_child_does_not_wait_for_its_parents_push(parent_of, free_port,
 ENDING = """
 import os, signal, socket, sys, time
 from langflow_otel.export.pipeline import MetricsPipeline
-from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.settings import Settings
+from langflow_otel._settings.otlp_target import OtlpTarget
+from langflow_otel._settings.settings import Settings
 deaf = socket.create_server(("127.0.0.1", 0))
 url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/metrics"
 pipeline = MetricsPipeline(Settings(metrics_otlp=OtlpTarget("http/protobuf", url, insecure=True)), list, tuple)

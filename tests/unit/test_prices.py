@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import in_money
 from langflow_otel.export.price_file import PriceFile, read_prices
 from langflow_otel.export.workers import WorkerGroup
@@ -29,7 +30,6 @@ from langflow_otel.recording.prices import PriceTable, Pricing, price_table
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.runs import Run
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 from .support import component, recorder, recording

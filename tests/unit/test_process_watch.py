@@ -16,13 +16,13 @@ import psutil
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.conditions import RunConditions
 from langflow_otel.recording import event_loop, metrics, process_watch
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
 from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.process_watch import ProcessWatch, Usage
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, recorder, recording

@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
+from langflow_otel._settings.otlp_target import OtlpTarget
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
 from langflow_otel.export.nested import NestedModelSpans
@@ -27,8 +29,6 @@ from langflow_otel.export.providers import (
 )
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.trace_file import TraceFileExporter
-from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.settings import Settings
 
 CONSOLE = Settings(console=True)
 NOWHERE = Settings()

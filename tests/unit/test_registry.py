@@ -22,6 +22,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
+from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.export.registry import DefaultRegistry
 from langflow_otel.export.scrape import Scrape
 from langflow_otel.export.workers import WorkerGroup
@@ -36,7 +37,6 @@ from langflow_otel.recording.metrics import (
 )
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.store import Exemplar, MemoryStore
-from langflow_otel.settings import ScrapeSettings, Settings
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 FORMATS = pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])

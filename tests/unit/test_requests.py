@@ -11,9 +11,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording.recorder import Recorder
 from langflow_otel.recording.requests import RequestInfo, RequestRun
-from langflow_otel.settings import Settings
 
 from .support import recorder, recording
 

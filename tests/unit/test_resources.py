@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.resources import Resource
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export import resources
 from langflow_otel.export.resources import langflow_resource
-from langflow_otel.settings import Settings
 
 from .support import at_once
 
@@ -30,7 +30,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from langflow_otel import instrument, instrumentor
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.hooks.patching import Patches
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 instrumentor.patches = Patches(())
 instrumentor.lfx_is_installed = lambda: True
 instrument()
@@ -39,7 +39,7 @@ print(langflow_resource(Settings.from_env()).attributes["cloud.region"])
 
 IMPORT_LOGS = """
 from langflow_otel.export.resources import langflow_resource
-from langflow_otel.settings import Settings
+from langflow_otel._settings.settings import Settings
 langflow_resource(Settings())
 import opentelemetry.sdk._logs
 """

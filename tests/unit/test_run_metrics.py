@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from langflow_otel import _guard as guard
 from langflow_otel import record_retry
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import metrics
 from langflow_otel.recording.derived import NESTED, next_average
 from langflow_otel.recording.facts import (
@@ -41,7 +42,6 @@ from langflow_otel.recording.recorder import Recorder, count_dropped, set_active
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
 from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
 from .support import at_once, component, recorder, recording

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel import traced
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.http_clients import _async_below_call
 from langflow_otel.recording.calls_below import CallsBelow
 from langflow_otel.recording.component_runs import LoopIteration
@@ -36,7 +37,6 @@ from langflow_otel.recording.facts import (
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.recorder import set_active_recorder
 from langflow_otel.recording.runs import Run, current_run, end_open_runs
-from langflow_otel.settings import Settings
 
 from .support import FLOW, at_once, component, recorder, recording
 

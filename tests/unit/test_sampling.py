@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, ToolInfo
 from langflow_otel.recording.flow_runs import FlowRun
@@ -26,7 +27,6 @@ from langflow_otel.recording.ratios import FlowRatios
 from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.recording.requests import RequestInfo
 from langflow_otel.recording.runs import current_run
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 from .support import LONG

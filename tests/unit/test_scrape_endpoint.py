@@ -25,7 +25,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from waiting import wait_until
 
 from langflow_otel import _guard as guard
-from langflow_otel.export import credentials, places, prometheus, watched_file
+from langflow_otel._settings import watched_file
+from langflow_otel._settings.settings import ScrapeSettings, Settings
+from langflow_otel.export import credentials, places, prometheus
 from langflow_otel.export.credentials import bearer_token
 from langflow_otel.export.pipeline import MetricsPipeline
 from langflow_otel.export.places import Place, Places
@@ -35,7 +37,6 @@ from langflow_otel.export.scrape_request import AllowedHosts
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.metrics import COMPONENT_RETRIES, EVENT_LOOP_DELAY
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import ScrapeSettings, Settings
 
 from .support import at_once
 

@@ -33,6 +33,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced, uninstrument
 from langflow_otel import _guard as guard
+from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks import native, server
 from langflow_otel.hooks.identity import entry_point_of, request_entry_point
 from langflow_otel.hooks.patching import Patches
@@ -41,7 +42,6 @@ from langflow_otel.recording import run_metrics
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import active_recorder, set_active_recorder
 from langflow_otel.recording.runs import current_run
-from langflow_otel.settings import Settings
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, recorder, recording

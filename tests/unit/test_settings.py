@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.settings import RESERVED_BY_LANGFLOW, ScrapeSettings, Settings
-from langflow_otel.variables import CAPTURE, VARIABLES
+from langflow_otel._settings.otlp_target import OtlpTarget
+from langflow_otel._settings.settings import RESERVED_BY_LANGFLOW, ScrapeSettings, Settings
+from langflow_otel._settings.variables import CAPTURE, VARIABLES
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"

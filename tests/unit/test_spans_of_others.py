@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Span
 
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.destinations import reaches_same_backend
@@ -20,7 +21,6 @@ from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, Mo
 from langflow_otel.recording.model_runs import calling_model
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.spans_of_others import ReportedSpans
-from langflow_otel.settings import Settings
 
 from .support import recorder, recording
 

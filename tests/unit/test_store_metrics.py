@@ -12,12 +12,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._settings.settings import Settings
 from langflow_otel.export.providers import choose_meter_provider
 from langflow_otel.export.store_metrics import READ_FROM_STORE
 from langflow_otel.recording import metrics
 from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.store import MemoryStore
-from langflow_otel.settings import Settings
 
 VALUES = (0.0, 0.005, 0.006, 0.02, 1.0, 7.0, 300.0, 301.0)
 DURATION = metrics.COMPONENT_DURATION

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from langflow_otel._settings.masking import HIDDEN
 from langflow_otel.insights.store.schema import (
     RAW_TABLES,
     SCHEMA_VERSION,
@@ -28,7 +29,6 @@ from langflow_otel.insights.store.schema import (
     version_table,
 )
 from langflow_otel.insights.store.sql import POSTGRESQL, SQLITE, Words, rollups, views
-from langflow_otel.masking import HIDDEN
 from langflow_otel.redaction.known_secrets import HIDDEN as REDACTED
 from langflow_otel.redaction.known_secrets import without_secrets
 from langflow_otel.redaction.secret_names import may_be_secret_name

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from langflow_otel._settings.secret_files import read_secret
 from langflow_otel.redaction.known_secrets import HIDDEN as REDACTED
 from langflow_otel.redaction.known_secrets import without_secrets
 from langflow_otel.redaction.secret_names import IN_SETTINGS, may_be_secret_name
 from langflow_otel.redaction.urls import path_without_values
-from langflow_otel.secret_files import read_secret
 
 HIDDEN: Final = "***"
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from langflow_otel.masking import masked_line, shown_value
-from langflow_otel.otlp_target import OtlpTarget, otlp_target
-from langflow_otel.secret_files import is_readable
-from langflow_otel.standard import accepted
-from langflow_otel.variables import CAPTURE, VARIABLES, Variable, problem_with
+from langflow_otel._settings.masking import masked_line, shown_value
+from langflow_otel._settings.otlp_target import OtlpTarget, otlp_target
+from langflow_otel._settings.secret_files import is_readable
+from langflow_otel._settings.standard import accepted
+from langflow_otel._settings.variables import CAPTURE, VARIABLES, Variable, problem_with
 
 logger = logging.getLogger("langflow_otel")
 
@@ -36,7 +36,7 @@ _LONGEST_SHOWN: Final = 200
 
 @dataclass(frozen=True)
 class ScrapeSettings:
-    """The scrape endpoint. See :data:`~langflow_otel.variables.VARIABLES`."""
+    """The scrape endpoint. See :data:`~langflow_otel._settings.variables.VARIABLES`."""
 
     host: str = "localhost"
     port: int = 9464
@@ -49,7 +49,7 @@ class ScrapeSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the environment decides, read once. See :data:`~langflow_otel.variables.VARIABLES`."""
+    """Everything that the environment decides, read once. See :data:`~langflow_otel._settings.variables.VARIABLES`."""
 
     service_name: str = "langflow"
     sdk_disabled: bool = False

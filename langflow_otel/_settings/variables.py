@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from langflow_otel.masking import shown_value
+from langflow_otel._settings.masking import shown_value
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from langflow_otel.variables import problem_with
+from langflow_otel._settings.variables import problem_with
 
 Protocol = Literal["grpc", "http/protobuf"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from langflow_otel.masking import shown_path
+from langflow_otel._settings.masking import shown_path
 
 logger = logging.getLogger("langflow_otel")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from langflow_otel import standard_texts as texts
-from langflow_otel.variables import Variable
+from langflow_otel._settings import standard_texts as texts
+from langflow_otel._settings.variables import Variable
 
 SIGNALS: Final = ("TRACES", "METRICS", "LOGS")
 OTLP: Final = "OTEL_EXPORTER_OTLP_"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from langflow_otel.secret_files import is_readable, read_secret
+from langflow_otel._settings.secret_files import is_readable, read_secret
 
 LARGEST: Final = 2**31 - 1
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from langflow_otel.standard import accepted_environment
-from langflow_otel.standard_variables import PROPAGATORS
+from langflow_otel._settings.standard import accepted_environment
+from langflow_otel._settings.standard_variables import PROPAGATORS
 
 _NAME = "opentelemetry.propagate"
 

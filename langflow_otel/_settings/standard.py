@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from langflow_otel.masking import shown_value
-from langflow_otel.standard_texts import PartlyAcceptedError, are_a_pair
-from langflow_otel.standard_variables import OTLP, PROPAGATORS, SIGNALS, STANDARD, StandardVariable
-from langflow_otel.variables import problem_with
+from langflow_otel._settings.masking import shown_value
+from langflow_otel._settings.standard_texts import PartlyAcceptedError, are_a_pair
+from langflow_otel._settings.standard_variables import OTLP, PROPAGATORS, SIGNALS, STANDARD, StandardVariable
+from langflow_otel._settings.variables import problem_with
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from langflow_otel.masking import masked_line, shown_path
-from langflow_otel.otlp_target import OtlpTarget
-from langflow_otel.settings import Settings
-from langflow_otel.standard import accepted
+from langflow_otel._settings.masking import masked_line, shown_path
+from langflow_otel._settings.otlp_target import OtlpTarget
+from langflow_otel._settings.settings import Settings
+from langflow_otel._settings.standard import accepted
 
 PREFIX: Final = "langflow-otel audit:"
 
