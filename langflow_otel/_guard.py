@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
-from langflow_otel.recording.privacy import frames_of
+from langflow_otel._content.errors import frames_of
 
 logger = logging.getLogger("langflow_otel")
 

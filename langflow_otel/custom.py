@@ -16,11 +16,11 @@ from typing import Any, TypeVar, overload
 from opentelemetry import context as otel_context
 from opentelemetry.util.types import AttributeValue
 
+from langflow_otel._content.limits import bounded
 from langflow_otel._guard import Guard
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import Run, StepTokens, current_run, step_out
-from langflow_otel.recording.sizes import bounded
 from langflow_otel.recording.spans import custom_attributes
 from langflow_otel.recording.streams import watch
 

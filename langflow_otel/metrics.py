@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn, TypeVar
 
 from langflow_otel import _guard as guard
+from langflow_otel._content.limits import cut
 from langflow_otel._guard import Guard
 from langflow_otel.recording.instruments import Recording
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
 from langflow_otel.recording.recorder import nearest_context, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.sizes import cut
 from langflow_otel.redaction.known_secrets import without_secrets
 
 __all__ = ["MAX_SERIES", "Counter", "Gauge", "Histogram", "counter", "gauge", "histogram"]

@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from langflow_otel import _guard as guard
-from langflow_otel.recording import denied_errors
+from langflow_otel._content import denied_errors
 from langflow_otel.redaction import known_secrets
 
 # An example may take long on a busy machine, and says nothing about the code then.

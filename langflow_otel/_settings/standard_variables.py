@@ -120,7 +120,7 @@ def _limits() -> Iterator[StandardVariable]:
     number, accepts = texts.number(int, 0, texts.LARGEST), f"0 to {texts.LARGEST}"
     count, length = "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
     yield StandardVariable(count, "128", accepts, "attributes of a span or record", number)
-    # The SDK has none; see recording/sizes.py.
+    # The SDK has none; see _content/limits.py.
     yield StandardVariable(length, "131072", accepts, "longer texts are cut", number)
     for part, what in (("SPAN", "a span"), ("EVENT", "an event"), ("LINK", "a link"), ("LOGRECORD", "a log record")):
         name = f"OTEL_{part}_ATTRIBUTE_COUNT_LIMIT"

@@ -11,9 +11,9 @@ from typing import Any
 from opentelemetry import _logs
 from opentelemetry._logs import LoggerProvider
 
+from langflow_otel._content.log_lines import LogLine, log_sink, set_log_sink
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.providers import Choice, made, unless_refused
-from langflow_otel.recording.log_lines import LogLine, log_sink, set_log_sink
 
 logger = logging.getLogger("langflow_otel")
 

@@ -131,8 +131,8 @@ def _record(settings: Settings, _: Any) -> Any:
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
+    from langflow_otel._content.log_lines import LogLine
     from langflow_otel.export.log_records import emit_function, in_memory_logger_provider
-    from langflow_otel.recording.log_lines import LogLine
 
     _, kept = in_memory_logger_provider()
     provider = LoggerProvider(langflow_resource(settings), shutdown_on_exit=False)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from langflow_otel._content.denied_errors import deny
+from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._guard import Guard
 from langflow_otel.hooks import flow as flow_hooks
 from langflow_otel.hooks.content import add_output, component_content, may_leave_whole, pass_on, secrets_of
@@ -16,8 +18,6 @@ from langflow_otel.hooks.streaming import hand_over
 from langflow_otel.hooks.tool_content import is_denied_component, take_tools
 from langflow_otel.hooks.usage import ModelCall
 from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.content import ContentGate, SpanContent
-from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.recorder import Recorder, active_recorder

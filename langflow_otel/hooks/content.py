@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.recording.content import ContentGate, SpanContent
+from langflow_otel._content.gate import ContentGate, SpanContent
+from langflow_otel._content.limits import chosen
 from langflow_otel.recording.facts import ComponentInfo
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.runs import Run
-from langflow_otel.recording.sizes import chosen
 from langflow_otel.redaction.secret_names import is_secret_name
 
 OPT_OUT = "langflow_otel_content"

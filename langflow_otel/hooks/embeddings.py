@@ -10,6 +10,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.limits import MAX_NAME, chosen
 from langflow_otel._guard import Guard
 from langflow_otel.hooks.subclasses import SubclassMethods, Wrapping, own_methods
 from langflow_otel.hooks.versions import provider_error
@@ -18,7 +19,6 @@ from langflow_otel.recording.model_providers import provider_of_class
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import adding, current_run
-from langflow_otel.recording.sizes import MAX_NAME, chosen
 
 _START = Guard("embeddings.start")
 _END = Guard("embeddings.end")

@@ -17,6 +17,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from langflow_otel._content.plain_values import sendable
 from langflow_otel._guard import Guard
 from langflow_otel.hooks.identity import copy_name, entry_point_of, flow_info, queued_by, remember_name
 from langflow_otel.hooks.outcomes import outcome_of
@@ -24,7 +25,6 @@ from langflow_otel.hooks.versions import is_finish, loaded_flow, queued_by_elsew
 from langflow_otel.recording.component_runs import LoopIteration
 from langflow_otel.recording.facts import CANCELLED, OK, UNNAMED, FlowInfo, Outcome
 from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import Run, current_run
 

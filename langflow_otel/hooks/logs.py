@@ -20,12 +20,12 @@ import wrapt
 from opentelemetry import _logs, trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
+from langflow_otel._content.errors import error_type
+from langflow_otel._content.log_lines import SEVERITIES, log_line, log_sink
 from langflow_otel._guard import Guard
 from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.hooks.versions import root_error
-from langflow_otel.recording.log_lines import SEVERITIES, log_line, log_sink
-from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.recorder import nearest_context
 
 MODULE: Final = "lfx.log.logger"
@@ -58,7 +58,7 @@ class LogLines:
         return [] if self._patches is None else self._patches.on
 
     def switch_on(self, settings: Settings, *, exports: bool) -> None:
-        """From here on lines carry ids and go to the :func:`~langflow_otel.recording.log_lines.log_sink` of the moment.
+        """From here on lines carry ids and go to the :func:`~langflow_otel._content.log_lines.log_sink` of the moment.
 
         LangFlow 1.10 and later puts the ids itself: there, nothing is wrapped unless lines are exported.
 

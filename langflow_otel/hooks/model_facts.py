@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.limits import MAX_NAME, chosen, chosen_names
 from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage, token_count
 from langflow_otel.recording.model_providers import provider_name
-from langflow_otel.recording.sizes import MAX_NAME, chosen, chosen_names
 
 _DOUBLES: Final = {
     semconv.GEN_AI_REQUEST_TEMPERATURE: ("temperature", "ls_temperature"),

@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.limits import chosen
+from langflow_otel._content.plain_values import sendable
 from langflow_otel._guard import Guard
 from langflow_otel.hooks.content import text_or_value
 from langflow_otel.hooks.models import watched
 from langflow_otel.hooks.outcomes import outcome_of
 from langflow_otel.hooks.tool_content import OWNER, is_denied_as_tool, is_denied_call, take_tools, tool_content
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
-from langflow_otel.recording.plain import sendable
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import current_run
-from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.spans_of_others import ReportedSpans
 from langflow_otel.recording.tool_runs import ToolRun
 

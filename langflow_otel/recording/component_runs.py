@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.limits import chosen_names
 from langflow_otel._guard import Guard
 from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import prices, spans
@@ -19,7 +20,6 @@ from langflow_otel.recording.calls_below import RunAboveCalls
 from langflow_otel.recording.facts import OK, ComponentInfo, ModelUsage, Outcome
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics
 from langflow_otel.recording.runs import Run
-from langflow_otel.recording.sizes import chosen_names
 from langflow_otel.recording.spans import Attributes
 
 if TYPE_CHECKING:

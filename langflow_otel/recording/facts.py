@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-from langflow_otel.recording.sizes import MAX_NAME, chosen
+from langflow_otel._content.limits import MAX_NAME, chosen
 
 Status = Literal["ok", "error", "cancelled", "paused", "cached"]
 """How a run ended. ``paused`` (waiting for a person) and ``cancelled`` are not errors."""

@@ -40,8 +40,8 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.limits import MAX_SPAN_TEXT
 from langflow_otel._guard import Guard
-from langflow_otel.recording.sizes import MAX_SPAN_TEXT
 
 if TYPE_CHECKING:
     from langflow_otel.recording.keeper import HeldTrace

@@ -13,13 +13,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.limits import chosen
 from langflow_otel._guard import Guard
 from langflow_otel.recording import prices, spans
 from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
 from langflow_otel.recording.held import HeldSpan
 from langflow_otel.recording.run_metrics import Finished
 from langflow_otel.recording.runs import Run, adding
-from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.spans import Attributes
 from langflow_otel.recording.spans_of_others import is_of_a_model
 

@@ -25,10 +25,11 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.gate import ContentGate
+from langflow_otel._content.limits import chosen
 from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import runs, sent_traces, spans
 from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.content import ContentGate
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
 from langflow_otel.recording.flow_runs import FlowRun
 from langflow_otel.recording.held import HeldSpan, Send, new_span_context
@@ -47,7 +48,6 @@ from langflow_otel.recording.requests import RequestInfo, RequestRun, own_reques
 from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
 from langflow_otel.recording.runs import Run, current_run
 from langflow_otel.recording.sampling import Sampling, held_parent
-from langflow_otel.recording.sizes import chosen
 from langflow_otel.recording.stream_runs import StreamRun
 from langflow_otel.recording.tool_runs import ToolRun
 from langflow_otel.version import __version__

@@ -21,15 +21,15 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.errors import error_type
+from langflow_otel._content.limits import chosen
 from langflow_otel._guard import Guard
 from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import metrics
 from langflow_otel.recording.callers import without_remote_span
 from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
-from langflow_otel.recording.privacy import error_type
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.sampling import Sampling
-from langflow_otel.recording.sizes import chosen
 from langflow_otel.redaction.urls import path_without_values
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})

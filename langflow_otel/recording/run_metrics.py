@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.errors import error_type
 from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import metrics, window
 from langflow_otel.recording.derived import NESTED, derived_readings, next_average
@@ -28,7 +29,6 @@ from langflow_otel.recording.instruments import Instruments, Recording
 from langflow_otel.recording.labels import Cap
 from langflow_otel.recording.metrics import Cells, Metric, Reading
 from langflow_otel.recording.model_metrics import CallMetrics, EmbeddingMetrics, ModelMetrics
-from langflow_otel.recording.privacy import error_type
 
 UNNAMED: Final = FlowInfo("unnamed")
 """The flow of a component that is built without one."""

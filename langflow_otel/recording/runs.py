@@ -19,10 +19,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.denied_errors import deny
 from langflow_otel._guard import Guard
 from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import spans
-from langflow_otel.recording.denied_errors import deny
 from langflow_otel.recording.error_categories import Category, category_of
 from langflow_otel.recording.facts import CANCELLED, OK, Outcome
 from langflow_otel.recording.held import end_span
@@ -30,8 +30,8 @@ from langflow_otel.recording.parents import with_span
 from langflow_otel.recording.spans import Attributes
 
 if TYPE_CHECKING:
+    from langflow_otel._content.gate import SpanContent
     from langflow_otel.recording.component_runs import ComponentRun
-    from langflow_otel.recording.content import SpanContent
     from langflow_otel.recording.flow_runs import FlowRun
     from langflow_otel.recording.tool_runs import ToolRun
 

@@ -10,8 +10,10 @@ from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.error_causes import http_status_of, with_causes
+from langflow_otel._content.errors import error_type, frames_of, message_of, qualified_type
+from langflow_otel._content.limits import bounded, bounded_value, chosen
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.errors import http_status_of, with_causes
 from langflow_otel.recording.facts import (
     ComponentInfo,
     Costs,
@@ -22,8 +24,6 @@ from langflow_otel.recording.facts import (
     Outcome,
     ToolInfo,
 )
-from langflow_otel.recording.privacy import error_type, frames_of, message_of, qualified_type
-from langflow_otel.recording.sizes import bounded, bounded_value, chosen
 
 Attributes = dict[str, AttributeValue]
 

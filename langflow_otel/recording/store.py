@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from langflow_otel._content.limits import cut
+from langflow_otel._content.plain_values import sendable
 from langflow_otel.recording.metrics import Cells, Metric
-from langflow_otel.recording.plain import sendable
-from langflow_otel.recording.sizes import cut
 
 _MAX_LABEL = 256
 

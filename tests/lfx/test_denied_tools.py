@@ -16,9 +16,9 @@ from lfx.schema.message import Message
 from nodes import basic, models
 
 from langflow_otel import traced
+from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks.model_content import model_content
-from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 ARGUMENT = "canary-argument"

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from langflow_otel import _guard as guard
+from langflow_otel._content.log_lines import WITHHELD, log_sink, set_log_sink
 from langflow_otel._settings.audit import audit_line
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.log_records import in_memory_logger_provider
@@ -35,7 +36,6 @@ from langflow_otel.hooks import logs
 from langflow_otel.hooks.catalogue import LOG_HOOKS, log_lines
 from langflow_otel.hooks.patching import missing_parameters
 from langflow_otel.insights.log_record import LogRecord, from_sdk
-from langflow_otel.recording.log_lines import WITHHELD, log_sink, set_log_sink
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 MODULE = sys.modules["lfx.log.logger"]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from langflow_otel._content.gate import PER_SPAN, ContentGate, SpanContent
+from langflow_otel._content.plain_values import MAX_DEPTH, MAX_VALUES, plain
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.content import PER_SPAN, ContentGate, SpanContent
-from langflow_otel.recording.plain import MAX_DEPTH, MAX_VALUES, plain
 from langflow_otel.redaction.known_secrets import HIDDEN
 from langflow_otel.redaction.secret_names import is_secret_name
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from langflow_otel._content.denied_errors import deny, is_denied, quotes_denied
+from langflow_otel._content.errors import frames_of, message_of
+from langflow_otel._content.log_lines import WITHHELD, log_line
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.denied_errors import deny, is_denied, quotes_denied
-from langflow_otel.recording.log_lines import WITHHELD, log_line
-from langflow_otel.recording.privacy import frames_of, message_of
 
 FULL = Settings(error_messages="full", log_bodies=True)
 CANARY = "canary-7f3a"

@@ -14,6 +14,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from otlp_receiver import otlp_receiver
 
+from langflow_otel._content.log_lines import WITHHELD, LogLine, log_line, log_sink
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export import log_records, logs
 from langflow_otel.export.log_records import (
@@ -24,7 +25,6 @@ from langflow_otel.export.log_records import (
 )
 from langflow_otel.export.logs import LogsPipeline, choose_logger_provider
 from langflow_otel.insights.log_record import LogRecord, from_sdk
-from langflow_otel.recording.log_lines import WITHHELD, LogLine, log_line, log_sink
 from langflow_otel.testing import Telemetry
 
 from .support import recording

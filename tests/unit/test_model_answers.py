@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._settings.settings import Settings
 from langflow_otel.hooks.content import open_object
 from langflow_otel.hooks.model_content import add_answer
-from langflow_otel.recording.content import ContentGate, SpanContent
 
 
 def answered(*generations: Any, failed: bool = False) -> list[dict[str, Any]]:

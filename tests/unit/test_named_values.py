@@ -17,8 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from langflow_otel._content.gate import ContentGate
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.content import ContentGate
 from langflow_otel.redaction import named_values
 from langflow_otel.redaction.redactor import Redactor
 from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name

@@ -15,16 +15,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otlp_receiver import otlp_receiver
 
 from langflow_otel import metrics, record_retry, set_attributes, span, traced
+from langflow_otel._content.gate import ContentGate, SpanContent
+from langflow_otel._content.limits import MAX_NAME, MAX_SPAN_TEXT, MAX_VALUE, bounded, bounded_value, chosen, cut
+from langflow_otel._content.log_lines import log_line
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard_variables import STANDARD
 from langflow_otel.export.providers import build_tracer_provider
-from langflow_otel.recording.content import ContentGate, SpanContent
 from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
-from langflow_otel.recording.log_lines import log_line
 from langflow_otel.recording.recorder import Recorder
 from langflow_otel.recording.requests import RequestInfo
-from langflow_otel.recording.sizes import MAX_NAME, MAX_SPAN_TEXT, MAX_VALUE, bounded, bounded_value, chosen, cut
 from langflow_otel.testing import Telemetry
 
 from .support import recorder, recording

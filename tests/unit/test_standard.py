@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
 from opentelemetry.sdk.metrics.export import MetricExportResult
 
+from langflow_otel._content.log_lines import LogLine
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted, accepted_environment
@@ -44,7 +45,6 @@ from langflow_otel.export.log_records import emit_function, in_memory_logger_pro
 from langflow_otel.export.otlp import otlp_exporter
 from langflow_otel.export.providers import build_meter_provider, build_tracer_provider
 from langflow_otel.export.resources import langflow_resource
-from langflow_otel.recording.log_lines import LogLine
 
 from .broken_collectors import make_pem
 

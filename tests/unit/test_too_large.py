@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 from otlp_receiver import Receiver, otlp_receiver
 
+from langflow_otel._content.log_lines import LogLine
 from langflow_otel._settings.otlp_target import OtlpTarget, otlp_target
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export import refusals
@@ -22,7 +23,6 @@ from langflow_otel.export.log_records import emit_function, otlp_logger_provider
 from langflow_otel.export.otlp import Signal, otlp_exporter
 from langflow_otel.export.providers import build_meter_provider, build_tracer_provider
 from langflow_otel.export.refusals import MAX_REFUSED, TooLargeError, export_in_parts, raise_too_large
-from langflow_otel.recording.log_lines import LogLine
 from langflow_otel.testing import Telemetry
 
 from .support import recording

@@ -14,12 +14,12 @@ from typing import Any, Final, cast
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._content.errors import redacted
+from langflow_otel._content.limits import chosen
+from langflow_otel._content.log_lines import SEVERITIES, LogLine, log_sink
+from langflow_otel._content.messages import as_json, fitted
+from langflow_otel._content.plain_values import MARGIN, plain
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.log_lines import SEVERITIES, LogLine, log_sink
-from langflow_otel.recording.messages import as_json, fitted
-from langflow_otel.recording.plain import MARGIN, plain
-from langflow_otel.recording.privacy import redacted
-from langflow_otel.recording.sizes import chosen
 
 PER_SPAN: Final = 4
 """A span carries so many times as much as one value."""

@@ -7,12 +7,12 @@ import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from langflow_otel._content.denied_errors import is_denied, quotes_denied
+from langflow_otel._content.error_causes import with_causes
+from langflow_otel._content.limits import chosen, cut
+from langflow_otel._content.plain_values import MARGIN, cut_mark, sendable
+from langflow_otel._content.stacktraces import without_source
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.denied_errors import is_denied, quotes_denied
-from langflow_otel.recording.errors import with_causes
-from langflow_otel.recording.plain import MARGIN, cut_mark, sendable
-from langflow_otel.recording.sizes import chosen, cut
-from langflow_otel.recording.stacktraces import without_source
 from langflow_otel.redaction.known_secrets import without_secrets
 from langflow_otel.redaction.urls import text_without_url_values
 

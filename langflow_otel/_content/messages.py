@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from langflow_otel.recording.plain import cut_mark
+from langflow_otel._content.plain_values import cut_mark
 
 _SHORTEST: Final = 64
 """Characters that each text is given at least; below that whole messages are left out."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from opentelemetry.util.types import AttributeValue
 
-from langflow_otel.recording.plain import cut_mark, sendable
+from langflow_otel._content.plain_values import cut_mark, sendable
 
 MAX_NAME: Final = 1_024
 """Characters of a name or an id: of flows, components, tools, models, sessions, errors, attributes; of baggage."""
