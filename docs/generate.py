@@ -21,10 +21,10 @@ from typer.models import ArgumentInfo, ParamMeta
 from typer.utils import get_params_from_function
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._metrics.catalogue import CATALOGUE, Metric
 from langflow_otel._settings.standard_variables import OTLP, STANDARD, StandardVariable
 from langflow_otel._settings.variables import VARIABLES
 from langflow_otel.cli.main import app
-from langflow_otel.recording.metrics import CATALOGUE, Metric
 
 PAGES: Final = Path(__file__).parent / "reference"
 

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Any
 
 from langflow_otel._guard import Guard
-from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to
+from langflow_otel._metrics.scrape_answer import Answer, ScrapeRequest, answer_to
 from langflow_otel.instrumentor import LangflowInstrumentor
 
 __all__ = ["MetricsApp", "metrics_app"]

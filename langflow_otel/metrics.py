@@ -25,9 +25,9 @@ from typing import Final, NoReturn, TypeVar
 from langflow_otel import _guard as guard
 from langflow_otel._content.limits import cut
 from langflow_otel._guard import Guard
-from langflow_otel.recording.instruments import Recording
-from langflow_otel.recording.labels import Cap
-from langflow_otel.recording.metrics import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
+from langflow_otel._metrics.catalogue import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
+from langflow_otel._metrics.instruments import Recording
+from langflow_otel._metrics.labels import Cap
 from langflow_otel.recording.recorder import nearest_context, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.redaction.known_secrets import without_secrets

@@ -8,7 +8,7 @@ FLOWS: Final = "langflow_flow_duration_seconds"
 COMPONENTS: Final = "langflow_component_duration_seconds"
 MODELS: Final = "gen_ai_client_inference"
 
-# Largest buckets: see SECONDS, _REQUEST_SECONDS, _MODEL_SECONDS and _DELAY_SECONDS in recording/metrics.py.
+# Largest buckets: see SECONDS, _REQUEST_SECONDS, _MODEL_SECONDS and _DELAY_SECONDS in _metrics/catalogue.py.
 LONGEST_RUN: Final = 300.0
 LONGEST_REQUEST: Final = 10.0
 LONGEST_CALL: Final = 81.92

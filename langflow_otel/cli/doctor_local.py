@@ -11,19 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from langflow_otel._metrics import catalogue, workers
+from langflow_otel._metrics.credentials import key_without_certificate
+from langflow_otel._metrics.endpoint import METRICS_PATH, listening_address
+from langflow_otel._metrics.registry import MULTIPROC_DIR, has_no_shared_folder
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli.console import in_bytes
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
-from langflow_otel.export import workers
-from langflow_otel.export.credentials import key_without_certificate
 from langflow_otel.export.price_file import read_prices
-from langflow_otel.export.prometheus import METRICS_PATH, listening_address
-from langflow_otel.export.registry import MULTIPROC_DIR, has_no_shared_folder
 from langflow_otel.export.rotating_file import nearest_existing, why_not_writable
 from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES, UNWRITABLE
-from langflow_otel.recording import metrics
 
 _FILE: Final = "LANGFLOW_OTEL_TRACE_FILE"
 _PRICES: Final = "LANGFLOW_OTEL_PRICES"
@@ -146,7 +145,7 @@ def _endpoint(scrape: ScrapeSettings) -> Iterator[Finding]:
     if not page.series("target_info"):
         yield _taken(place, "something else answers there")
         return
-    runs = page.total(f"{metrics.FLOW_DURATION.prometheus_name}_count") or 0
+    runs = page.total(f"{catalogue.FLOW_DURATION.prometheus_name}_count") or 0
     text = f"{place}: a process with langflow-otel answers, {runs:,.0f} flow runs"
     yield Finding("scrape", "ok", text, facts={"answers": True, "flow_runs": int(runs)})
     yield _dropped(page)
@@ -179,7 +178,7 @@ def _taken(place: str, how: str) -> Finding:
 
 
 def _dropped(page: ScrapedPage) -> Finding:
-    series = page.series(metrics.DROPPED.prometheus_name)
+    series = page.series(catalogue.DROPPED.prometheus_name)
     lost = {
         f"{each.labels.get('signal')} {each.labels.get('reason')}": int(each.value) for each in series if each.value
     }

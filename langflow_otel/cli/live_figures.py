@@ -9,12 +9,12 @@ from typing import Protocol
 
 from prometheus_client.samples import Sample
 
+from langflow_otel._metrics import catalogue
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
 from langflow_otel.insights.figures import GROWN, NOW, Figures, Measured, Value, figures_of
 from langflow_otel.insights.prometheus_source import PrometheusSource
-from langflow_otel.recording import metrics
 
-_START = metrics.START_TIME.prometheus_name
+_START = catalogue.START_TIME.prometheus_name
 
 
 class Source(Protocol):

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from langflow_otel._metrics import catalogue
 from langflow_otel.cli.console import fitted, glyphs_of, in_bytes, in_percent, in_words, printable
 from langflow_otel.cli.scraping import ScrapedPage
-from langflow_otel.recording import metrics
 
-_RUNS = f"{metrics.FLOW_DURATION.prometheus_name}_count"
+_RUNS = f"{catalogue.FLOW_DURATION.prometheus_name}_count"
 
 _GAPS = 6
 _LEAST_WORDS = 20
@@ -47,11 +47,11 @@ class Figures:
     @property
     def throughput(self) -> str:
         """Runs a second."""
-        return f"{self.page.total(metrics.THROUGHPUT.prometheus_name) or 0:.2f}"
+        return f"{self.page.total(catalogue.THROUGHPUT.prometheus_name) or 0:.2f}"
 
     @property
     def error_percent(self) -> float:
-        return self.page.total(metrics.ERROR_RATE.prometheus_name) or 0.0
+        return self.page.total(catalogue.ERROR_RATE.prometheus_name) or 0.0
 
 
 @dataclass(frozen=True)
@@ -105,28 +105,28 @@ def _rows(figures: Figures) -> Iterator[_Row]:
     yield _Row("Flow runs", f"{figures.runs:,}", _RUNS)
     failed, errors = figures.failed_runs, figures.error_percent
     yield _Row("Flow runs that failed", f"{failed:,}", _RUNS, {"status": "error"}, bad=failed > 0)
-    yield _Row(f"Throughput, {window}", f"{figures.throughput} runs/s", metrics.THROUGHPUT.prometheus_name)
-    yield _Row(f"Error rate, {window}", in_percent(errors), metrics.ERROR_RATE.prometheus_name, bad=errors > 0)
+    yield _Row(f"Throughput, {window}", f"{figures.throughput} runs/s", catalogue.THROUGHPUT.prometheus_name)
+    yield _Row(f"Error rate, {window}", in_percent(errors), catalogue.ERROR_RATE.prometheus_name, bad=errors > 0)
     yield from _flow_and_component_rows(page)
     if figures.busiest is not None:
         busiest = f"{figures.busiest:.2f} runs/core"
-        yield _Row("CPU saturation, highest", busiest, metrics.CPU_SATURATION.prometheus_name)
-    for metric, word in ((metrics.MODEL_INPUT_TOKENS, "in"), (metrics.MODEL_OUTPUT_TOKENS, "out")):
+        yield _Row("CPU saturation, highest", busiest, catalogue.CPU_SATURATION.prometheus_name)
+    for metric, word in ((catalogue.MODEL_INPUT_TOKENS, "in"), (catalogue.MODEL_OUTPUT_TOKENS, "out")):
         tokens = page.total(metric.prometheus_name)
         if tokens is not None:
             yield _Row(f"Tokens {word}", f"{tokens:,.0f}", metric.prometheus_name)
-    memory = page.total(metrics.PROCESS_MEMORY_USAGE.prometheus_name)
+    memory = page.total(catalogue.PROCESS_MEMORY_USAGE.prometheus_name)
     if memory is not None:
-        yield _Row("Memory", in_bytes(memory), metrics.PROCESS_MEMORY_USAGE.prometheus_name)
-    unused = page.total(metrics.MEMORY_FRAGMENTATION.prometheus_name)
+        yield _Row("Memory", in_bytes(memory), catalogue.PROCESS_MEMORY_USAGE.prometheus_name)
+    unused = page.total(catalogue.MEMORY_FRAGMENTATION.prometheus_name)
     if unused is not None:
-        yield _Row("Heap held but unused", in_percent(100 * unused), metrics.MEMORY_FRAGMENTATION.prometheus_name)
+        yield _Row("Heap held but unused", in_percent(100 * unused), catalogue.MEMORY_FRAGMENTATION.prometheus_name)
 
 
 def _flow_and_component_rows(page: ScrapedPage) -> Iterator[_Row]:
-    for each in page.series(metrics.FLOW_DURATION_EMA.prometheus_name):
+    for each in page.series(catalogue.FLOW_DURATION_EMA.prometheus_name):
         yield _Row(_of("Run time", each.labels, "flow"), f"{in_words(each.value)} avg", each.name, each.labels)
-    ratios = page.series(metrics.COMPONENT_FAILURE_RATIO.prometheus_name)
+    ratios = page.series(catalogue.COMPONENT_FAILURE_RATIO.prometheus_name)
     for each in sorted(ratios, key=lambda ratio: -ratio.value):
         if each.value > 0:
             label = _of("Failures", each.labels, "component_type")

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from langflow_otel._metrics.endpoint import listening_address
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel._settings.settings import ScrapeSettings
-from langflow_otel.export.prometheus import listening_address
 
 _PATIENCE_S = 5.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what is listened on, and where it is found

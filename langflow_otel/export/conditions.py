@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.export.gpu import GpuReader
-from langflow_otel.export.system import MachineCpu, resident_memory
-from langflow_otel.recording import metrics
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.gpu import GpuReader
+from langflow_otel._metrics.system import MachineCpu, resident_memory
 
 _MACHINE_INTERVAL_S = 1.0
 
 _OF_GPUS = {
-    metrics.GPU_UTILIZATION.name: semconv.FLOW_GPU_PEAK,
-    metrics.GPU_MEMORY_UTILIZATION.name: semconv.FLOW_GPU_MEMORY_PEAK,
+    catalogue.GPU_UTILIZATION.name: semconv.FLOW_GPU_PEAK,
+    catalogue.GPU_MEMORY_UTILIZATION.name: semconv.FLOW_GPU_MEMORY_PEAK,
 }
 
 

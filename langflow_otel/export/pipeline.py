@@ -17,24 +17,24 @@ from opentelemetry.metrics import MeterProvider
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.catalogue import Reading
+from langflow_otel._metrics.endpoint import ScrapeEndpoint, port_problem
+from langflow_otel._metrics.gpu import GpuReader
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.registry import DefaultRegistry
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._metrics.system import SystemReader, heap_fragmentation, usable_cores
+from langflow_otel._metrics.workers import WorkerGroup, common_process
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.export.conditions import RunConditions
-from langflow_otel.export.gpu import GpuReader
 from langflow_otel.export.price_file import PriceFile
-from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
 from langflow_otel.export.providers import choose_meter_provider, unless_refused
-from langflow_otel.export.registry import DefaultRegistry
 from langflow_otel.export.resources import langflow_resource
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.system import SystemReader, heap_fragmentation, usable_cores
-from langflow_otel.export.workers import WorkerGroup, common_process
-from langflow_otel.recording import metrics
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.recorder import Recorder, process_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.store import MemoryStore
 from langflow_otel.version import __version__
 
 logger = logging.getLogger("langflow_otel")
@@ -109,8 +109,8 @@ class MetricsPipeline:
             meter = self.choice.provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
             instruments = Instruments(store, meter, self.choice.from_store)
         self.run_metrics = RunMetrics(instruments, self.settings)
-        instruments.observe(metrics.DERIVED, lambda: self.run_metrics.derived(self._cores))
-        instruments.observe(metrics.READ, functools.partial(self._read_to_push, SystemReader()))
+        instruments.observe(catalogue.DERIVED, lambda: self.run_metrics.derived(self._cores))
+        instruments.observe(catalogue.READ, functools.partial(self._read_to_push, SystemReader()))
         self.scrape = self._make_scrape(store)
         self._stopped = threading.Event()
         with _KEEP:
@@ -231,11 +231,11 @@ class MetricsPipeline:
         with _READ:
             late_s = self.run_metrics.probe.lateness_s()
             if late_s is not None:
-                readings.append(Reading(metrics.EVENT_LOOP_LATENESS, late_s))
+                readings.append(Reading(catalogue.EVENT_LOOP_LATENESS, late_s))
         with _READ:
             fragmentation = heap_fragmentation()
             if fragmentation is not None:
-                readings.append(Reading(metrics.MEMORY_FRAGMENTATION, fragmentation))
+                readings.append(Reading(catalogue.MEMORY_FRAGMENTATION, fragmentation))
         with _READ:
             readings += self._read_host()
         return readings

@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel._content.limits import MAX_SPAN_TEXT
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.masking import one_line, shown_value
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted_environment
@@ -37,7 +38,6 @@ from langflow_otel.export.refusals import raise_too_large
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.export.store_metrics import READ_FROM_STORE, StoreMetrics, store_has_what_is_wanted
-from langflow_otel.recording.store import MemoryStore
 
 logger = logging.getLogger("langflow_otel")
 

@@ -28,16 +28,16 @@ from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.store import MemoryStore, Series
 from langflow_otel.export.giving_way import GivingWay
-from langflow_otel.recording import metrics
-from langflow_otel.recording.store import MemoryStore, Series
 from langflow_otel.version import __version__
 
 READ_FROM_STORE: Final = frozenset(
     metric.name
-    for metric in metrics.RECORDED
+    for metric in catalogue.RECORDED
     # LangFlow may push the duration of requests itself: then its cells are for the scrape alone.
-    if metric.kind in ("histogram", "counter") and metric is not metrics.HTTP_REQUEST_DURATION
+    if metric.kind in ("histogram", "counter") and metric is not catalogue.HTTP_REQUEST_DURATION
 )
 
 _DEFAULTS: Final = {

@@ -16,9 +16,9 @@ from typing import Any
 from opentelemetry import trace
 
 from langflow_otel._guard import Guard
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.catalogue import Reading
 from langflow_otel.hooks.identity import queued_by, request_entry_point
-from langflow_otel.recording import metrics
-from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.recorder import active_recorder, nearest_context
 
 Call = Callable[..., Any]
@@ -47,7 +47,7 @@ class _WaitingJob:
             request_entry_point.set("job")
             recorder = active_recorder()
             if recorder is not None and recorder.metrics is not None:
-                wait = recorder.metrics.recording(metrics.QUEUE_WAIT, {"queue": "background"})
+                wait = recorder.metrics.recording(catalogue.QUEUE_WAIT, {"queue": "background"})
                 wait.record(max(time.monotonic() - self.since_s, 0.0))
         return self._coro_factory()
 
@@ -92,10 +92,10 @@ def _background() -> Iterator[Reading]:
         yield from _waiting_jobs(executor, queue.qsize())
     in_flight = getattr(executor, "_in_flight", None)
     if in_flight is not None:
-        yield Reading(metrics.QUEUE_RUNNING, len(in_flight), ("background",))
+        yield Reading(catalogue.QUEUE_RUNNING, len(in_flight), ("background",))
     capacity = getattr(executor, "_max_concurrency", None)
     if capacity is not None:
-        yield Reading(metrics.QUEUE_CAPACITY, capacity, ("background",))
+        yield Reading(catalogue.QUEUE_CAPACITY, capacity, ("background",))
 
 
 def _waiting_jobs(executor: Any, queued: int) -> Iterator[Reading]:
@@ -104,11 +104,11 @@ def _waiting_jobs(executor: Any, queued: int) -> Iterator[Reading]:
     # While LangFlow is paused (1.13 and later) its workers hold jobs that are in the queue no more, and not
     # started; what was submitted before we were on is only in the queue.
     depth = max(queued, len(since_s))
-    yield Reading(metrics.QUEUE_DEPTH, depth, ("background",))
+    yield Reading(catalogue.QUEUE_DEPTH, depth, ("background",))
     if since_s:
-        yield Reading(metrics.QUEUE_OLDEST_AGE, max(time.monotonic() - min(since_s), 0.0), ("background",))
+        yield Reading(catalogue.QUEUE_OLDEST_AGE, max(time.monotonic() - min(since_s), 0.0), ("background",))
     elif depth == 0:
-        yield Reading(metrics.QUEUE_OLDEST_AGE, 0.0, ("background",))
+        yield Reading(catalogue.QUEUE_OLDEST_AGE, 0.0, ("background",))
 
 
 def _job_queue() -> Iterator[Reading]:
@@ -118,7 +118,7 @@ def _job_queue() -> Iterator[Reading]:
     # (queue, event manager, task, time of its end); it stays for minutes after its end.
     tasks = [entry[2] for entry in list(queues.values())]
     running = sum(1 for task in tasks if task is not None and not task.done())
-    yield Reading(metrics.QUEUE_RUNNING, running, ("job_queue",))
+    yield Reading(catalogue.QUEUE_RUNNING, running, ("job_queue",))
 
 
 def _live_service(name: str) -> Any:

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from langflow_otel.recording import metrics
+from langflow_otel._metrics import catalogue
 
-FLOW: Final = metrics.FLOW_DURATION.prometheus_name
-COMPONENT: Final = metrics.COMPONENT_DURATION.prometheus_name
-MODEL: Final = metrics.MODEL_DURATION.prometheus_name
-LOOP: Final = metrics.EVENT_LOOP_DELAY.prometheus_name
-EMBEDDINGS: Final = metrics.EMBEDDINGS_DURATION.prometheus_name
+FLOW: Final = catalogue.FLOW_DURATION.prometheus_name
+COMPONENT: Final = catalogue.COMPONENT_DURATION.prometheus_name
+MODEL: Final = catalogue.MODEL_DURATION.prometheus_name
+LOOP: Final = catalogue.EVENT_LOOP_DELAY.prometheus_name
+EMBEDDINGS: Final = catalogue.EMBEDDINGS_DURATION.prometheus_name
 _MODEL_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model")
 _FLOW_AND_MODEL: Final = ("flow", *_MODEL_LABELS)
-_EMBEDDINGS_TOKENS: Final = f"{metrics.EMBEDDINGS_INPUT_TOKENS.prometheus_name}_sum"
+_EMBEDDINGS_TOKENS: Final = f"{catalogue.EMBEDDINGS_INPUT_TOKENS.prometheus_name}_sum"
 
 GROWN: Final[Mapping[str, tuple[str, ...]]] = {
     f"{FLOW}_count": ("flow", "status"),
@@ -31,37 +31,37 @@ GROWN: Final[Mapping[str, tuple[str, ...]]] = {
     f"{COMPONENT}_bucket": ("flow", "component_type", "le"),
     f"{MODEL}_count": (*_FLOW_AND_MODEL, "error_type"),
     f"{MODEL}_bucket": (*_FLOW_AND_MODEL, "le"),
-    metrics.MODEL_INPUT_TOKENS.prometheus_name: _FLOW_AND_MODEL,
-    metrics.MODEL_OUTPUT_TOKENS.prometheus_name: _FLOW_AND_MODEL,
-    metrics.COST.prometheus_name: ("flow", "model", "provider", "currency"),
+    catalogue.MODEL_INPUT_TOKENS.prometheus_name: _FLOW_AND_MODEL,
+    catalogue.MODEL_OUTPUT_TOKENS.prometheus_name: _FLOW_AND_MODEL,
+    catalogue.COST.prometheus_name: ("flow", "model", "provider", "currency"),
     f"{LOOP}_bucket": ("le",),
 }
 """Counters that figures are made of, and the labels of them that count."""
 
 DETAILS: Final[Mapping[str, tuple[str, ...]]] = {
-    metrics.COMPONENT_ERRORS.prometheus_name: ("flow", "component_type", "error_type"),
-    metrics.COMPONENT_BYPASSED.prometheus_name: ("flow", "component_type", "reason"),
+    catalogue.COMPONENT_ERRORS.prometheus_name: ("flow", "component_type", "error_type"),
+    catalogue.COMPONENT_BYPASSED.prometheus_name: ("flow", "component_type", "reason"),
     f"{EMBEDDINGS}_count": (*_FLOW_AND_MODEL, "error_type"),
     f"{EMBEDDINGS}_bucket": (*_FLOW_AND_MODEL, "le"),
     _EMBEDDINGS_TOKENS: _FLOW_AND_MODEL,
-    f"{metrics.MODEL_FIRST_CHUNK.prometheus_name}_bucket": (*_FLOW_AND_MODEL, "le"),
-    metrics.MODEL_CACHE_READ_TOKENS.prometheus_name: _FLOW_AND_MODEL,
-    metrics.MODEL_REASONING_TOKENS.prometheus_name: _FLOW_AND_MODEL,
-    metrics.MODEL_RETRIES.prometheus_name: _FLOW_AND_MODEL,
+    f"{catalogue.MODEL_FIRST_CHUNK.prometheus_name}_bucket": (*_FLOW_AND_MODEL, "le"),
+    catalogue.MODEL_CACHE_READ_TOKENS.prometheus_name: _FLOW_AND_MODEL,
+    catalogue.MODEL_REASONING_TOKENS.prometheus_name: _FLOW_AND_MODEL,
+    catalogue.MODEL_RETRIES.prometheus_name: _FLOW_AND_MODEL,
 }
 """Further ones, for a report. Without them there are no errors by type, no embedding models, and 0 of what they count.
 """
 
 NOW: Final[Mapping[str, tuple[str, ...]]] = {
-    metrics.FLOW_ACTIVE.prometheus_name: ("flow",),
-    metrics.QUEUE_DEPTH.prometheus_name: ("queue",),
-    metrics.QUEUE_RUNNING.prometheus_name: ("queue",),
-    metrics.PROCESS_CPU_UTILIZATION.prometheus_name: ("instance", "worker"),
-    metrics.PROCESS_MEMORY_USAGE.prometheus_name: ("instance", "worker"),
-    metrics.SYSTEM_CPU_UTILIZATION.prometheus_name: ("instance",),
-    metrics.SYSTEM_MEMORY_UTILIZATION.prometheus_name: ("instance",),
-    metrics.GPU_UTILIZATION.prometheus_name: ("instance", "hw_id"),
-    metrics.GPU_MEMORY_UTILIZATION.prometheus_name: ("instance", "hw_id"),
+    catalogue.FLOW_ACTIVE.prometheus_name: ("flow",),
+    catalogue.QUEUE_DEPTH.prometheus_name: ("queue",),
+    catalogue.QUEUE_RUNNING.prometheus_name: ("queue",),
+    catalogue.PROCESS_CPU_UTILIZATION.prometheus_name: ("instance", "worker"),
+    catalogue.PROCESS_MEMORY_USAGE.prometheus_name: ("instance", "worker"),
+    catalogue.SYSTEM_CPU_UTILIZATION.prometheus_name: ("instance",),
+    catalogue.SYSTEM_MEMORY_UTILIZATION.prometheus_name: ("instance",),
+    catalogue.GPU_UTILIZATION.prometheus_name: ("instance", "hw_id"),
+    catalogue.GPU_MEMORY_UTILIZATION.prometheus_name: ("instance", "hw_id"),
 }
 """Gauges, the same."""
 
@@ -236,14 +236,14 @@ def figures_of(measured: Measured) -> Figures:
         error_percent=percent,
         throughput=runs / measured.seconds if measured.seconds > 0 else 0.0,
         durations=percentiles(measured.grown.get(f"{FLOW}_bucket", ())),
-        active=_total(measured.now.get(metrics.FLOW_ACTIVE.prometheus_name, ())) or 0.0,
-        waiting=_total(measured.now.get(metrics.QUEUE_DEPTH.prometheus_name, ())),
-        running=_total(measured.now.get(metrics.QUEUE_RUNNING.prometheus_name, ())),
+        active=_total(measured.now.get(catalogue.FLOW_ACTIVE.prometheus_name, ())) or 0.0,
+        waiting=_total(measured.now.get(catalogue.QUEUE_DEPTH.prometheus_name, ())),
+        running=_total(measured.now.get(catalogue.QUEUE_RUNNING.prometheus_name, ())),
         loop_delay=percentiles(measured.grown.get(f"{LOOP}_bucket", ())),
-        system_cpu_utilization=_highest(measured, metrics.SYSTEM_CPU_UTILIZATION),
-        system_memory_utilization=_highest(measured, metrics.SYSTEM_MEMORY_UTILIZATION),
-        gpu_utilization=_highest(measured, metrics.GPU_UTILIZATION),
-        gpu_memory_utilization=_highest(measured, metrics.GPU_MEMORY_UTILIZATION),
+        system_cpu_utilization=_highest(measured, catalogue.SYSTEM_CPU_UTILIZATION),
+        system_memory_utilization=_highest(measured, catalogue.SYSTEM_MEMORY_UTILIZATION),
+        gpu_utilization=_highest(measured, catalogue.GPU_UTILIZATION),
+        gpu_memory_utilization=_highest(measured, catalogue.GPU_MEMORY_UTILIZATION),
         flows=_flows(measured),
         components=_components(measured),
         errors=_errors(measured),
@@ -260,7 +260,7 @@ def of_flow(measured: Measured, flow: str) -> Measured:
         for name, labels in {**GROWN, **DETAILS}.items()
         if "flow" in labels
     }
-    active = metrics.FLOW_ACTIVE.prometheus_name
+    active = catalogue.FLOW_ACTIVE.prometheus_name
     now = {active: [value for value in measured.now.get(active, ()) if value.labels.get("flow", "") == flow]}
     return Measured(measured.seconds, grown, now)
 
@@ -305,7 +305,7 @@ def _flows(measured: Measured) -> list[FlowFigures]:
         for values in (
             measured.grown.get(f"{FLOW}_count", ()),
             measured.grown.get(f"{FLOW}_bucket", ()),
-            measured.now.get(metrics.FLOW_ACTIVE.prometheus_name, ()),
+            measured.now.get(catalogue.FLOW_ACTIVE.prometheus_name, ()),
         )
     )
     flows = []
@@ -320,7 +320,7 @@ def _components(measured: Measured) -> list[ComponentFigures]:
     counts = _by(labels, measured.grown.get(f"{COMPONENT}_count", ()))
     sums = _by(labels, measured.grown.get(f"{COMPONENT}_sum", ()))
     buckets = _by(labels, measured.grown.get(f"{COMPONENT}_bucket", ()))
-    bypassed = _by((*labels, "reason"), measured.grown.get(metrics.COMPONENT_BYPASSED.prometheus_name, ()))
+    bypassed = _by((*labels, "reason"), measured.grown.get(catalogue.COMPONENT_BYPASSED.prometheus_name, ()))
     total_s = sum(_total(values) or 0.0 for values in sums.values())
     components = []
     for key in dict.fromkeys([*counts, *(key[:2] for key in bypassed)]):
@@ -346,7 +346,7 @@ def _components(measured: Measured) -> list[ComponentFigures]:
 
 def _errors(measured: Measured) -> list[ErrorFigures]:
     labels = ("flow", "component_type", "error_type")
-    errors = _by(labels, measured.grown.get(metrics.COMPONENT_ERRORS.prometheus_name, ()))
+    errors = _by(labels, measured.grown.get(catalogue.COMPONENT_ERRORS.prometheus_name, ()))
     found = [ErrorFigures(key[0], key[1], key[2], _total(values) or 0.0) for key, values in errors.items()]
     return sorted((each for each in found if each.count), key=lambda each: (-each.count, each.error_type))
 
@@ -357,13 +357,13 @@ def _models(measured: Measured) -> list[ModelFigures]:
 
     counts = grown(f"{MODEL}_count", f"{EMBEDDINGS}_count")
     buckets = grown(f"{MODEL}_bucket", f"{EMBEDDINGS}_bucket")
-    first_chunks = grown(f"{metrics.MODEL_FIRST_CHUNK.prometheus_name}_bucket")
+    first_chunks = grown(f"{catalogue.MODEL_FIRST_CHUNK.prometheus_name}_bucket")
     sums = {
-        "input_tokens": grown(metrics.MODEL_INPUT_TOKENS.prometheus_name, _EMBEDDINGS_TOKENS),
-        "output_tokens": grown(metrics.MODEL_OUTPUT_TOKENS.prometheus_name),
-        "cached_tokens": grown(metrics.MODEL_CACHE_READ_TOKENS.prometheus_name),
-        "reasoning_tokens": grown(metrics.MODEL_REASONING_TOKENS.prometheus_name),
-        "retries": grown(metrics.MODEL_RETRIES.prometheus_name),
+        "input_tokens": grown(catalogue.MODEL_INPUT_TOKENS.prometheus_name, _EMBEDDINGS_TOKENS),
+        "output_tokens": grown(catalogue.MODEL_OUTPUT_TOKENS.prometheus_name),
+        "cached_tokens": grown(catalogue.MODEL_CACHE_READ_TOKENS.prometheus_name),
+        "reasoning_tokens": grown(catalogue.MODEL_REASONING_TOKENS.prometheus_name),
+        "retries": grown(catalogue.MODEL_RETRIES.prometheus_name),
     }
     models = []
     for key in {*counts, *sums["input_tokens"], *sums["output_tokens"]}:
@@ -383,7 +383,7 @@ def _models(measured: Measured) -> list[ModelFigures]:
 
 
 def _costs(measured: Measured) -> list[CostFigures]:
-    costs = _by(("flow", "provider", "model", "currency"), measured.grown.get(metrics.COST.prometheus_name, ()))
+    costs = _by(("flow", "provider", "model", "currency"), measured.grown.get(catalogue.COST.prometheus_name, ()))
     figures = [CostFigures(key[0], key[1], key[2], key[3], _total(values) or 0.0) for key, values in costs.items()]
     return sorted(figures, key=lambda cost: -cost.amount)
 
@@ -391,7 +391,7 @@ def _costs(measured: Measured) -> list[CostFigures]:
 def _workers(measured: Measured) -> list[WorkerFigures]:
     cpu, memory = (
         _by(("instance", "worker"), measured.now.get(metric.prometheus_name, ()))
-        for metric in (metrics.PROCESS_CPU_UTILIZATION, metrics.PROCESS_MEMORY_USAGE)
+        for metric in (catalogue.PROCESS_CPU_UTILIZATION, catalogue.PROCESS_MEMORY_USAGE)
     )
     return [
         WorkerFigures(key[0], key[1], _total(cpu.get(key)), _total(memory.get(key))) for key in sorted({*cpu, *memory})
@@ -420,5 +420,5 @@ def _total(values: Iterable[Value] | None) -> float | None:
     return sum(found) if found else None
 
 
-def _highest(measured: Measured, metric: metrics.Metric) -> float | None:
+def _highest(measured: Measured, metric: catalogue.Metric) -> float | None:
     return max((value.value for value in measured.now.get(metric.prometheus_name, ())), default=None)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from langflow_otel._metrics import catalogue
 from langflow_otel.insights.figures import FLOW
 from langflow_otel.insights.risks import STEPS, WARM_UP, Risks, Watched, risks_in
-from langflow_otel.recording import metrics
 
 if TYPE_CHECKING:
     from langflow_otel.insights.prometheus_source import Curve, PrometheusSource
@@ -45,18 +45,18 @@ class _Gauge:
 
 
 WATCHED: Final = (
-    _Gauge("memory", metrics.PROCESS_MEMORY_USAGE.prometheus_name, "quantile_over_time(0.25", _PROCESS, True),
-    _Gauge("descriptors", metrics.PROCESS_OPEN_FILES.prometheus_name, "quantile_over_time(0.25", _PROCESS, True),
-    _Gauge("queue", metrics.QUEUE_DEPTH.prometheus_name, "min_over_time", ("instance", "queue")),
+    _Gauge("memory", catalogue.PROCESS_MEMORY_USAGE.prometheus_name, "quantile_over_time(0.25", _PROCESS, True),
+    _Gauge("descriptors", catalogue.PROCESS_OPEN_FILES.prometheus_name, "quantile_over_time(0.25", _PROCESS, True),
+    _Gauge("queue", catalogue.QUEUE_DEPTH.prometheus_name, "min_over_time", ("instance", "queue")),
     _Gauge(
         "disk",
-        metrics.SYSTEM_FILESYSTEM_UTILIZATION.prometheus_name,
+        catalogue.SYSTEM_FILESYSTEM_UTILIZATION.prometheus_name,
         "min_over_time",
         ("instance", "system_filesystem_mountpoint"),
     ),
-    _Gauge("gpu memory", metrics.GPU_MEMORY_UTILIZATION.prometheus_name, "quantile_over_time(0.25", _GPU),
-    _Gauge("gpu temperature", metrics.GPU_TEMPERATURE.prometheus_name, "quantile_over_time(0.5", _GPU),
-    _Gauge("gpu slowed", metrics.GPU_STATUS.prometheus_name + '{hw_state="degraded"}', "avg_over_time", _GPU),
+    _Gauge("gpu memory", catalogue.GPU_MEMORY_UTILIZATION.prometheus_name, "quantile_over_time(0.25", _GPU),
+    _Gauge("gpu temperature", catalogue.GPU_TEMPERATURE.prometheus_name, "quantile_over_time(0.5", _GPU),
+    _Gauge("gpu slowed", catalogue.GPU_STATUS.prometheus_name + '{hw_state="degraded"}', "avg_over_time", _GPU),
 )
 
 
@@ -78,7 +78,7 @@ def find_risks_of_metrics(source: PrometheusSource, start_s: float, end_s: float
                 curves.append(watched)
     curves += _of_flows(source, *asked)
     curves += _errors_of_gpus(source, *asked)
-    bad = f'{metrics.GPU_ERRORS.prometheus_name}{{error_type="uncorrected"}}'
+    bad = f'{catalogue.GPU_ERRORS.prometheus_name}{{error_type="uncorrected"}}'
     grown = source.grown_over_time(bad, _GPU, start_s, end_s, int(end_s - start_s))
     uncorrected = {_subject(each, _GPU): round(each.points[-1][1]) for each in grown if each.points}
     return risks_in(curves, {gpu: count for gpu, count in uncorrected.items() if count})
@@ -86,7 +86,7 @@ def find_risks_of_metrics(source: PrometheusSource, start_s: float, end_s: float
 
 def _uptimes(source: PrometheusSource, start_s: float, end_s: float, step_s: int) -> list[Curve]:
     return source.gauge_curves(
-        metrics.PROCESS_UPTIME.prometheus_name, "min_over_time", _PROCESS, start_s, end_s, step_s
+        catalogue.PROCESS_UPTIME.prometheus_name, "min_over_time", _PROCESS, start_s, end_s, step_s
     )
 
 
@@ -132,7 +132,7 @@ def _of_flows(source: PrometheusSource, start_s: float, end_s: float, step_s: in
     }
     for kind, counter in (
         ("errors", f'{FLOW}_count{{status="error"}}'),
-        ("retries a run", metrics.MODEL_RETRIES.prometheus_name),
+        ("retries a run", catalogue.MODEL_RETRIES.prometheus_name),
     ):
         for curve in source.grown_over_time(counter, ("flow",), start_s, end_s, step_s):
             flow = curve.labels.get("flow", "")
@@ -154,7 +154,7 @@ def _shares(counts: Mapping[float, float], runs: Sequence[tuple[float, float]]) 
 
 
 def _errors_of_gpus(source: PrometheusSource, start_s: float, end_s: float, step_s: int) -> Iterator[Watched]:
-    corrected = f'{metrics.GPU_ERRORS.prometheus_name}{{error_type="corrected"}}'
+    corrected = f'{catalogue.GPU_ERRORS.prometheus_name}{{error_type="corrected"}}'
     for curve in source.grown_over_time(corrected, _GPU, start_s, end_s, step_s):
         points = [(at_s, value * _HOUR_S / step_s) for at_s, value in curve.points]
         if points:

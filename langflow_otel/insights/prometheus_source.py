@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
+from langflow_otel._metrics import catalogue
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel.insights.figures import DETAILS, FLOW, GROWN, LOOP, NOW, Figures, Measured, Value, figures_of
-from langflow_otel.recording import metrics
 
 TOKEN_VARIABLE: Final = "PROMETHEUS_TOKEN"  # noqa: S105 - the name of a variable
 USER_VARIABLE: Final = "PROMETHEUS_USER"
@@ -35,7 +35,7 @@ _MAX_MESSAGE: Final = 200
 LEAST_STEP_S: Final = 15
 """Of curves: a scrape is seldom more frequent."""
 
-_START: Final = metrics.START_TIME.prometheus_name
+_START: Final = catalogue.START_TIME.prometheus_name
 
 # Not increase() alone: it extrapolates, and does not count the first sample of a series. So: it where a counter was
 # reset in between; else the difference; else a new series from 0, if its process began within the time, or was scraped
@@ -55,19 +55,19 @@ OVER_TIME: Final[Mapping[str, tuple[str, str]]] = {
     "p50": (f"{FLOW}_bucket", "histogram_quantile(0.5, sum by (le) ({}))"),
     "p95": (f"{FLOW}_bucket", "histogram_quantile(0.95, sum by (le) ({}))"),
     "p99": (f"{FLOW}_bucket", "histogram_quantile(0.99, sum by (le) ({}))"),
-    "input_tokens": (metrics.MODEL_INPUT_TOKENS.prometheus_name, "sum({})"),
-    "output_tokens": (metrics.MODEL_OUTPUT_TOKENS.prometheus_name, "sum({})"),
-    "cost": (metrics.COST.prometheus_name, "sum by (currency) ({})"),
+    "input_tokens": (catalogue.MODEL_INPUT_TOKENS.prometheus_name, "sum({})"),
+    "output_tokens": (catalogue.MODEL_OUTPUT_TOKENS.prometheus_name, "sum({})"),
+    "cost": (catalogue.COST.prometheus_name, "sum by (currency) ({})"),
     "loop_delay": (f"{LOOP}_bucket", "histogram_quantile(0.99, sum by (le) ({}))"),
 }
 """Curves: the counter of which the growth in each step is taken, and what is made of it."""
 
 GAUGES_OVER_TIME: Final[Mapping[str, str]] = {
-    "cpu": f"sum(avg_over_time({metrics.PROCESS_CPU_UTILIZATION.prometheus_name}[{{w}}]))",
-    "memory": f"sum(max_over_time({metrics.PROCESS_MEMORY_USAGE.prometheus_name}[{{w}}]))",
-    "system_cpu": f"max(avg_over_time({metrics.SYSTEM_CPU_UTILIZATION.prometheus_name}[{{w}}]))",
-    "disk": f"max(max_over_time({metrics.SYSTEM_FILESYSTEM_UTILIZATION.prometheus_name}[{{w}}]))",
-    "active": f"sum(max_over_time({metrics.FLOW_ACTIVE.prometheus_name}[{{w}}]))",
+    "cpu": f"sum(avg_over_time({catalogue.PROCESS_CPU_UTILIZATION.prometheus_name}[{{w}}]))",
+    "memory": f"sum(max_over_time({catalogue.PROCESS_MEMORY_USAGE.prometheus_name}[{{w}}]))",
+    "system_cpu": f"max(avg_over_time({catalogue.SYSTEM_CPU_UTILIZATION.prometheus_name}[{{w}}]))",
+    "disk": f"max(max_over_time({catalogue.SYSTEM_FILESYSTEM_UTILIZATION.prometheus_name}[{{w}}]))",
+    "active": f"sum(max_over_time({catalogue.FLOW_ACTIVE.prometheus_name}[{{w}}]))",
 }
 """The same of gauges: CPU and memory are the sums over all processes, disk is the fullest one."""
 

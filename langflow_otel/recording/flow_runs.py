@@ -11,10 +11,10 @@ from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._metrics.derived import NESTED
 from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import spans
 from langflow_otel.recording.calls_below import CallsBelow, RunAboveCalls
-from langflow_otel.recording.derived import NESTED
 from langflow_otel.recording.facts import OK, UNNAMED, ComponentInfo, FlowInfo, Outcome
 from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
@@ -22,7 +22,7 @@ from langflow_otel.recording.runs import current_run
 from langflow_otel.recording.spans import Attributes
 
 if TYPE_CHECKING:
-    from langflow_otel.recording.instruments import Recording
+    from langflow_otel._metrics.instruments import Recording
     from langflow_otel.recording.keeper import HeldTrace
     from langflow_otel.recording.stream_runs import StreamRun
 

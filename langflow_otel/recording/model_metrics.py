@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.recording import metrics
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.instruments import Amounts, write_together
 from langflow_otel.recording.error_categories import category_of
 from langflow_otel.recording.facts import ModelResponse
-from langflow_otel.recording.instruments import Amounts, write_together
 
 if TYPE_CHECKING:
-    from langflow_otel.recording.instruments import Recording
-    from langflow_otel.recording.metrics import Metric
+    from langflow_otel._metrics.catalogue import Metric
+    from langflow_otel._metrics.instruments import Recording
     from langflow_otel.recording.run_metrics import Finished, RunMetrics
 
 
@@ -38,7 +38,7 @@ class CallMetrics:
         self._labels = {**labels, "gen_ai.token.modality": "unknown"}
         self._duration = duration
         self._durations: dict[str, Recording] = {}
-        self._retries = self._series(metrics.MODEL_RETRIES)
+        self._retries = self._series(catalogue.MODEL_RETRIES)
         # At 0 from the first call on, so that a first retry is an increase.
         self._retries.add(0)
         self._when_known: dict[str, Recording] = {}
@@ -51,12 +51,12 @@ class CallMetrics:
         error_type = self._owner.error_type(error) if failed else ""
         self._duration_of(error_type).record(finished.duration_s, finished.context, finished.span)
         if first_chunk_s is not None:
-            self._known(metrics.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context, finished.span)
+            self._known(catalogue.MODEL_FIRST_CHUNK).record(first_chunk_s, finished.context, finished.span)
         if retries:
             self._retries.add(retries)
         if failed:
             category = category_of(finished.outcome) or ""
-            self._owner.recording(metrics.MODEL_ERRORS, {**self._labels, semconv.ERROR_CATEGORY: category}).add()
+            self._owner.recording(catalogue.MODEL_ERRORS, {**self._labels, semconv.ERROR_CATEGORY: category}).add()
         self._count_tokens(response, failed=failed)
 
     def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
@@ -89,9 +89,9 @@ class ModelMetrics(CallMetrics):
     __slots__ = ("_input", "_output")
 
     def __init__(self, owner: RunMetrics, labels: dict[str, str]) -> None:
-        super().__init__(owner, labels, metrics.MODEL_DURATION)
-        self._input = self._series(metrics.MODEL_INPUT_TOKENS)
-        self._output = self._series(metrics.MODEL_OUTPUT_TOKENS)
+        super().__init__(owner, labels, catalogue.MODEL_DURATION)
+        self._input = self._series(catalogue.MODEL_INPUT_TOKENS)
+        self._output = self._series(catalogue.MODEL_OUTPUT_TOKENS)
 
     def _count_tokens(self, response: ModelResponse, *, failed: bool) -> None:
         # The counters also of a call without an answer, the histograms only of those with one, as the conventions say.
@@ -99,15 +99,15 @@ class ModelMetrics(CallMetrics):
         added: Amounts = [(self._input, input_tokens or 0), (self._output, output_tokens or 0)]
         recorded: Amounts = []
         if not failed and input_tokens is not None:
-            recorded.append((self._known(metrics.MODEL_INPUT_TOKENS_EACH), input_tokens))
+            recorded.append((self._known(catalogue.MODEL_INPUT_TOKENS_EACH), input_tokens))
         if not failed and output_tokens is not None:
-            recorded.append((self._known(metrics.MODEL_OUTPUT_TOKENS_EACH), output_tokens))
+            recorded.append((self._known(catalogue.MODEL_OUTPUT_TOKENS_EACH), output_tokens))
         if response.cache_read_tokens:
-            added.append((self._known(metrics.MODEL_CACHE_READ_TOKENS), response.cache_read_tokens))
+            added.append((self._known(catalogue.MODEL_CACHE_READ_TOKENS), response.cache_read_tokens))
         if response.cache_write_tokens:
-            added.append((self._known(metrics.MODEL_CACHE_WRITE_TOKENS), response.cache_write_tokens))
+            added.append((self._known(catalogue.MODEL_CACHE_WRITE_TOKENS), response.cache_write_tokens))
         if response.reasoning_tokens:
-            added.append((self._known(metrics.MODEL_REASONING_TOKENS), response.reasoning_tokens))
+            added.append((self._known(catalogue.MODEL_REASONING_TOKENS), response.reasoning_tokens))
         write_together(added, recorded)
 
     def add_tokens(self, input_tokens: int, output_tokens: int) -> None:
@@ -121,8 +121,8 @@ class EmbeddingMetrics(CallMetrics):
     __slots__ = ()
 
     def __init__(self, owner: RunMetrics, labels: dict[str, str]) -> None:
-        super().__init__(owner, labels, metrics.EMBEDDINGS_DURATION)
+        super().__init__(owner, labels, catalogue.EMBEDDINGS_DURATION)
 
     def _count_tokens(self, response: ModelResponse, *, failed: bool) -> None:
         if response.input_tokens is not None:
-            self._known(metrics.EMBEDDINGS_INPUT_TOKENS).record(response.input_tokens)
+            self._known(catalogue.EMBEDDINGS_INPUT_TOKENS).record(response.input_tokens)

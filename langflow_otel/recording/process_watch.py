@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.recording.event_loop import LoopDelays, SeenDelay
+from langflow_otel._metrics.event_loop import LoopDelays, SeenDelay
 from langflow_otel.recording.spans import Attributes
 
 try:

@@ -24,8 +24,8 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._content.errors import error_type
 from langflow_otel._content.limits import chosen
 from langflow_otel._guard import Guard
+from langflow_otel._metrics import catalogue
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import metrics
 from langflow_otel.recording.callers import without_remote_span
 from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
 from langflow_otel.recording.run_metrics import RunMetrics
@@ -141,7 +141,7 @@ class RequestRun:
                     semconv.HTTP_ROUTE: self._metrics.route(route),
                     semconv.HTTP_RESPONSE_STATUS_CODE: str(status or 500),
                 }
-                series = self._metrics.recording(metrics.HTTP_REQUEST_DURATION, labels, pushed=self._info.pushed)
+                series = self._metrics.recording(catalogue.HTTP_REQUEST_DURATION, labels, pushed=self._info.pushed)
                 series.record(duration_s)
 
     def give_up(self, reason: str) -> None:

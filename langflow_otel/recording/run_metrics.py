@@ -13,10 +13,13 @@ from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.errors import error_type
+from langflow_otel._metrics import catalogue, window
+from langflow_otel._metrics.catalogue import Cells, Metric, Reading
+from langflow_otel._metrics.derived import NESTED, derived_readings, next_average
+from langflow_otel._metrics.event_loop import EventLoopProbe
+from langflow_otel._metrics.instruments import Instruments, Recording
+from langflow_otel._metrics.labels import Cap
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import metrics, window
-from langflow_otel.recording.derived import NESTED, derived_readings, next_average
-from langflow_otel.recording.event_loop import EventLoopProbe
 from langflow_otel.recording.facts import (
     ComponentInfo,
     FlowInfo,
@@ -25,9 +28,6 @@ from langflow_otel.recording.facts import (
     ModelUsage,
     Outcome,
 )
-from langflow_otel.recording.instruments import Instruments, Recording
-from langflow_otel.recording.labels import Cap
-from langflow_otel.recording.metrics import Cells, Metric, Reading
 from langflow_otel.recording.model_metrics import CallMetrics, EmbeddingMetrics, ModelMetrics
 
 UNNAMED: Final = FlowInfo("unnamed")
@@ -79,14 +79,14 @@ class FlowMetrics:
             self._duration(status, entry_point)
 
     def active(self, entry_point: str) -> Recording:
-        return self._owner.recording(metrics.FLOW_ACTIVE, {**self._labels, "entry_point": entry_point})
+        return self._owner.recording(catalogue.FLOW_ACTIVE, {**self._labels, "entry_point": entry_point})
 
     def ended(self, finished: Finished, entry_point: str) -> None:
         """One more run of this flow is over."""
         status = finished.outcome.status
         self._duration(status, entry_point).record(finished.duration_s, finished.context)
         if entry_point != NESTED:
-            self._owner.count(self._cells(metrics.FLOW_WINDOW), status)
+            self._owner.count(self._cells(catalogue.FLOW_WINDOW), status)
         if status in _WINDOW_FIELDS:
             self._follow(finished)
 
@@ -94,12 +94,12 @@ class FlowMetrics:
         recording = self._durations.get((status, entry_point))
         if recording is None:
             labels = {**self._labels, "status": status, "entry_point": entry_point}
-            recording = self._durations[status, entry_point] = self._owner.recording(metrics.FLOW_DURATION, labels)
+            recording = self._durations[status, entry_point] = self._owner.recording(catalogue.FLOW_DURATION, labels)
         return recording
 
     def _follow(self, finished: Finished) -> None:
         """The moving average, and the time to recovery: both depend on the order of the runs."""
-        average = self._cells(metrics.FLOW_DURATION_EMA)
+        average = self._cells(catalogue.FLOW_DURATION_EMA)
         with self._owner.instruments.store.lock:
             # No run takes 0 s: that is the cell of a flow that has not run yet.
             average[0] = next_average(average[0] or None, finished.duration_s)
@@ -110,7 +110,7 @@ class FlowMetrics:
                 return
             self._has_succeeded, self._failing_since_s = True, None
         if failing_since_s is not None:
-            recovery = self._owner.recording(metrics.FLOW_RECOVERY_TIME, self._labels)
+            recovery = self._owner.recording(catalogue.FLOW_RECOVERY_TIME, self._labels)
             recovery.record(now_s - failing_since_s)
 
     def _cells(self, metric: Metric) -> Cells:
@@ -127,23 +127,23 @@ class FlowMetrics:
         recording = self._components.get((component_type, status))
         if recording is None:
             recording = self._components[component_type, status] = self._component(
-                metrics.COMPONENT_DURATION, info, status=status
+                catalogue.COMPONENT_DURATION, info, status=status
             )
         recording.record(finished.duration_s, finished.context)
         self._owner.count(self._owner.component_window(component_type), status)
         if status == "error":
             self._component(
-                metrics.COMPONENT_ERRORS, info, error_type=self._owner.error_type(finished.outcome.error)
+                catalogue.COMPONENT_ERRORS, info, error_type=self._owner.error_type(finished.outcome.error)
             ).add()
 
     def bypassed(self, info: ComponentInfo, reason: str) -> None:
-        self._component(metrics.COMPONENT_BYPASSED, info, reason=reason).add()
+        self._component(catalogue.COMPONENT_BYPASSED, info, reason=reason).add()
 
     def retried(self, info: ComponentInfo) -> None:
-        self._component(metrics.COMPONENT_RETRIES, info).add()
+        self._component(catalogue.COMPONENT_RETRIES, info).add()
 
     def first_chunk(self, info: ComponentInfo, seconds: float, context: Context | None) -> None:
-        self._component(metrics.COMPONENT_FIRST_CHUNK, info).record(seconds, context)
+        self._component(catalogue.COMPONENT_FIRST_CHUNK, info).record(seconds, context)
 
     def model_ended(
         self,
@@ -173,7 +173,7 @@ class FlowMetrics:
         key = (operation, owner.model(provider), owner.model(asked), owner.answering_model(answered))
         found = self._calls.get(key)
         if found is None:
-            labels = {**self._labels, **dict(zip(metrics.MODEL_DURATION.labels, key, strict=False))}
+            labels = {**self._labels, **dict(zip(catalogue.MODEL_DURATION.labels, key, strict=False))}
             made = EmbeddingMetrics if operation == semconv.EMBEDDINGS else ModelMetrics
             found = self._calls[key] = made(owner, labels)
         return found
@@ -194,7 +194,7 @@ class FlowMetrics:
         key = (model, provider, currency)
         found = self._costs.get(key)
         if found is None:
-            metric = metrics.COST_UNPRICED_CALLS if currency is None else metrics.COST
+            metric = catalogue.COST_UNPRICED_CALLS if currency is None else catalogue.COST
             labels = {**self._labels, "model": model, "provider": provider, "currency": currency or ""}
             found = self._costs[key] = self._owner.recording(metric, labels)
         return found
@@ -219,7 +219,7 @@ class RunMetrics:
         self.instruments = instruments
         self.settings = settings
         self.clock = clock
-        self._metrics = {metric.name: _with_labels(metric, settings.metric_labels) for metric in metrics.RECORDED}
+        self._metrics = {metric.name: _with_labels(metric, settings.metric_labels) for metric in catalogue.RECORDED}
         self._flow_keys = tuple(label for label in ("flow_id", "flow_version") if label in settings.metric_labels)
         self._flows: dict[tuple[str, str | None, str | None], FlowMetrics] = {}
         self._flow_cap = Cap("flow names", settings.max_flows)
@@ -230,7 +230,7 @@ class RunMetrics:
         self._routes = Cap("routes", _MAX_ROUTES)
         self._since_s: dict[object, tuple[str, float]] = {}
         self._aged: set[str] = set()
-        self.probe = EventLoopProbe(instruments.recording(metrics.EVENT_LOOP_DELAY).record)
+        self.probe = EventLoopProbe(instruments.recording(catalogue.EVENT_LOOP_DELAY).record)
 
     def flow(self, info: FlowInfo | None) -> FlowMetrics:
         """The series of a flow."""
@@ -245,7 +245,7 @@ class RunMetrics:
 
     @functools.cached_property
     def _other_flows(self) -> FlowMetrics:
-        return FlowMetrics(self, FlowInfo(metrics.OTHER, flow_id=metrics.OTHER, version=metrics.OTHER))
+        return FlowMetrics(self, FlowInfo(catalogue.OTHER, flow_id=catalogue.OTHER, version=catalogue.OTHER))
 
     def flow_labels(self, info: FlowInfo) -> dict[str, str]:
         ids = {"flow_id": info.flow_id or "", "flow_version": info.version or ""}
@@ -269,7 +269,7 @@ class RunMetrics:
         for name, since_s in tuple(self._since_s.values()):
             oldest[name] = min(oldest.get(name, now_s), since_s)
         self._aged.update(oldest)
-        return [Reading(metrics.FLOW_OLDEST_AGE, now_s - since_s, (name,)) for name, since_s in oldest.items()]
+        return [Reading(catalogue.FLOW_OLDEST_AGE, now_s - since_s, (name,)) for name, since_s in oldest.items()]
 
     def recording(self, metric: Metric, labels: dict[str, str], *, pushed: bool = True) -> Recording:
         """The series of a metric with those of the labels that it has; without ``pushed`` for the scrape alone."""
@@ -281,7 +281,7 @@ class RunMetrics:
             window.count(cells, _WINDOW_FIELDS.get(status, window.OTHER), self.clock(), self.settings.window_s)
 
     def component_window(self, component_type: str) -> Cells:
-        return self.instruments.store.series(metrics.COMPONENT_WINDOW, (component_type,)).cells
+        return self.instruments.store.series(catalogue.COMPONENT_WINDOW, (component_type,)).cells
 
     def component_type(self, name: str) -> str:
         return self._types.label(name)
@@ -300,7 +300,7 @@ class RunMetrics:
 
     def dropped(self, signal: str, reason: str, items: int = 1) -> None:
         """Telemetry of ours was lost."""
-        self.recording(metrics.DROPPED, {"signal": signal, "reason": reason}).add(items)
+        self.recording(catalogue.DROPPED, {"signal": signal, "reason": reason}).add(items)
 
     def derived(self, cores: float) -> list[Reading]:
         """The derived gauges of this process alone."""
@@ -309,7 +309,7 @@ class RunMetrics:
         averages = [
             Reading(metric, cells[0], labels)
             for metric, labels, cells in values
-            if metric.name == metrics.FLOW_DURATION_EMA.name
+            if metric.name == catalogue.FLOW_DURATION_EMA.name
         ]
         return derived_readings(values, self.clock(), self.settings.window_s, cores) + averages
 

@@ -25,14 +25,14 @@ from pathlib import Path
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from langflow_otel._metrics.catalogue import COMPONENT_DURATION, SECONDS
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.workers import WorkerGroup
 from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelInfo, ModelResponse
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import COMPONENT_DURATION, SECONDS
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
-from langflow_otel.recording.store import MemoryStore
 
 LOOP = 2000
 FLOWS, TYPES = 25, 25

@@ -39,15 +39,15 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel import instrument, uninstrument
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.store_metrics import READ_FROM_STORE
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo
-from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.recording.runs import step_out, step_outside
-from langflow_otel.recording.store import MemoryStore
 
 CALLS = 40
 STREAMS = 40

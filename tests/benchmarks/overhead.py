@@ -41,14 +41,14 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Tracer
 
 from langflow_otel import instrument, uninstrument
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.store_metrics import READ_FROM_STORE
 from langflow_otel.hooks import component as hooks
 from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.store import MemoryStore
 
 LOOP = 300
 LOOPS = 12

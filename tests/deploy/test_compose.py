@@ -15,8 +15,8 @@ import yaml
 from overlays import ALL_BUILT, ROOT, built, kustomize, tools
 from variables import check_langflow_variables, collector_variables
 
+from langflow_otel._metrics.scrape_request import AllowedHosts
 from langflow_otel._settings.settings import ScrapeSettings
-from langflow_otel.export.scrape_request import AllowedHosts
 
 COMPOSE = ROOT / "collector-config" / "compose"
 

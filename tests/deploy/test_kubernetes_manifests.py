@@ -27,7 +27,7 @@ from overlays import (
     workloads,
 )
 
-from langflow_otel.recording.metrics import CATALOGUE
+from langflow_otel._metrics.catalogue import CATALOGUE
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install 'langflow-otel[configs]'")
 jsonschema = pytest.importorskip("jsonschema", reason="pip install 'langflow-otel[configs]'")

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from otlp_receiver import Receiver, otlp_receiver
 
+from langflow_otel._metrics.catalogue import CATALOGUE
 from langflow_otel.cli.demo import FAILING_RUN, Outcomes, order_of, run_all
 from langflow_otel.cli.demo_report import _programs, _questions
 from langflow_otel.cli.main import app
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
-from langflow_otel.recording.metrics import CATALOGUE
 
 GOOD_RUN = [
     *["chat scripted-1"] * 3,

@@ -37,9 +37,9 @@ from test_tools import agent_flow
 
 from langflow_otel import _semconv as semconv
 from langflow_otel import record_retry
+from langflow_otel._metrics import catalogue
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.instrumentor import LangflowInstrumentor
-from langflow_otel.recording import metrics as catalogue
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 # Read from the process at the moment of the question: two questions have two answers.

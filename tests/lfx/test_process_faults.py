@@ -100,7 +100,7 @@ async def test_on_and_off_many_times(monkeypatch, tmp_path):
     monkeypatch.setenv("LANGFLOW_OTEL_TRACE_FILE", str(tmp_path / "spans.jsonl"))
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "prometheus")
     monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "0")
-    monkeypatch.setattr("langflow_otel.export.prometheus._PAUSE_S", 0.002)
+    monkeypatch.setattr("langflow_otel._metrics.endpoint._PAUSE_S", 0.002)
     originals = functions()
 
     async def once(number: int) -> None:

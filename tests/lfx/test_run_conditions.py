@@ -9,7 +9,7 @@ from flows import line, run
 from lfx.schema.message import Message
 from nodes import basic
 
-from langflow_otel.recording.event_loop import CLOSE_INTERVAL_S
+from langflow_otel._metrics.event_loop import CLOSE_INTERVAL_S
 
 CPU = "langflow.flow.process.cpu.time"
 DELAY = "langflow.flow.event_loop.delay.peak"

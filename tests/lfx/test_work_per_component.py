@@ -24,7 +24,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from nodes import basic
 
 import langflow_otel
-from langflow_otel.recording import event_loop
+from langflow_otel._metrics import event_loop
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import active_recorder
 

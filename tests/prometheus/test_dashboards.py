@@ -18,7 +18,7 @@ pytest.importorskip("promql_parser", reason="takes the queries apart: pip instal
 
 from promql import CONFIG, DASHBOARDS, alerts, panel_queries, panels
 
-from langflow_otel.recording import metrics
+from langflow_otel._metrics import catalogue
 
 GRAFANA = CONFIG / "grafana"
 UIDS = {"langflow-overview", "langflow-flow", "langflow-models", "langflow-resources", "langflow-telemetry"}
@@ -125,7 +125,9 @@ def test_a_click_opens_explore_with_a_query_of_traces():
 
 def test_a_quantile_says_when_it_is_above_the_largest_bucket():
     """Prometheus answers with the bound of the largest bucket: 300 s may be an hour."""
-    largest = {metric.prometheus_name: metric.buckets[-1] for metric in metrics.CATALOGUE if metric.kind == "histogram"}
+    largest = {
+        metric.prometheus_name: metric.buckets[-1] for metric in catalogue.CATALOGUE if metric.kind == "histogram"
+    }
     seen = 0
     for uid, panel in panels():
         config = panel["fieldConfig"]

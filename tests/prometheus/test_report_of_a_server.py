@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from live import HERE, environment, free_port, process
 
-from langflow_otel.recording import metrics
+from langflow_otel._metrics import catalogue
 
 pytestmark = [pytest.mark.slow, pytest.mark.any_version]
 
@@ -82,7 +82,7 @@ def both(servers: tuple[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def within_a_bucket(of_file: float, of_metrics: float) -> bool:
-    bounds = (0.0, *metrics.FLOW_DURATION.buckets)
+    bounds = (0.0, *catalogue.FLOW_DURATION.buckets)
     return abs(of_file - of_metrics) <= max(
         upper - lower for lower, upper in itertools.pairwise(bounds) if lower <= max(of_file, of_metrics)
     )

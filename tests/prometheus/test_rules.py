@@ -17,7 +17,7 @@ pytest.importorskip("promql_parser", reason="takes the queries apart: pip instal
 
 from promql import CONFIG, RULES, alerts, metrics_in, panel_queries, panels, recordings, rules
 
-from langflow_otel.recording.metrics import CATALOGUE
+from langflow_otel._metrics.catalogue import CATALOGUE
 
 TESTS = Path(__file__).parent / "rules"
 FILES = sorted(TESTS.glob("*.yml"))

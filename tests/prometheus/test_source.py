@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from live import Live, fetch, free_port, process
 
+from langflow_otel._metrics import catalogue
 from langflow_otel.insights.baseline_comparison import compare
 from langflow_otel.insights.baselines import baseline_of_prometheus
 from langflow_otel.insights.components import percentile
@@ -32,7 +33,6 @@ from langflow_otel.insights.prometheus_source import (
 from langflow_otel.insights.report import report_from_metrics
 from langflow_otel.insights.resources import resources_from_prometheus
 from langflow_otel.insights.trace import TraceSpan, from_file
-from langflow_otel.recording import metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.any_version]
 
@@ -129,7 +129,7 @@ def test_runs_and_failures_are_those_of_the_file(found: Figures, spans: list[Tra
 
 
 def bucket_width(seconds: float) -> float:
-    bounds = (0.0, *metrics.FLOW_DURATION.buckets)
+    bounds = (0.0, *catalogue.FLOW_DURATION.buckets)
     return next(upper - lower for lower, upper in itertools.pairwise(bounds) if seconds <= upper)
 
 

@@ -27,11 +27,11 @@ from waiting import wait_until
 
 pytest.importorskip("lfx", reason="these servers run flows on LangFlow's engine: pip install 'langflow-otel[lfx]'")
 
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.workers import WorkerGroup
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import Metric
-from langflow_otel.recording.store import MemoryStore
+from langflow_otel._metrics.catalogue import Metric
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._metrics.workers import WorkerGroup
 
 pytestmark = pytest.mark.slow
 

@@ -21,15 +21,15 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from langflow_otel._metrics.endpoint import ScrapeEndpoint
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.prometheus import ScrapeEndpoint
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.workers import WorkerGroup
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.store import MemoryStore
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 

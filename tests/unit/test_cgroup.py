@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from langflow_otel.export.cgroup import cpu_limit, memory_limit, memory_usage
+from langflow_otel._metrics.cgroup import cpu_limit, memory_limit, memory_usage
 
 GIB = 2**30
 MIB = 2**20

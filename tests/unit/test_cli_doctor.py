@@ -23,16 +23,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otlp_receiver import Receiver, otlp_receiver
 from typer.testing import CliRunner
 
+from langflow_otel._metrics import catalogue, workers
+from langflow_otel._metrics.endpoint import ScrapeEndpoint
+from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli import doctor, doctor_hooks, doctor_installed
 from langflow_otel.cli.doctor_hooks import hooks_section
 from langflow_otel.cli.doctor_report import Finding, Section
 from langflow_otel.cli.main import app
-from langflow_otel.export import listener, probe, workers
-from langflow_otel.export.prometheus import ScrapeEndpoint
-from langflow_otel.export.workers import WorkerGroup
-from langflow_otel.recording import metrics
-from langflow_otel.recording.store import MemoryStore
+from langflow_otel.export import listener, probe
 
 from .broken_collectors import Pem, gibberish, grpc_server, http_server, make_pem, nobody, silent
 from .test_cli_views import scrape_of
@@ -642,7 +642,7 @@ def test_a_process_that_answers_tells_what_it_lost(scrape, monkeypatch, tmp_path
     token.write_text(SECRET)
     monkeypatch.setenv("LANGFLOW_OTEL_SCRAPE_TOKEN_FILE", str(token))
     store = MemoryStore()
-    store.series(metrics.DROPPED, ("traces", "queue_full")).cells[0] = 7
+    store.series(catalogue.DROPPED, ("traces", "queue_full")).cells[0] = 7
     endpoint = ScrapeEndpoint(replace(scrape, token_file=token), scrape_of(store))
     try:
         result = run("--json")

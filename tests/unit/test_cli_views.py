@@ -21,6 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from typer.testing import CliRunner
 
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.endpoint import ScrapeEndpoint
+from langflow_otel._metrics.exposition import Renderer
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import ScrapeSettings
 from langflow_otel.cli.console import Warnings, in_bytes, in_percent, in_words
 from langflow_otel.cli.main import app
@@ -29,13 +34,8 @@ from langflow_otel.cli.progress import bytes_bar, steps_bar
 from langflow_otel.cli.scraping import ScrapedPage, Scraper, scrape_config, with_free_port
 from langflow_otel.cli.stats_view import stats_view
 from langflow_otel.cli.tree_view import tree_view
-from langflow_otel.export.exposition import Renderer
-from langflow_otel.export.prometheus import ScrapeEndpoint
-from langflow_otel.export.scrape import Scrape
 from langflow_otel.insights.components import shares_in_trees
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
-from langflow_otel.recording import metrics
-from langflow_otel.recording.store import MemoryStore
 
 MS = 1_000_000
 
@@ -273,7 +273,7 @@ def test_a_page_is_read_as_prometheus_reads_it():
     flows = ["plain", 'quote " end', "back\\slash", "new\nline", "brace} 1", 'comma,x="y"', "é"]
     store = MemoryStore()
     for number, flow in enumerate(flows):
-        store.series(metrics.FLOW_ACTIVE, (flow, "cli")).cells[0] = number
+        store.series(catalogue.FLOW_ACTIVE, (flow, "cli")).cells[0] = number
     text = "".join(Renderer().slices(scrape_of(store).families(), openmetrics=False))
     theirs = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

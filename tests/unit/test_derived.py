@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.catalogue import Reading
+from langflow_otel._metrics.derived import EMA_ALPHA, Values, derived_readings, next_average
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import metrics
-from langflow_otel.recording.derived import EMA_ALPHA, Values, derived_readings, next_average
 from langflow_otel.recording.facts import CACHED, CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, Status
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
-from langflow_otel.recording.store import MemoryStore
 
 unhurried = hypothesis_settings(deadline=None)
 PAUSED = Outcome("paused")
@@ -331,7 +331,7 @@ def test_a_flow_without_such_a_run_has_no_average(worker):
     worker.flows("cancelled", 2, name="left early")
 
     assert averages(worker) == {}
-    assert metrics.FLOW_DURATION_EMA.name not in {series.metric.name for series in worker.store.all_series()}
+    assert catalogue.FLOW_DURATION_EMA.name not in {series.metric.name for series in worker.store.all_series()}
 
 
 def test_a_flow_run_by_a_flow_has_an_average(worker):

@@ -13,8 +13,8 @@ import pytest
 from waiting import wait_in_loop
 
 from langflow_otel import _guard as guard
-from langflow_otel.recording import event_loop
-from langflow_otel.recording.event_loop import EventLoopProbe
+from langflow_otel._metrics import event_loop
+from langflow_otel._metrics.event_loop import EventLoopProbe
 
 from .support import FLOW, at_once, recorder
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from langflow_otel.export.exposition import Family, Renderer, Row
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.recording.metrics import CATALOGUE, Metric, Reading
-from langflow_otel.recording.store import Exemplar, MemoryStore
+from langflow_otel._metrics.catalogue import CATALOGUE, Metric, Reading
+from langflow_otel._metrics.exposition import Family, Renderer, Row
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import Exemplar, MemoryStore
 
 COUNTER = Metric("orders.scored", "counter", "", "Orders scored.", ("region",))
 GAUGE = Metric("pool.size", "gauge", "By", "Size.", ("pool.name",))
@@ -207,7 +207,7 @@ def test_a_count_of_unknown_beginning_does_not_say_one():
 
 def test_a_page_says_when_its_counts_began(monkeypatch):
     now_s = iter([100.0, 50.0, 300.0])
-    monkeypatch.setattr("langflow_otel.recording.store.time.time", lambda: next(now_s))
+    monkeypatch.setattr("langflow_otel._metrics.store.time.time", lambda: next(now_s))
     store = MemoryStore()
     store.series(COUNTER, ("eu",))
     store.series(GAUGE, ("of no count",))

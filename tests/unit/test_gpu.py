@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.export.gpu import GpuReader
-from langflow_otel.recording import metrics
-from langflow_otel.recording.metrics import Reading
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.catalogue import Reading
+from langflow_otel._metrics.gpu import GpuReader
 
 try:
     import pynvml as real
@@ -119,7 +119,7 @@ def names(readings: list[Reading], uuid: str) -> set[str]:
     return {reading.metric.name for reading in readings if reading.labels[0] == uuid}
 
 
-ALL = {metric.name for metric in metrics.CATALOGUE if metric.name.startswith("hw.")}
+ALL = {metric.name for metric in catalogue.CATALOGUE if metric.name.startswith("hw.")}
 MEMORY = {name for name in ALL if ".memory." in name}
 
 
@@ -128,11 +128,11 @@ HEALTH = {"hw.temperature", "hw.status", "hw.errors"}
 
 def health(gpu: tuple[str, str], celsius: float) -> list[Reading]:
     return [
-        Reading(metrics.GPU_TEMPERATURE, celsius, gpu),
-        Reading(metrics.GPU_STATUS, 1.0, (*gpu, "gpu", "ok")),
-        Reading(metrics.GPU_STATUS, 0.0, (*gpu, "gpu", "degraded")),
-        Reading(metrics.GPU_ERRORS, 3, (*gpu, "gpu", "corrected")),
-        Reading(metrics.GPU_ERRORS, 0, (*gpu, "gpu", "uncorrected")),
+        Reading(catalogue.GPU_TEMPERATURE, celsius, gpu),
+        Reading(catalogue.GPU_STATUS, 1.0, (*gpu, "gpu", "ok")),
+        Reading(catalogue.GPU_STATUS, 0.0, (*gpu, "gpu", "degraded")),
+        Reading(catalogue.GPU_ERRORS, 3, (*gpu, "gpu", "corrected")),
+        Reading(catalogue.GPU_ERRORS, 0, (*gpu, "gpu", "uncorrected")),
     ]
 
 
@@ -142,15 +142,15 @@ def test_two_gpus(reader):
 
     first, second = ("GPU-1", "NVIDIA A100-SXM4-80GB"), ("GPU-2", "NVIDIA L4")
     assert readings == [
-        Reading(metrics.GPU_UTILIZATION, 0.37, first),
-        Reading(metrics.GPU_MEMORY_USAGE, 20 * GIB, first),
-        Reading(metrics.GPU_MEMORY_LIMIT, 80 * GIB, first),
-        Reading(metrics.GPU_MEMORY_UTILIZATION, 0.25, first),
+        Reading(catalogue.GPU_UTILIZATION, 0.37, first),
+        Reading(catalogue.GPU_MEMORY_USAGE, 20 * GIB, first),
+        Reading(catalogue.GPU_MEMORY_LIMIT, 80 * GIB, first),
+        Reading(catalogue.GPU_MEMORY_UTILIZATION, 0.25, first),
         *health(first, 41),
-        Reading(metrics.GPU_UTILIZATION, 0.0, second),
-        Reading(metrics.GPU_MEMORY_USAGE, 0, second),
-        Reading(metrics.GPU_MEMORY_LIMIT, 24 * GIB, second),
-        Reading(metrics.GPU_MEMORY_UTILIZATION, 0.0, second),
+        Reading(catalogue.GPU_UTILIZATION, 0.0, second),
+        Reading(catalogue.GPU_MEMORY_USAGE, 0, second),
+        Reading(catalogue.GPU_MEMORY_LIMIT, 24 * GIB, second),
+        Reading(catalogue.GPU_MEMORY_UTILIZATION, 0.0, second),
         *health(second, 41),
     ]
     assert {reading.metric.name for reading in readings} == ALL

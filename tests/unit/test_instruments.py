@@ -28,12 +28,12 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Metric as PushedMetric
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from langflow_otel.recording import instruments as instruments_module
-from langflow_otel.recording import metrics
-from langflow_otel.recording.instruments import Instruments, Recording, write_together
-from langflow_otel.recording.labels import Cap
-from langflow_otel.recording.metrics import Cells, Metric, Reading
-from langflow_otel.recording.store import MemoryStore
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics import instruments as instruments_module
+from langflow_otel._metrics.catalogue import Cells, Metric, Reading
+from langflow_otel._metrics.instruments import Instruments, Recording, write_together
+from langflow_otel._metrics.labels import Cap
+from langflow_otel._metrics.store import MemoryStore
 
 unhurried = hypothesis_settings(deadline=None)
 
@@ -141,7 +141,7 @@ def test_a_combination_that_never_occurs_makes_no_series(sinks):
     assert set(sinks.scraped()) == set(sinks.pushed()) == {("a.counter", "a", "b")}
 
 
-@pytest.mark.parametrize("metric", metrics.RECORDED, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", catalogue.RECORDED, ids=lambda metric: metric.name)
 def test_each_metric_of_the_catalogue_is_pushed_as_it_is_documented(sinks, metric: Metric):
     recording = sinks.recording(metric, *metric.labels)
     if metric.kind == "histogram":
@@ -193,7 +193,7 @@ def test_the_same_labels_give_the_same_recording(sinks):
 
 def test_series_start_at_zero_and_come_in_the_order_of_their_making():
     store = MemoryStore()
-    made = [store.series(metric, ("a", "b")) for metric in (HISTOGRAM, COUNTER, metrics.FLOW_WINDOW)]
+    made = [store.series(metric, ("a", "b")) for metric in (HISTOGRAM, COUNTER, catalogue.FLOW_WINDOW)]
 
     assert store.all_series() == made
     assert [store.read(series) for series in made] == [[0.0] * 5, [0.0], [0.0] * (61 * 4)]
@@ -388,7 +388,7 @@ def test_only_histograms_have_exemplars():
     store = MemoryStore()
 
     assert store.series(COUNTER, ("a", "b")).exemplars is None
-    assert store.series(metrics.FLOW_WINDOW, ("a",)).exemplars is None
+    assert store.series(catalogue.FLOW_WINDOW, ("a",)).exemplars is None
 
 
 # What is read when somebody asks

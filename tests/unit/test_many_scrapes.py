@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from langflow_otel._metrics import endpoint as prometheus
+from langflow_otel._metrics.catalogue import COMPONENT_RETRIES
+from langflow_otel._metrics.endpoint import ScrapeEndpoint
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import ScrapeSettings
-from langflow_otel.export import prometheus
-from langflow_otel.export.prometheus import ScrapeEndpoint
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import COMPONENT_RETRIES
-from langflow_otel.recording.store import MemoryStore
 
 CLIENTS = 1000 if os.environ.get("LONG_TESTS") else 100
 HOST = "127.0.0.1"

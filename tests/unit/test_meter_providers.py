@@ -16,6 +16,9 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.counting import CountingMetricExporter
@@ -25,12 +28,9 @@ from langflow_otel.export.providers import (
     build_tracer_provider,
     choose_meter_provider,
 )
-from langflow_otel.recording import metrics
 from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
-from langflow_otel.recording.store import MemoryStore
 from langflow_otel.version import __version__
 
 GRPC: Literal["grpc"] = "grpc"
@@ -229,7 +229,7 @@ class Pushed:
         meter = self.provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         self.instruments = Instruments(MemoryStore(), meter)
         self.metrics = RunMetrics(self.instruments, settings)
-        self.instruments.observe(metrics.DERIVED, lambda: self.metrics.derived(2.0))
+        self.instruments.observe(catalogue.DERIVED, lambda: self.metrics.derived(2.0))
 
     def run_flow(self, outcome: Outcome = OK, duration_s: float = 0.3) -> None:
         flow = self.metrics.flow(FlowInfo("shop"))
@@ -271,12 +271,12 @@ def test_metrics_arrive_with_their_shape_and_their_labels(receiver, pushed):
     (request,) = receiver.metric_requests
     found = receiver.metrics()
 
-    assert {metrics.FLOW_DURATION.name, metrics.FLOW_ACTIVE.name, metrics.THROUGHPUT.name} <= set(found)
+    assert {catalogue.FLOW_DURATION.name, catalogue.FLOW_ACTIVE.name, catalogue.THROUGHPUT.name} <= set(found)
     duration = found["langflow.flow.duration"]
-    assert (duration.unit, duration.description) == ("s", metrics.FLOW_DURATION.description)
+    assert (duration.unit, duration.description) == ("s", catalogue.FLOW_DURATION.description)
     (point,) = duration.histogram.data_points
     assert attributes(point) == {"flow": "shop", "status": "ok", "entry_point": "api"}
-    assert tuple(point.explicit_bounds) == metrics.SECONDS
+    assert tuple(point.explicit_bounds) == catalogue.SECONDS
     assert (point.count, point.sum, point.bucket_counts[6]) == (1, 0.3, 1)
     (bypassed,) = found["langflow.component.bypassed"].sum.data_points
     assert attributes(bypassed) == {"flow": "shop", "component_type": "Parser", "reason": "cached"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
-from langflow_otel.recording import metrics
+from langflow_otel._metrics import catalogue
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, ModelInfo, ModelResponse, Outcome
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.testing import Telemetry
@@ -182,7 +182,7 @@ def test_a_call_is_the_exemplar_of_its_duration(telemetry):
     measured = recorder().metrics
     assert measured is not None
     assert run.span is not None
-    series = [each for each in measured.instruments.store.all_series() if each.metric is metrics.MODEL_DURATION]
+    series = [each for each in measured.instruments.store.all_series() if each.metric is catalogue.MODEL_DURATION]
 
     assert [each.span_id for each in series[0].exemplars if each] == [run.span.get_span_context().span_id]
 

@@ -30,11 +30,12 @@ from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninstrument
 from langflow_otel import _guard as guard
+from langflow_otel._metrics import endpoint, workers
+from langflow_otel._metrics.shared_file import FileStore
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export import conditions, pipeline, prometheus, workers
+from langflow_otel.export import conditions, pipeline
 from langflow_otel.export.pipeline import MetricsPipeline
-from langflow_otel.export.values_file import FileStore
 from langflow_otel.hooks.patching import Patches
 from langflow_otel.recording.recorder import active_recorder, count_dropped
 
@@ -50,7 +51,7 @@ NEEDS_FORK = pytest.mark.skipif(os.name == "nt", reason="there is no fork there"
 @pytest.fixture(autouse=True)
 def _quick_and_without_langflow(monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(pipeline, "_TICK_S", 0.02)
-    monkeypatch.setattr(prometheus, "_PAUSE_S", 0.005)
+    monkeypatch.setattr(endpoint, "_PAUSE_S", 0.005)
     monkeypatch.setattr(instrumentor, "patches", Patches(()))
     monkeypatch.setattr(instrumentor, "lfx_is_installed", lambda: True)
     monkeypatch.setattr(LangflowInstrumentor, "_check_dependency_conflicts", lambda _: None)

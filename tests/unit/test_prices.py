@@ -17,15 +17,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import in_money
 from langflow_otel.export.price_file import PriceFile, read_prices
-from langflow_otel.export.workers import WorkerGroup
-from langflow_otel.recording import metrics, prices
+from langflow_otel.recording import prices
 from langflow_otel.recording.calls_below import CallsBelow
 from langflow_otel.recording.facts import CANCELLED, OK, Costs, FlowInfo, ModelInfo, ModelResponse, ModelUsage, Outcome
 from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.instruments import Instruments
 from langflow_otel.recording.prices import PriceTable, Pricing, price_table
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics
@@ -702,7 +703,7 @@ def test_costs_of_workers_that_come_and_go_are_added_up(tmp_path, priced):
     group.lead()
     group.fold()
 
-    found = [series for worker in group.gather() for series in worker.series if series.metric == metrics.COST]
+    found = [series for worker in group.gather() for series in worker.series if series.metric == catalogue.COST]
     assert {series.labels for series in found} == {("shop", "gpt", "openai", "USD")}
     assert sum(series.cells[0] for series in found) == pytest.approx(3_000 * 3 * 0.15 / 1_000_000, rel=1e-12)
     group.leave()

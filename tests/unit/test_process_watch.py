@@ -16,11 +16,12 @@ import psutil
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from langflow_otel._metrics import catalogue, event_loop
+from langflow_otel._metrics.catalogue import Reading
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.conditions import RunConditions
-from langflow_otel.recording import event_loop, metrics, process_watch
+from langflow_otel.recording import process_watch
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
-from langflow_otel.recording.metrics import Reading
 from langflow_otel.recording.process_watch import ProcessWatch, Usage
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.testing import Telemetry
@@ -419,10 +420,10 @@ def test_the_machine_is_read_once_a_second_and_not_at_once(monkeypatch):
     now_s = 100.0
     gpus = SimpleNamespace(
         read=lambda: [
-            Reading(metrics.GPU_UTILIZATION, 0.25, ("a", "")),
-            Reading(metrics.GPU_MEMORY_USAGE, 10, ("a", "")),
-            Reading(metrics.GPU_UTILIZATION, 0.75, ("b", "")),
-            Reading(metrics.GPU_MEMORY_UTILIZATION, 0.5, ("a", "")),
+            Reading(catalogue.GPU_UTILIZATION, 0.25, ("a", "")),
+            Reading(catalogue.GPU_MEMORY_USAGE, 10, ("a", "")),
+            Reading(catalogue.GPU_UTILIZATION, 0.75, ("b", "")),
+            Reading(catalogue.GPU_MEMORY_UTILIZATION, 0.5, ("a", "")),
         ]
     )
     times = psutil.cpu_times()

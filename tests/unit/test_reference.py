@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._metrics.catalogue import CATALOGUE
 from langflow_otel._settings.standard_variables import STANDARD
 from langflow_otel._settings.variables import VARIABLES
-from langflow_otel.recording.metrics import CATALOGUE
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted((DOCS / "reference").glob("*.md"))

@@ -22,21 +22,21 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
-from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.registry import DefaultRegistry
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.workers import WorkerGroup
-from langflow_otel.prometheus import LangflowCollector
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import (
+from langflow_otel._metrics.catalogue import (
     COMPONENT_DURATION,
     COMPONENT_RETRIES,
     FLOW_ACTIVE,
     FLOW_DURATION_EMA,
     HTTP_REQUEST_DURATION,
 )
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.registry import DefaultRegistry
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import Exemplar, MemoryStore
+from langflow_otel._metrics.workers import WorkerGroup
+from langflow_otel._settings.settings import ScrapeSettings, Settings
+from langflow_otel.prometheus import LangflowCollector
 from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.store import Exemplar, MemoryStore
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 FORMATS = pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
@@ -331,12 +331,12 @@ Histogram("wait_seconds", "Waiting.", buckets=(1.0,)).observe(0.5)
 """
 SCRAPE = """
 import json
-from langflow_otel.export.registry import DefaultRegistry
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.recording.store import MemoryStore
+from langflow_otel._metrics.registry import DefaultRegistry
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
 scrape = Scrape(MemoryStore(), own_pid=7, window_s=60, cores=1.0, read=lambda pids: [], info={"a": "b"},
                 registry=DefaultRegistry())
-scrape.group = __import__("langflow_otel.export.workers").export.workers.WorkerGroup(1)
+scrape.group = __import__("langflow_otel._metrics.workers").export.workers.WorkerGroup(1)
 print(scrape.page("", "").body.decode())
 """
 

@@ -10,22 +10,22 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from langflow_otel._metrics import catalogue
 from langflow_otel.cli.main import app
 from langflow_otel.insights.figures import COMPONENT, FLOW, GROWN, LOOP, MODEL, Measured, Value, figures_of
 from langflow_otel.insights.prometheus_source import Curve
 from langflow_otel.insights.report import Report, render, report_from_metrics
 from langflow_otel.insights.report.from_metrics import bins_of
 from langflow_otel.insights.report.metrics_data import Bins, Known, report_of
-from langflow_otel.recording import metrics
 
 from .test_prometheus_source import Server, result, serving
 
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m\u202e" + "x" * 100_000
-ERRORS = metrics.COMPONENT_ERRORS.prometheus_name
-BYPASSED = metrics.COMPONENT_BYPASSED.prometheus_name
-INPUT, OUTPUT = metrics.MODEL_INPUT_TOKENS.prometheus_name, metrics.MODEL_OUTPUT_TOKENS.prometheus_name
-COST = metrics.COST.prometheus_name
-MEMORY = metrics.PROCESS_MEMORY_USAGE.prometheus_name
+ERRORS = catalogue.COMPONENT_ERRORS.prometheus_name
+BYPASSED = catalogue.COMPONENT_BYPASSED.prometheus_name
+INPUT, OUTPUT = catalogue.MODEL_INPUT_TOKENS.prometheus_name, catalogue.MODEL_OUTPUT_TOKENS.prometheus_name
+COST = catalogue.COST.prometheus_name
+MEMORY = catalogue.PROCESS_MEMORY_USAGE.prometheus_name
 
 
 def value(number: float, **labels: str) -> Value:
@@ -92,11 +92,11 @@ def known(shop: str = "shop") -> Known:
     gauges: dict[tuple[str, str], list[Curve]] = {
         (gauge, each): []
         for gauge in (
-            metrics.PROCESS_CPU_UTILIZATION.prometheus_name,
-            metrics.FLOW_ACTIVE.prometheus_name,
-            metrics.SYSTEM_CPU_UTILIZATION.prometheus_name,
-            metrics.GPU_UTILIZATION.prometheus_name,
-            metrics.GPU_MEMORY_UTILIZATION.prometheus_name,
+            catalogue.PROCESS_CPU_UTILIZATION.prometheus_name,
+            catalogue.FLOW_ACTIVE.prometheus_name,
+            catalogue.SYSTEM_CPU_UTILIZATION.prometheus_name,
+            catalogue.GPU_UTILIZATION.prometheus_name,
+            catalogue.GPU_MEMORY_UTILIZATION.prometheus_name,
         )
         for each in ("highest", "median")
     }

@@ -21,9 +21,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from langflow_otel import _guard as guard
 from langflow_otel import record_retry
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.derived import NESTED, next_average
+from langflow_otel._metrics.instruments import Instruments, Recording
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import metrics
-from langflow_otel.recording.derived import NESTED, next_average
 from langflow_otel.recording.facts import (
     CACHED,
     CANCELLED,
@@ -36,12 +38,10 @@ from langflow_otel.recording.facts import (
     Outcome,
 )
 from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.instruments import Instruments, Recording
 from langflow_otel.recording.process_watch import ProcessWatch
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel.recording.run_metrics import Finished, RunMetrics
 from langflow_otel.recording.runs import current_run
-from langflow_otel.recording.store import MemoryStore
 from langflow_otel.testing import Telemetry
 
 from .support import at_once, component, recorder, recording
@@ -112,7 +112,7 @@ def both_sinks(telemetry: Telemetry) -> tuple[dict[Any, list[float]], dict[Any, 
     """What is scraped and what is pushed: cells by name and labels."""
     measured = recorder().metrics
     assert measured is not None
-    names = {metric.name for metric in metrics.RECORDED}
+    names = {metric.name for metric in catalogue.RECORDED}
     store = measured.instruments.store
     scraped = {
         (series.metric.name, frozenset(series.metric.shown_labels(series.labels))): store.read(series)
@@ -631,7 +631,7 @@ def test_two_runs_that_succeed_at_once_are_one_recovery(monkeypatch):
     monkeypatch.setattr(
         flow.metrics,
         "recording",
-        lambda metric, labels: (meanwhile if metric is metrics.FLOW_RECOVERY_TIME else recording_of)(metric, labels),
+        lambda metric, labels: (meanwhile if metric is catalogue.FLOW_RECOVERY_TIME else recording_of)(metric, labels),
     )
     flow.ended(OK)
     meanwhile.finish()
@@ -875,7 +875,7 @@ def measured_when(clock: Clock, how: str) -> dict[str, float]:
         found = telemetry.metrics()
         scraped, pushed = both_sinks(telemetry)
     assert scraped == pushed
-    assert {name for name, _ in pushed} == {metric.name for metric in metrics.RECORDED} - {
+    assert {name for name, _ in pushed} == {metric.name for metric in catalogue.RECORDED} - {
         "langflow.event_loop.delay",
         "langflow_otel.dropped",
         "langflow.flow.active",

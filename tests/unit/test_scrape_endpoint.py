@@ -25,18 +25,19 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from waiting import wait_until
 
 from langflow_otel import _guard as guard
+from langflow_otel._metrics import connections, credentials
+from langflow_otel._metrics import endpoint as prometheus
+from langflow_otel._metrics.catalogue import COMPONENT_RETRIES, EVENT_LOOP_DELAY
+from langflow_otel._metrics.connections import Place, Places
+from langflow_otel._metrics.credentials import bearer_token
+from langflow_otel._metrics.endpoint import ScrapeEndpoint, port_problem
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.scrape import Page, Scrape
+from langflow_otel._metrics.scrape_request import AllowedHosts
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings import watched_file
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export import credentials, places, prometheus
-from langflow_otel.export.credentials import bearer_token
 from langflow_otel.export.pipeline import MetricsPipeline
-from langflow_otel.export.places import Place, Places
-from langflow_otel.export.prometheus import ScrapeEndpoint, port_problem
-from langflow_otel.export.scrape import Page, Scrape
-from langflow_otel.export.scrape_request import AllowedHosts
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import COMPONENT_RETRIES, EVENT_LOOP_DELAY
-from langflow_otel.recording.store import MemoryStore
 
 from .support import at_once
 
@@ -877,7 +878,7 @@ def test_who_is_being_answered_keeps_his_place(endpoint, scrape, monkeypatch):
 
 
 def test_who_reads_his_answer_slowly_makes_room(endpoint, scrape, monkeypatch):
-    monkeypatch.setattr(places, "_ANSWER_LASTS_S", 0.1)
+    monkeypatch.setattr(connections, "_ANSWER_LASTS_S", 0.1)
     large = Page("text/plain", bytes(20_000_000), ())
     monkeypatch.setattr(scrape, "page", lambda *_: large)
     with all_places(endpoint, b"GET /metrics HTTP/1.0\r\n\r\n"):

@@ -12,15 +12,15 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.providers import choose_meter_provider
 from langflow_otel.export.store_metrics import READ_FROM_STORE
-from langflow_otel.recording import metrics
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.store import MemoryStore
 
 VALUES = (0.0, 0.005, 0.006, 0.02, 1.0, 7.0, 300.0, 301.0)
-DURATION = metrics.COMPONENT_DURATION
+DURATION = catalogue.COMPONENT_DURATION
 EXACTLY_AS_THE_SDK = "OTEL_METRICS_EXEMPLAR_FILTER", "always_on"
 
 
@@ -45,7 +45,7 @@ class Pushing:
         meter = self.provider.get_meter(semconv.SCOPE)
         self.instruments = Instruments(store, meter, choice.from_store)
         # A flow that runs is in the SDK's up-down counter.
-        self.instruments.recording(metrics.FLOW_ACTIVE, "flow", "api").add(1)
+        self.instruments.recording(catalogue.FLOW_ACTIVE, "flow", "api").add(1)
 
     def __enter__(self) -> Pushing:
         return self
@@ -103,11 +103,11 @@ def test_a_counter_is_what_the_sdk_makes_of_it(receiver, monkeypatch):
     def counted() -> dict[str, Any]:
         with Pushing() as pushing:
             for labels, amount in ((("flow", "Prompt", "KeyError"), 2), (("flow", "Chat", "OSError"), 1.0)):
-                pushing.instruments.recording(metrics.COMPONENT_ERRORS, *labels).add(amount)
+                pushing.instruments.recording(catalogue.COMPONENT_ERRORS, *labels).add(amount)
             pushing.push()
-            pushing.instruments.recording(metrics.COMPONENT_ERRORS, "flow", "Prompt", "KeyError").add()
+            pushing.instruments.recording(catalogue.COMPONENT_ERRORS, "flow", "Prompt", "KeyError").add()
             pushing.push()
-        found = receiver.metrics()[metrics.COMPONENT_ERRORS.name]
+        found = receiver.metrics()[catalogue.COMPONENT_ERRORS.name]
         points = [
             ({each.key: each.value.string_value for each in point.attributes}, point.as_double)
             for point in found.sum.data_points
@@ -130,9 +130,9 @@ def test_a_counter_is_what_the_sdk_makes_of_it(receiver, monkeypatch):
 def test_a_counter_without_a_value_of_a_label_leaves_it_out(receiver):
     with Pushing() as pushing:
         labels = ("chat", "openai", "gpt", "", "unknown", "flow")
-        pushing.instruments.recording(metrics.MODEL_INPUT_TOKENS, *labels).add(3)
+        pushing.instruments.recording(catalogue.MODEL_INPUT_TOKENS, *labels).add(3)
         pushing.push()
-        (point,) = receiver.metrics()[metrics.MODEL_INPUT_TOKENS.name].sum.data_points
+        (point,) = receiver.metrics()[catalogue.MODEL_INPUT_TOKENS.name].sum.data_points
 
     assert "gen_ai.response.model" not in {each.key for each in point.attributes}
 
@@ -177,7 +177,7 @@ def test_they_stand_in_the_scope_of_the_other_metrics(receiver):
         pushing.push()
         scopes = {scope.scope.name: {metric.name for metric in scope.metrics} for scope in receiver.scopes()}
 
-    assert {metrics.FLOW_ACTIVE.name, DURATION.name} <= scopes[semconv.SCOPE]
+    assert {catalogue.FLOW_ACTIVE.name, DURATION.name} <= scopes[semconv.SCOPE]
     assert [DURATION.name in names for names in scopes.values()].count(True) == 1
 
 

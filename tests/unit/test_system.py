@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from langflow_otel.export import system
-from langflow_otel.export.system import SystemReader, heap_fragmentation, resident_memory, usable_cores
-from langflow_otel.recording import metrics
-from langflow_otel.recording.metrics import Reading
+from langflow_otel._metrics import catalogue as metrics
+from langflow_otel._metrics import system
+from langflow_otel._metrics.catalogue import Reading
+from langflow_otel._metrics.system import SystemReader, heap_fragmentation, resident_memory, usable_cores
 
 from .support import at_once
 from .test_cgroup import GIB, MIB, v2_tree

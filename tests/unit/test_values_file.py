@@ -20,8 +20,10 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from langflow_otel.export import values_file
-from langflow_otel.export.values_file import (
+from langflow_otel._metrics import shared_file, window
+from langflow_otel._metrics.catalogue import FLOW_WINDOW, Metric
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.shared_file import (
     BrokenFileError,
     FileStore,
     OtherVersionError,
@@ -29,10 +31,7 @@ from langflow_otel.export.values_file import (
     ValuesReader,
     add_up,
 )
-from langflow_otel.recording import window
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import FLOW_WINDOW, Metric
-from langflow_otel.recording.store import Series
+from langflow_otel._metrics.store import Series
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="an open file cannot be renamed or removed there"),
@@ -91,7 +90,7 @@ def test_what_is_read_is_what_was_written(path):
 
 def test_a_series_keeps_the_time_of_its_birth(path, monkeypatch):
     times_s = iter([1_700_000_000.25, 1_700_000_001.5])
-    monkeypatch.setattr("langflow_otel.recording.store.time.time", lambda: next(times_s))
+    monkeypatch.setattr("langflow_otel._metrics.store.time.time", lambda: next(times_s))
     store = FileStore(path)
     store.series(COUNTER, ("eu",))
     store.series(HISTOGRAM, ("", "a"))
@@ -259,13 +258,13 @@ def test_a_finalizer_that_runs_half_way_may_add_a_series_too(path, monkeypatch):
             ValuesReader(path).all_series()
 
     class Entry:
-        size = values_file._ENTRY.size
-        unpack_from = values_file._ENTRY.unpack_from
+        size = shared_file._ENTRY.size
+        unpack_from = shared_file._ENTRY.unpack_from
 
-    real_dumps, real_entry = values_file.json.dumps, values_file._ENTRY
+    real_dumps, real_entry = shared_file.json.dumps, shared_file._ENTRY
     Entry.pack_into = staticmethod(pack_into)  # type: ignore[attr-defined]
-    monkeypatch.setattr(values_file.json, "dumps", dumps)
-    monkeypatch.setattr(values_file, "_ENTRY", Entry)
+    monkeypatch.setattr(shared_file.json, "dumps", dumps)
+    monkeypatch.setattr(shared_file, "_ENTRY", Entry)
     store.series(COUNTER, ("eu",)).cells[0] = 7.0
     monkeypatch.undo()
 
@@ -439,8 +438,8 @@ def test_a_file_that_is_cut_while_it_is_read_kills_nobody(path):
     """A map of it would: SIGBUS."""
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from langflow_otel.export.values_file import BrokenFileError, FileStore, ValuesReader\n"
-        "from langflow_otel.recording.metrics import FLOW_WINDOW\n"
+        "from langflow_otel._metrics.shared_file import BrokenFileError, FileStore, ValuesReader\n"
+        "from langflow_otel._metrics.catalogue import FLOW_WINDOW\n"
         "path = Path(sys.argv[1])\n"
         "store = FileStore(path)\n"
         "for number in range(200): store.series(FLOW_WINDOW, (str(number),)).cells[0] = 1.0\n"
@@ -469,7 +468,7 @@ def test_a_size_that_no_worker_has_is_not_believed(path, good):
 
 
 def test_no_file_grows_past_what_is_read(path, monkeypatch, caplog):
-    monkeypatch.setattr(values_file, "_LARGEST", 1 << 17)
+    monkeypatch.setattr(shared_file, "_LARGEST", 1 << 17)
     store = FileStore(path)
     for number in range(200):
         store.series(FLOW_WINDOW, (f"flow {number}",)).cells[0] = 1.0
@@ -591,8 +590,8 @@ def test_a_really_full_disk_does_not_kill_the_process(tmp_path):
         pytest.skip("may not mount")
     code = (
         "import sys; from pathlib import Path\n"
-        "from langflow_otel.export.values_file import FileStore, ValuesReader\n"
-        "from langflow_otel.recording.metrics import FLOW_WINDOW\n"
+        "from langflow_otel._metrics.shared_file import FileStore, ValuesReader\n"
+        "from langflow_otel._metrics.catalogue import FLOW_WINDOW\n"
         "path = Path(sys.argv[1])\n"
         "store = FileStore(path)\n"
         "for number in range(1000):\n"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langflow_otel.recording import window
-from langflow_otel.recording.metrics import WINDOW_CELLS, Cells
-from langflow_otel.recording.window import FAILED, OK, OTHER, Counts, count, counts, merge
+from langflow_otel._metrics import window
+from langflow_otel._metrics.catalogue import WINDOW_CELLS, Cells
+from langflow_otel._metrics.window import FAILED, OK, OTHER, Counts, count, counts, merge
 
 SLOTS_IN_A_WINDOW = 60
 

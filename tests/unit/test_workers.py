@@ -24,13 +24,12 @@ import psutil
 import pytest
 from waiting import wait_until
 
-from langflow_otel.export import values_file, workers
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.workers import WorkerGroup, common_process
-from langflow_otel.recording import window
-from langflow_otel.recording.instruments import Instruments
-from langflow_otel.recording.metrics import FLOW_ACTIVE, FLOW_WINDOW, Metric
-from langflow_otel.recording.store import MemoryStore
+from langflow_otel._metrics import shared_file, window, workers
+from langflow_otel._metrics.catalogue import FLOW_ACTIVE, FLOW_WINDOW, Metric
+from langflow_otel._metrics.instruments import Instruments
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._metrics.workers import WorkerGroup, common_process
 
 from .processes import Start, parent, processes
 from .support import at_once
@@ -202,7 +201,7 @@ def created(group: WorkerGroup) -> dict[str, float]:
 
 def test_counts_begin_with_the_first_worker_even_if_dead(group, monkeypatch):
     times_s = iter([200.0, 100.0, 150.0, 300.0])
-    monkeypatch.setattr("langflow_otel.recording.store.time.time", lambda: next(times_s))
+    monkeypatch.setattr("langflow_otel._metrics.store.time.time", lambda: next(times_s))
     stores = [group.join() for _ in range(3)]
     stores[0].series(COUNTER, ("eu",)).cells[0] = 1.0
     stores[1].series(COUNTER, ("eu",)).cells[0] = 1.0
@@ -356,7 +355,7 @@ def _before_writing(_: WorkerGroup) -> None:
 
 
 def _half_way(_: WorkerGroup) -> None:
-    values_file.ValuesFile.add_note = killed  # type: ignore[method-assign]
+    shared_file.ValuesFile.add_note = killed  # type: ignore[method-assign]
 
 
 def _before_renaming(_: WorkerGroup) -> None:
@@ -488,13 +487,13 @@ def test_workers_that_write_while_they_are_read_and_killed(group, root, start):
 
 def test_many_threads_may_gather_at_once(group, root, start, monkeypatch):
     """Two Prometheus servers scrape one target, and the application's own route is asked as well."""
-    loads = values_file.json.loads
+    loads = shared_file.json.loads
 
     def slow_loads(*args: Any) -> Any:
         time.sleep(0.0005)
         return loads(*args)
 
-    monkeypatch.setattr(values_file.json, "loads", slow_loads)
+    monkeypatch.setattr(shared_file.json, "loads", slow_loads)
     crew = [start(working, root, 20) for _ in range(3)]
     pids = [worker.pid for worker in crew]
     found: list[Totals] = []
@@ -968,7 +967,7 @@ def test_any_other_fork_is_none():
 PROGRAM = """
 import sys, types
 sys.modules["gunicorn.arbiter"] = types.ModuleType("gunicorn.arbiter")
-from langflow_otel.export.workers import common_process
+from langflow_otel._metrics.workers import common_process
 print(common_process())
 """
 
@@ -990,7 +989,7 @@ def test_the_fork_of_a_program_under_gunicorn_has_its_arbiter_in_common():
         import os, sys, types
         if os.fork() == 0:
             sys.modules["gunicorn.arbiter"] = types.ModuleType("gunicorn.arbiter")
-            from langflow_otel.export.workers import common_process
+            from langflow_otel._metrics.workers import common_process
             print(common_process() == os.getppid(), flush=True)
             os._exit(0)
         os.wait()

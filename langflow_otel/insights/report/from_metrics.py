@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from langflow_otel._metrics import catalogue
 from langflow_otel.insights.figures import FLOW, LOOP, figures_of
 from langflow_otel.insights.prometheus_source import LEAST_STEP_S, Curve, NoSeriesError, PrometheusSource
 from langflow_otel.insights.report.build import Report
 from langflow_otel.insights.report.figures import MAX_BINS, WIDTHS_S
 from langflow_otel.insights.report.metrics_data import GAUGES, HIGHEST, MEDIAN, Bins, Known, report_of
 from langflow_otel.insights.report.steps import OnProgress, Steps
-from langflow_otel.recording import metrics
 
 _OVER_TIME: Final = {
     f"{FLOW}_count": ("flow", "status"),
     f"{FLOW}_bucket": ("flow", "le"),
-    metrics.MODEL_INPUT_TOKENS.prometheus_name: ("flow",),
-    metrics.MODEL_OUTPUT_TOKENS.prometheus_name: ("flow",),
-    metrics.COST.prometheus_name: ("flow", "currency"),
+    catalogue.MODEL_INPUT_TOKENS.prometheus_name: ("flow",),
+    catalogue.MODEL_OUTPUT_TOKENS.prometheus_name: ("flow",),
+    catalogue.COST.prometheus_name: ("flow", "currency"),
     f"{LOOP}_bucket": ("le",),
 }
 _MAX_NAMED: Final = 10

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from langflow_otel._metrics import catalogue
 from langflow_otel.insights.components import ComponentShare, shares_of
 from langflow_otel.insights.figures import (
     FLOW,
@@ -29,7 +30,6 @@ from langflow_otel.insights.prometheus_source import Curve
 from langflow_otel.insights.report.build import COMPONENT_COLUMNS, ERROR_COLUMNS, MODEL_COLUMNS, Report
 from langflow_otel.insights.report.figures import MAX_FLOWS
 from langflow_otel.insights.report.tables import Strings, columns, significant
-from langflow_otel.recording import metrics
 from langflow_otel.version import __version__
 
 HIGHEST: Final = "highest"
@@ -40,7 +40,7 @@ MEDIAN: Final = "median"
 class Gauge:
     """A curve of resources: what is made of the series of all processes is their sum or the highest."""
 
-    metric: metrics.Metric
+    metric: catalogue.Metric
     together: Literal["sum", "max"]
     title: str
     hint: str
@@ -48,12 +48,12 @@ class Gauge:
 
 
 GAUGES: Final = (
-    Gauge(metrics.PROCESS_MEMORY_USAGE, "sum", "Memory", "of all processes together", "bytes"),
-    Gauge(metrics.PROCESS_CPU_UTILIZATION, "max", "CPU of a process", "of the busiest one", "share"),
-    Gauge(metrics.FLOW_ACTIVE, "sum", "Runs at once", "in all processes", "count"),
-    Gauge(metrics.SYSTEM_CPU_UTILIZATION, "max", "CPU of the machine", "of the busiest one", "share"),
-    Gauge(metrics.GPU_UTILIZATION, "max", "GPU", "the busiest one", "share"),
-    Gauge(metrics.GPU_MEMORY_UTILIZATION, "max", "GPU memory", "of the fullest one", "share"),
+    Gauge(catalogue.PROCESS_MEMORY_USAGE, "sum", "Memory", "of all processes together", "bytes"),
+    Gauge(catalogue.PROCESS_CPU_UTILIZATION, "max", "CPU of a process", "of the busiest one", "share"),
+    Gauge(catalogue.FLOW_ACTIVE, "sum", "Runs at once", "in all processes", "count"),
+    Gauge(catalogue.SYSTEM_CPU_UTILIZATION, "max", "CPU of the machine", "of the busiest one", "share"),
+    Gauge(catalogue.GPU_UTILIZATION, "max", "GPU", "the busiest one", "share"),
+    Gauge(catalogue.GPU_MEMORY_UTILIZATION, "max", "GPU memory", "of the fullest one", "share"),
 )
 
 _MISSING: Final = (
@@ -279,10 +279,10 @@ def _over(known: Known, flow: str | None, strings: Strings) -> dict[str, Any]:
     counts = {status: _sums(known, f"{FLOW}_count", flow, status=status) for status in (None, "error", "cancelled")}
     durations = [_milliseconds(percentiles(each)) for each in _buckets(known, f"{FLOW}_bucket", flow)]
     tokens = {
-        "input": _sums(known, metrics.MODEL_INPUT_TOKENS.prometheus_name, flow),
-        "output": _sums(known, metrics.MODEL_OUTPUT_TOKENS.prometheus_name, flow),
+        "input": _sums(known, catalogue.MODEL_INPUT_TOKENS.prometheus_name, flow),
+        "output": _sums(known, catalogue.MODEL_OUTPUT_TOKENS.prometheus_name, flow),
     }
-    cost = metrics.COST.prometheus_name
+    cost = catalogue.COST.prometheus_name
     currencies = sorted({curve.labels.get("currency", "") for curve in _of(known, cost, flow)})
     return {
         "runs": counts[None],

@@ -16,8 +16,8 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Span, TraceFlags
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.recording.metrics import Metric, Reading
-from langflow_otel.recording.store import Exemplar, MemoryStore, Series
+from langflow_otel._metrics.catalogue import Metric, Reading
+from langflow_otel._metrics.store import Exemplar, MemoryStore, Series
 
 _READING_LASTS_S = 0.5
 

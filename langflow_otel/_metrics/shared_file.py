@@ -30,9 +30,9 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
-from langflow_otel.recording import window
-from langflow_otel.recording.metrics import OTHER, Cells, Kind, Metric
-from langflow_otel.recording.store import MemoryStore, Series, earliest
+from langflow_otel._metrics import window
+from langflow_otel._metrics.catalogue import OTHER, Cells, Kind, Metric
+from langflow_otel._metrics.store import MemoryStore, Series, earliest
 
 logger = logging.getLogger("langflow_otel")
 

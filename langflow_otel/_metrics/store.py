@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from langflow_otel._content.limits import cut
 from langflow_otel._content.plain_values import sendable
-from langflow_otel.recording.metrics import Cells, Metric
+from langflow_otel._metrics.catalogue import Cells, Metric
 
 _MAX_LABEL = 256
 

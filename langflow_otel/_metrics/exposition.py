@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from langflow_otel.recording.metrics import Metric
-from langflow_otel.recording.store import Exemplar
+from langflow_otel._metrics.catalogue import Metric
+from langflow_otel._metrics.store import Exemplar
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

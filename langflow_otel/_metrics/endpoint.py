@@ -15,13 +15,13 @@ from io import BufferedIOBase
 from typing import Any
 
 from langflow_otel._guard import Guard
+from langflow_otel._metrics.connections import Place, Places
+from langflow_otel._metrics.credentials import bearer_token, certificate, key_without_certificate
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._metrics.scrape_answer import Answer, ScrapeRequest, answer_to, refused_host
+from langflow_otel._metrics.scrape_request import AllowedHosts, framing_problem, has_body, target_of
 from langflow_otel._settings.masking import shown_path
 from langflow_otel._settings.settings import ScrapeSettings
-from langflow_otel.export.credentials import bearer_token, certificate, key_without_certificate
-from langflow_otel.export.places import Place, Places
-from langflow_otel.export.scrape import Scrape
-from langflow_otel.export.scrape_answer import Answer, ScrapeRequest, answer_to, refused_host
-from langflow_otel.export.scrape_request import AllowedHosts, framing_problem, has_body, target_of
 
 logger = logging.getLogger("langflow_otel")
 

@@ -7,8 +7,8 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from langflow_otel.recording import metrics
-from langflow_otel.recording.metrics import Reading
+from langflow_otel._metrics import catalogue
+from langflow_otel._metrics.catalogue import Reading
 
 
 class GpuReader:
@@ -69,21 +69,21 @@ def _gpu(nvml: Any, index: int) -> list[Reading]:
     readings: list[Reading] = []
     with contextlib.suppress(nvml.NVMLError):
         busy = nvml.nvmlDeviceGetUtilizationRates(gpu).gpu
-        readings.append(Reading(metrics.GPU_UTILIZATION, busy / 100, labels))
+        readings.append(Reading(catalogue.GPU_UTILIZATION, busy / 100, labels))
     with contextlib.suppress(nvml.NVMLError):
         readings += _memory(nvml.nvmlDeviceGetMemoryInfo(gpu), labels)
     with contextlib.suppress(nvml.NVMLError):
         celsius = nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)
-        readings.append(Reading(metrics.GPU_TEMPERATURE, celsius, labels))
+        readings.append(Reading(catalogue.GPU_TEMPERATURE, celsius, labels))
     with contextlib.suppress(nvml.NVMLError):
         is_slowed = bool(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu) & _slowing(nvml))
         for state, is_so in (("ok", not is_slowed), ("degraded", is_slowed)):
-            readings.append(Reading(metrics.GPU_STATUS, float(is_so), (*labels, "gpu", state)))
+            readings.append(Reading(catalogue.GPU_STATUS, float(is_so), (*labels, "gpu", state)))
     for kind in ("corrected", "uncorrected"):
         with contextlib.suppress(nvml.NVMLError):  # Not every GPU counts them.
             code = getattr(nvml, f"NVML_MEMORY_ERROR_TYPE_{kind.upper()}")
             errors = nvml.nvmlDeviceGetTotalEccErrors(gpu, code, nvml.NVML_VOLATILE_ECC)
-            readings.append(Reading(metrics.GPU_ERRORS, errors, (*labels, "gpu", kind)))
+            readings.append(Reading(catalogue.GPU_ERRORS, errors, (*labels, "gpu", kind)))
     return readings
 
 
@@ -98,7 +98,7 @@ def _slowing(nvml: Any) -> int:
 
 
 def _memory(memory: Any, labels: tuple[str, str]) -> Iterator[Reading]:
-    yield Reading(metrics.GPU_MEMORY_USAGE, memory.used, labels)
-    yield Reading(metrics.GPU_MEMORY_LIMIT, memory.total, labels)
+    yield Reading(catalogue.GPU_MEMORY_USAGE, memory.used, labels)
+    yield Reading(catalogue.GPU_MEMORY_LIMIT, memory.total, labels)
     if memory.total:
-        yield Reading(metrics.GPU_MEMORY_UTILIZATION, memory.used / memory.total, labels)
+        yield Reading(catalogue.GPU_MEMORY_UTILIZATION, memory.used / memory.total, labels)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from langflow_otel._guard import Guard
+from langflow_otel._metrics.credentials import bearer_token
+from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._settings.settings import ScrapeSettings
-from langflow_otel.export.credentials import bearer_token
-from langflow_otel.export.scrape import Scrape
 
 logger = logging.getLogger("langflow_otel")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from langflow_otel.recording import metrics, window
-from langflow_otel.recording.metrics import Metric, Reading
-from langflow_otel.recording.window import Counts
+from langflow_otel._metrics import catalogue, window
+from langflow_otel._metrics.catalogue import Metric, Reading
+from langflow_otel._metrics.window import Counts
 
 EMA_ALPHA: Final = 0.3
 NESTED: Final = "flow"
@@ -44,16 +44,16 @@ def derived_readings(series: Iterable[Values], now_s: float, window_s: float, co
     components: dict[str, Counts] = {}
     active = 0.0
     for metric, labels, cells in series:
-        if metric.name == metrics.FLOW_WINDOW.name:
+        if metric.name == catalogue.FLOW_WINDOW.name:
             flows[labels[0]] = flows.get(labels[0], Counts()).plus(window.counts(cells, now_s, window_s))
-        elif metric.name == metrics.COMPONENT_WINDOW.name:
+        elif metric.name == catalogue.COMPONENT_WINDOW.name:
             components[labels[0]] = components.get(labels[0], Counts()).plus(window.counts(cells, now_s, window_s))
-        elif metric.name == metrics.FLOW_ACTIVE.name and labels[-1] != NESTED:
+        elif metric.name == catalogue.FLOW_ACTIVE.name and labels[-1] != NESTED:
             active += cells[0]
     ratios = [
-        Reading(metrics.COMPONENT_FAILURE_RATIO, seen.failure_ratio, (name,)) for name, seen in components.items()
+        Reading(catalogue.COMPONENT_FAILURE_RATIO, seen.failure_ratio, (name,)) for name, seen in components.items()
     ]
-    return [*_of_flows(flows, window_s), *ratios, Reading(metrics.CPU_SATURATION, active / cores)]
+    return [*_of_flows(flows, window_s), *ratios, Reading(catalogue.CPU_SATURATION, active / cores)]
 
 
 def _of_flows(flows: dict[str, Counts], window_s: float) -> list[Reading]:
@@ -61,10 +61,10 @@ def _of_flows(flows: dict[str, Counts], window_s: float) -> list[Reading]:
     readings = []
     for name, seen in flows.items():
         total = total.plus(seen)
-        readings.append(Reading(metrics.FLOW_THROUGHPUT, seen.ended / window_s, (name,)))
-        readings.append(Reading(metrics.FLOW_ERROR_RATE, 100.0 * seen.failure_ratio, (name,)))
+        readings.append(Reading(catalogue.FLOW_THROUGHPUT, seen.ended / window_s, (name,)))
+        readings.append(Reading(catalogue.FLOW_ERROR_RATE, 100.0 * seen.failure_ratio, (name,)))
     return [
-        Reading(metrics.THROUGHPUT, total.ended / window_s),
-        Reading(metrics.ERROR_RATE, 100.0 * total.failure_ratio),
+        Reading(catalogue.THROUGHPUT, total.ended / window_s),
+        Reading(catalogue.ERROR_RATE, 100.0 * total.failure_ratio),
         *readings,
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 
-from langflow_otel.recording.metrics import OTHER
+from langflow_otel._metrics.catalogue import OTHER
 from langflow_otel.redaction.known_secrets import without_secrets
 
 logger = logging.getLogger("langflow_otel")

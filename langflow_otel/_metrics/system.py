@@ -17,9 +17,8 @@ from typing import Any, Final
 
 import psutil
 
-from langflow_otel.export import cgroup
-from langflow_otel.recording import metrics
-from langflow_otel.recording.metrics import Metric, Reading
+from langflow_otel._metrics import catalogue, cgroup
+from langflow_otel._metrics.catalogue import Metric, Reading
 
 # psutil parses what the kernel writes: beside its own errors, a line that it does not know raises
 # ValueError or LookupError, and a platform without the call AttributeError or NotImplementedError.
@@ -129,11 +128,11 @@ class SystemReader:
     def read(self, workers: Sequence[int]) -> list[Reading]:
         """All readings of the machine, and of those processes with these ids that are alive."""
         cores = usable_cores(self._root)
-        readings = [Reading(metrics.SYSTEM_CPU_CORES, cores)]
-        readings += _reading(metrics.SYSTEM_CPU_UTILIZATION, self._cpu.utilization()) + _memory(self._root)
+        readings = [Reading(catalogue.SYSTEM_CPU_CORES, cores)]
+        readings += _reading(catalogue.SYSTEM_CPU_UTILIZATION, self._cpu.utilization()) + _memory(self._root)
         disks, networks = _ask(psutil, "disk_io_counters"), _ask(psutil, "net_io_counters")
-        readings += _io(metrics.SYSTEM_DISK_IO, disks, read="read_bytes", write="write_bytes")
-        readings += _io(metrics.SYSTEM_NETWORK_IO, networks, transmit="bytes_sent", receive="bytes_recv")
+        readings += _io(catalogue.SYSTEM_DISK_IO, disks, read="read_bytes", write="write_bytes")
+        readings += _io(catalogue.SYSTEM_NETWORK_IO, networks, transmit="bytes_sent", receive="bytes_recv")
         readings += _file_systems()
         samples = {}
         for pid in dict.fromkeys(workers):
@@ -173,9 +172,9 @@ def _memory(root: Path) -> list[Reading]:
         if machine is None:
             return []
         limit, used = machine.total, machine.total - machine.available
-    readings = [*_reading(metrics.SYSTEM_MEMORY_LIMIT, limit), *_reading(metrics.SYSTEM_MEMORY_USAGE, used)]
+    readings = [*_reading(catalogue.SYSTEM_MEMORY_LIMIT, limit), *_reading(catalogue.SYSTEM_MEMORY_USAGE, used)]
     if used is not None:
-        readings += _reading(metrics.SYSTEM_MEMORY_UTILIZATION, _share(used, limit))
+        readings += _reading(catalogue.SYSTEM_MEMORY_UTILIZATION, _share(used, limit))
     return readings
 
 
@@ -188,7 +187,7 @@ def _cpu_utilization(before: _Sample | None, now: _Sample, cores: float) -> list
     if before is None or before.cpu_seconds is None or now.cpu_seconds is None:
         return []
     used, possible = now.cpu_seconds - before.cpu_seconds, (now.at - before.at) * cores
-    return _reading(metrics.PROCESS_CPU_UTILIZATION, _share(used, possible), worker=now.process.pid)
+    return _reading(catalogue.PROCESS_CPU_UTILIZATION, _share(used, possible), worker=now.process.pid)
 
 
 def _process_readings(process: Any) -> list[Reading]:
@@ -196,17 +195,17 @@ def _process_readings(process: Any) -> list[Reading]:
     readings = []
     times, memory, created = (_ask(process, name) for name in ("cpu_times", "memory_info", "create_time"))
     if times:
-        readings += _reading(metrics.PROCESS_CPU_TIME, times.user, "user", worker=pid)
-        readings += _reading(metrics.PROCESS_CPU_TIME, times.system, "system", worker=pid)
+        readings += _reading(catalogue.PROCESS_CPU_TIME, times.user, "user", worker=pid)
+        readings += _reading(catalogue.PROCESS_CPU_TIME, times.system, "system", worker=pid)
     if memory:
-        readings += _reading(metrics.PROCESS_MEMORY_USAGE, memory.rss, worker=pid)
-        readings += _reading(metrics.PROCESS_MEMORY_VIRTUAL, memory.vms, worker=pid)
+        readings += _reading(catalogue.PROCESS_MEMORY_USAGE, memory.rss, worker=pid)
+        readings += _reading(catalogue.PROCESS_MEMORY_VIRTUAL, memory.vms, worker=pid)
     disk = _ask(process, "io_counters")  # Not on macOS.
-    readings += _io(metrics.PROCESS_DISK_IO, disk, worker=pid, read="read_bytes", write="write_bytes")
-    readings += _reading(metrics.PROCESS_THREADS, _ask(process, "num_threads"), worker=pid)
-    readings += _reading(metrics.PROCESS_OPEN_FILES, _ask(process, "num_fds"), worker=pid)  # Not on Windows.
+    readings += _io(catalogue.PROCESS_DISK_IO, disk, worker=pid, read="read_bytes", write="write_bytes")
+    readings += _reading(catalogue.PROCESS_THREADS, _ask(process, "num_threads"), worker=pid)
+    readings += _reading(catalogue.PROCESS_OPEN_FILES, _ask(process, "num_fds"), worker=pid)  # Not on Windows.
     if created is not None:
-        readings += _reading(metrics.PROCESS_UPTIME, max(0.0, time.time() - created), worker=pid)
+        readings += _reading(catalogue.PROCESS_UPTIME, max(0.0, time.time() - created), worker=pid)
     return readings
 
 
@@ -217,11 +216,11 @@ def _file_systems() -> list[Reading]:
     for place in dict.fromkeys(_mount_point(folder) for folder in folders if folder):
         disk = _ask(psutil, "disk_usage", place)
         if disk is not None:
-            readings += _reading(metrics.SYSTEM_FILESYSTEM_USAGE, disk.used, place, "used")
-            readings += _reading(metrics.SYSTEM_FILESYSTEM_USAGE, disk.free, place, "free")
+            readings += _reading(catalogue.SYSTEM_FILESYSTEM_USAGE, disk.used, place, "used")
+            readings += _reading(catalogue.SYSTEM_FILESYSTEM_USAGE, disk.free, place, "free")
             # Without what is reserved for root, as df(1) says it.
             share = _share(disk.used, disk.used + disk.free)
-            readings += _reading(metrics.SYSTEM_FILESYSTEM_UTILIZATION, share, place)
+            readings += _reading(catalogue.SYSTEM_FILESYSTEM_UTILIZATION, share, place)
     return readings
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from langflow_otel.recording.metrics import WINDOW_FIELDS, WINDOW_SLOTS, Cells
+from langflow_otel._metrics.catalogue import WINDOW_FIELDS, WINDOW_SLOTS, Cells
 
 OK: Final = 1
 FAILED: Final = 2

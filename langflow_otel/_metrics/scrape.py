@@ -13,13 +13,13 @@ from operator import add
 from typing import Any
 
 from langflow_otel._guard import Guard
-from langflow_otel.export.exposition import OPENMETRICS, TEXT, Family, Renderer, Row
-from langflow_otel.export.registry import DefaultRegistry
-from langflow_otel.export.values_file import exact_sum
-from langflow_otel.export.workers import WorkerGroup, WorkerSeries
-from langflow_otel.recording.derived import derived_readings
-from langflow_otel.recording.metrics import START_TIME, Metric, Reading
-from langflow_otel.recording.store import Exemplar, MemoryStore, earliest
+from langflow_otel._metrics.catalogue import START_TIME, Metric, Reading
+from langflow_otel._metrics.derived import derived_readings
+from langflow_otel._metrics.exposition import OPENMETRICS, TEXT, Family, Renderer, Row
+from langflow_otel._metrics.registry import DefaultRegistry
+from langflow_otel._metrics.shared_file import exact_sum
+from langflow_otel._metrics.store import Exemplar, MemoryStore, earliest
+from langflow_otel._metrics.workers import WorkerGroup, WorkerSeries
 
 logger = logging.getLogger("langflow_otel")
 

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from langflow_otel.export.exposition import KINDS
-from langflow_otel.recording.metrics import CATALOGUE, HTTP_REQUEST_DURATION, Metric
+from langflow_otel._metrics.catalogue import CATALOGUE, HTTP_REQUEST_DURATION, Metric
+from langflow_otel._metrics.exposition import KINDS
 
 if TYPE_CHECKING:
     import prometheus_client

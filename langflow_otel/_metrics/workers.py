@@ -24,9 +24,9 @@ from typing import BinaryIO
 
 import psutil
 
-from langflow_otel.export.values_file import BrokenFileError, FileStore, OtherVersionError, ValuesReader, add_up
+from langflow_otel._metrics.shared_file import BrokenFileError, FileStore, OtherVersionError, ValuesReader, add_up
+from langflow_otel._metrics.store import Series
 from langflow_otel.recording.recorder import count_dropped
-from langflow_otel.recording.store import Series
 
 try:
     import fcntl
