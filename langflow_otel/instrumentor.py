@@ -17,10 +17,10 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from langflow_otel import _guard as guard
 from langflow_otel._guard import Guard
 from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._process.process import Given, ProcessTelemetry
 from langflow_otel._settings.audit import audit_line
 from langflow_otel._settings.masking import one_line
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
 from langflow_otel.hooks.catalogue import log_lines, own_spans, patches
 from langflow_otel.hooks.embeddings import embedding_classes

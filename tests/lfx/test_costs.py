@@ -20,8 +20,8 @@ from openai_server import FakeOpenAI
 from test_openai_calls import ainvoke, astream, batch, openai, stream, structured  # noqa: F401 - one is a fixture
 from test_tools import agent_flow
 
+from langflow_otel._process import metrics
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export import pipeline
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 langchain_openai = pytest.importorskip("langchain_openai")
@@ -166,7 +166,7 @@ async def test_a_call_without_tokens_costs_nothing(telemetry, openai, reply):  #
 
 
 async def test_new_prices_hold_without_a_restart(openai, listed, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(pipeline, "_SLOW_TICK_S", 0.0)
+    monkeypatch.setattr(metrics, "_SLOW_TICK_S", 0.0)
     asking.seen["ask"] = ainvoke
     with capture_telemetry(settings=Settings(prices=listed)) as telemetry:
         await run(line(asking.Asks))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from langflow_otel._process.metrics import MetricsPipeline
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.pipeline import MetricsPipeline
 from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo
 from langflow_otel.recording.run_metrics import Finished
 

@@ -25,9 +25,9 @@ from otlp_receiver import Receiver, otlp_receiver
 
 import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
+from langflow_otel._process.process import ProcessTelemetry
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli import doctor_installed
-from langflow_otel.export.process import ProcessTelemetry
 from langflow_otel.hooks import versions
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.insights.trace import from_file

@@ -32,10 +32,11 @@ from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninst
 from langflow_otel import _guard as guard
 from langflow_otel._metrics import endpoint, workers
 from langflow_otel._metrics.shared_file import FileStore
+from langflow_otel._process import conditions
+from langflow_otel._process import metrics as pipeline
+from langflow_otel._process.metrics import MetricsPipeline
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export import conditions, pipeline
-from langflow_otel.export.pipeline import MetricsPipeline
 from langflow_otel.hooks.patching import Patches
 from langflow_otel.recording.recorder import active_recorder, count_dropped
 
@@ -743,7 +744,7 @@ def test_off_in_a_child_does_not_wait_for_its_parents_push(parent_of, free_port,
 
 ENDING = """
 import os, signal, socket, sys, time
-from langflow_otel.export.pipeline import MetricsPipeline
+from langflow_otel._process.metrics import MetricsPipeline
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 deaf = socket.create_server(("127.0.0.1", 0))

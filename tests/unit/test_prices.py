@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.workers import WorkerGroup
+from langflow_otel._process.price_file import PriceFile, read_prices
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import in_money
-from langflow_otel.export.price_file import PriceFile, read_prices
 from langflow_otel.recording import prices
 from langflow_otel.recording.calls_below import CallsBelow
 from langflow_otel.recording.facts import CANCELLED, OK, Costs, FlowInfo, ModelInfo, ModelResponse, ModelUsage, Outcome

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from otlp_receiver import Receiver, Request, otlp_receiver
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced, uninstrument
+from langflow_otel._process.process import Given, ProcessTelemetry
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.process import Given, ProcessTelemetry
 from langflow_otel.hooks.patching import Patches
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import Recorder, active_recorder
@@ -355,7 +355,7 @@ def test_what_fails_half_way_leaves_nothing_open(tmp_path, monkeypatch):
     closed: list[str] = []
     shutdown = TracerProvider.shutdown
     monkeypatch.setattr(TracerProvider, "shutdown", lambda self: (closed.append("traces"), shutdown(self))[1])
-    monkeypatch.setattr("langflow_otel.export.process.MetricsPipeline", _broken)
+    monkeypatch.setattr("langflow_otel._process.process.MetricsPipeline", _broken)
     with pytest.raises(ValueError, match="canary"):
         ProcessTelemetry(Settings(trace_file=tmp_path / "spans.jsonl"), Given(), list, tuple)
 

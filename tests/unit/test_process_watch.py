@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel._metrics import catalogue, event_loop
 from langflow_otel._metrics.catalogue import Reading
+from langflow_otel._process.conditions import RunConditions
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.conditions import RunConditions
 from langflow_otel.recording import process_watch
 from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
 from langflow_otel.recording.process_watch import ProcessWatch, Usage

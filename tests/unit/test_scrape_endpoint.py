@@ -35,9 +35,9 @@ from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.scrape import Page, Scrape
 from langflow_otel._metrics.scrape_request import AllowedHosts
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._process.metrics import MetricsPipeline
 from langflow_otel._settings import watched_file
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.pipeline import MetricsPipeline
 
 from .support import at_once
 
@@ -1076,7 +1076,7 @@ def test_the_log_says_where_the_metrics_are(caplog):
 
 
 def test_a_port_that_is_taken_is_one_warning_and_used_when_it_is_free(caplog, monkeypatch):
-    monkeypatch.setattr("langflow_otel.export.pipeline._TICK_S", 0.02)
+    monkeypatch.setattr("langflow_otel._process.metrics._TICK_S", 0.02)
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pipeline(port=port) as opened:
@@ -1106,7 +1106,7 @@ def test_a_host_that_is_none_is_one_warning(caplog, host: str):
 
 
 def test_a_name_that_is_not_known_is_not_asked_for_all_the_time(caplog, monkeypatch):
-    monkeypatch.setattr("langflow_otel.export.pipeline._TICK_S", 0.01)
+    monkeypatch.setattr("langflow_otel._process.metrics._TICK_S", 0.01)
     asked = 0
 
     def unknown(*_: object, **__: object) -> None:

@@ -27,9 +27,9 @@ from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.system import SystemReader, heap_fragmentation, usable_cores
 from langflow_otel._metrics.workers import WorkerGroup, common_process
+from langflow_otel._process.conditions import RunConditions
+from langflow_otel._process.price_file import PriceFile
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.conditions import RunConditions
-from langflow_otel.export.price_file import PriceFile
 from langflow_otel.export.providers import choose_meter_provider, unless_refused
 from langflow_otel.export.resources import langflow_resource
 from langflow_otel.recording.process_watch import ProcessWatch

@@ -21,13 +21,13 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel._guard import Guard
+from langflow_otel._process.metrics import MetricsPipeline, ReadHost
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.destinations import Passes, reaches_same_backend
 from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tracers
-from langflow_otel.export.pipeline import MetricsPipeline, ReadHost
 from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
 from langflow_otel.export.sampling import follows_recorder
 from langflow_otel.recording.recorder import Recorder, process_recorder
@@ -54,7 +54,7 @@ class ProcessTelemetry:
     Args:
         settings: Where it goes.
         given: Providers to use instead.
-        read_host: See :class:`~langflow_otel.export.pipeline.MetricsPipeline`.
+        read_host: See :class:`~langflow_otel._process.metrics.MetricsPipeline`.
         already_pushed: The same.
         passes: See :func:`~langflow_otel.export.destinations.reaches_same_backend`.
 
