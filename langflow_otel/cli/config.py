@@ -23,7 +23,7 @@ from langflow_otel._settings.standard_variables import StandardVariable
 from langflow_otel._settings.variables import VARIABLES, Variable
 from langflow_otel.cli.config_standard import standard_problems, standard_variables
 from langflow_otel.cli.console import FAILED, give_up, heading, make_console, printable, say
-from langflow_otel.cli.doctor_local import file_problems
+from langflow_otel.cli.doctor.local import file_problems
 
 _COLUMNS_FROM = 140
 """Narrower terminals have the meaning on a line of its own."""

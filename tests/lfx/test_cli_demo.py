@@ -17,8 +17,8 @@ import pytest
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel._metrics.catalogue import CATALOGUE
-from langflow_otel.cli.demo import FAILING_RUN, Outcomes, order_of, run_all
-from langflow_otel.cli.demo_report import _programs, _questions
+from langflow_otel.cli.demo.command import FAILING_RUN, Outcomes, order_of, run_all
+from langflow_otel.cli.demo.report import _programs, _questions
 from langflow_otel.cli.main import app
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
 
@@ -395,7 +395,7 @@ def test_without_a_place_for_traces_or_metrics_it_says_so(
 def test_without_langflow_it_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("langflow_otel.cli.demo.lfx_is_installed", lambda: False)
+    monkeypatch.setattr("langflow_otel.cli.demo.command.lfx_is_installed", lambda: False)
     with pytest.raises(SystemExit) as end:
         app(["demo"])
 

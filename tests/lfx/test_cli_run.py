@@ -20,7 +20,7 @@ from flows import chat_input, chat_output
 from lfx.graph import Graph
 
 from langflow_otel._settings.settings import Settings
-from langflow_otel.cli.demo_flow.order_lookup import OrderLookup
+from langflow_otel.cli.demo.flow.order_lookup import OrderLookup
 from langflow_otel.cli.main import app
 from langflow_otel.cli.run import _no_trace, _Result
 from langflow_otel.insights.trace import from_file

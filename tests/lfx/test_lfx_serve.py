@@ -21,7 +21,7 @@ from flows import chat_input, chat_output
 from lfx.graph import Graph
 from otlp_receiver import Receiver, otlp_receiver
 
-from langflow_otel.cli.demo_flow.order_lookup import OrderLookup
+from langflow_otel.cli.demo.flow.order_lookup import OrderLookup
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file
 
 pytestmark = pytest.mark.slow

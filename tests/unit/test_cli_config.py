@@ -30,9 +30,10 @@ from langflow_otel._settings.masking import (
 )
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.variables import VARIABLES
-from langflow_otel.cli import config, doctor, doctor_local
+from langflow_otel.cli import config
 from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
 from langflow_otel.cli.console import Warnings
+from langflow_otel.cli.doctor.command import command, local
 from langflow_otel.cli.main import app
 from langflow_otel.export.providers import build_tracer_provider
 
@@ -292,7 +293,7 @@ def test_a_trace_file_that_cannot_be_written_is_said_in_one_way(env, caplog, pat
     env(LANGFLOW_OTEL_TRACE_FILE=path)
     settings = Settings.from_env()
     build_tracer_provider(settings).shutdown()
-    (finding,) = doctor_local.local_section(settings).findings
+    (finding,) = local.local_section(settings).findings
 
     said = [record.getMessage() for record in caplog.records]
     assert said == run("--check", code=1).stderr.splitlines() == [f"{finding.advice} ({finding.text})"]
@@ -306,8 +307,8 @@ def test_doctor_says_the_same_of_the_variables(env):
         OTEL_METRICS_EXEMPLAR_FILTER="xyz",
         OTEL_TRACES_EXPORTER="console",
     )
-    told = [finding.text for finding in doctor._settings_section(os.environ, []).findings]
-    providers = doctor._providers(Settings.from_env())
+    told = [finding.text for finding in command._settings_section(os.environ, []).findings]
+    providers = command._providers(Settings.from_env())
 
     assert told == run("--check", code=1).stderr.splitlines()
     assert len(told) == 4

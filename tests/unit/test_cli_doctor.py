@@ -28,11 +28,13 @@ from langflow_otel._metrics.endpoint import ScrapeEndpoint
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.cli import doctor, doctor_hooks, doctor_installed
-from langflow_otel.cli.doctor_hooks import hooks_section
-from langflow_otel.cli.doctor_report import Finding, Section
+from langflow_otel.cli.doctor.command import command as doctor
+from langflow_otel.cli.doctor.command import hooks as doctor_hooks
+from langflow_otel.cli.doctor.command import installed as doctor_installed
+from langflow_otel.cli.doctor.command import listener, probe
+from langflow_otel.cli.doctor.hooks import hooks_section
+from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.cli.main import app
-from langflow_otel.export import listener, probe
 
 from .broken_collectors import Pem, gibberish, grpc_server, http_server, make_pem, nobody, silent
 from .test_cli_views import scrape_of

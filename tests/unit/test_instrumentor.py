@@ -27,7 +27,7 @@ import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
 from langflow_otel._process.process import ProcessTelemetry
 from langflow_otel._settings.settings import Settings
-from langflow_otel.cli import doctor_installed
+from langflow_otel.cli.doctor.command import installed
 from langflow_otel.hooks import versions
 from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.insights.trace import from_file
@@ -207,8 +207,8 @@ def test_version_below_the_tested_ones_is_not_instrumented(lfx, host, provider, 
 )
 def test_doctor_agrees_on_the_version(lfx, monkeypatch, version, status, advice):
     lfx(version)
-    monkeypatch.setattr(doctor_installed, "lfx_is_installed", lambda: True)
-    finding = doctor_installed._langflow()
+    monkeypatch.setattr(installed, "lfx_is_installed", lambda: True)
+    finding = installed._langflow()
 
     assert (finding.status, finding.advice) == (status, advice)
     assert (version or "1.14.0.dev7") in finding.text

@@ -14,11 +14,11 @@ from mcp import types
 from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
-from langflow_otel.cli.mcp_server.answers import MAX_ANSWER, AnswerError, text_of
-from langflow_otel.cli.mcp_server.asked import Given
-from langflow_otel.cli.mcp_server.server import make_server
-from langflow_otel.cli.mcp_server.source import Source
-from langflow_otel.cli.mcp_server.toolbox import Toolbox
+from langflow_otel.cli.mcp.answers import MAX_ANSWER, AnswerError, text_of
+from langflow_otel.cli.mcp.asked import Given
+from langflow_otel.cli.mcp.server import make_server
+from langflow_otel.cli.mcp.source import Source
+from langflow_otel.cli.mcp.toolbox import Toolbox
 from langflow_otel.insights.baselines import baseline_of_traces
 from langflow_otel.insights.content import is_content
 from langflow_otel.insights.trace_sources import trace_files
@@ -400,7 +400,7 @@ def test_files_that_grow_are_read_again(tmp_path):
 def test_only_the_files_given_at_start_are_read(folder, source, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "langflow_otel.cli.mcp_server.source.trace_files", lambda paths: read.append(list(paths)) or trace_files(paths)
+        "langflow_otel.cli.mcp.source.trace_files", lambda paths: read.append(list(paths)) or trace_files(paths)
     )
     source._not_before = 0.0
     Toolbox(source).call("overview", {})
@@ -426,7 +426,7 @@ def test_without_files_the_command_says_what_is_missing(monkeypatch, tmp_path):
 
 def test_missing_extra_is_one_line(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "mcp", None)
-    monkeypatch.delitem(sys.modules, "langflow_otel.cli.mcp_server.server", raising=False)
+    monkeypatch.delitem(sys.modules, "langflow_otel.cli.mcp.server", raising=False)
 
     result = CliRunner().invoke(app, ["mcp", str(folder)])
 

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
-from langflow_otel.cli.mcp_server.asked import Given
-from langflow_otel.cli.mcp_server.source import Source
-from langflow_otel.cli.mcp_server.toolbox import Toolbox
+from langflow_otel.cli.mcp.asked import Given
+from langflow_otel.cli.mcp.source import Source
+from langflow_otel.cli.mcp.toolbox import Toolbox
 from langflow_otel.insights.flow_graph import flow_graph
 from langflow_otel.insights.prometheus_source import PrometheusError
 
@@ -170,7 +170,7 @@ def test_missing_extra_is_said(source, monkeypatch, tool, package, module):
 
 
 def test_what_cannot_be_used_at_start_is_one_line(spans, tmp_path):
-    importlib.import_module("langflow_otel.cli.mcp_server.server")
+    importlib.import_module("langflow_otel.cli.mcp.server")
     no_flow = tmp_path / "flow.json"
     no_flow.write_text("{}")
 
@@ -191,7 +191,7 @@ class Missing:
             raise ModuleNotFoundError(name=name)
 
 sys.meta_path.insert(0, Missing())
-import langflow_otel.cli.mcp_server.toolbox
+import langflow_otel.cli.mcp.toolbox
 """
 
 

@@ -67,7 +67,7 @@ def request(number: int, method: str, **parameters: Any) -> str:
 
 def test_stdout_holds_the_protocol_alone(folder):
     """Even what a library prints goes to stderr, and the end of stdin is the end."""
-    noisy = "import langflow_otel.cli.mcp_server.run_tools as t\n"
+    noisy = "import langflow_otel.cli.mcp.run_tools as t\n"
     noisy += "t.sentences = lambda found, real=t.sentences: (print('noise'), __import__('os').write(1, b'raw noise'))"
     noisy += " and real(found)\nfrom langflow_otel.cli.main import main; main()"
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

@@ -12,13 +12,13 @@ from typing import Any, Final
 from langflow_otel._settings.masking import Secrets
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import in_words
-from langflow_otel.cli.doctor_diagnosis import listener_behind, verdict
-from langflow_otel.cli.doctor_report import Finding, Section
-from langflow_otel.cli.doctor_target import Destination, Verdict, not_sendable
-from langflow_otel.export.listener import Listener
+from langflow_otel.cli.doctor.diagnosis import listener_behind, verdict
+from langflow_otel.cli.doctor.listener import Listener
+from langflow_otel.cli.doctor.probe import probe
+from langflow_otel.cli.doctor.probe_answers import Answer
+from langflow_otel.cli.doctor.report import Finding, Section
+from langflow_otel.cli.doctor.target import Destination, Verdict, not_sendable
 from langflow_otel.export.otlp import Signal
-from langflow_otel.export.probe import probe
-from langflow_otel.export.probe_answers import Answer
 
 _DETAIL: Final = "a test span, metric and log record, sent as the library sends"
 _DEFAULT_TIMEOUT_S: Final = 10.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field
 
 from langflow_otel.cli import baseline_view
-from langflow_otel.cli.mcp_server.answers import AnswerError, cut, page, present
-from langflow_otel.cli.mcp_server.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since, TimeAgo, ns_ago
+from langflow_otel.cli.mcp.answers import AnswerError, cut, page, present
+from langflow_otel.cli.mcp.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since, TimeAgo, ns_ago
 from langflow_otel.insights.baseline_comparison import Change, NothingToCompareError, compare
 from langflow_otel.insights.baselines import Baseline, baseline_of_traces, baselines_of_steps, holds_runs_of
 from langflow_otel.insights.selection import Selection

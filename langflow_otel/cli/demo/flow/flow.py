@@ -9,12 +9,12 @@ from lfx.components.models_and_agents.prompt import PromptComponent
 from lfx.events.event_manager import create_default_event_manager
 from lfx.graph import Graph
 
-from langflow_otel.cli.demo_flow.answer_model import AnswerModel
-from langflow_otel.cli.demo_flow.escalate import Escalate
-from langflow_otel.cli.demo_flow.order_lookup import OrderLookup
-from langflow_otel.cli.demo_flow.parcel_agent import ParcelAgent
-from langflow_otel.cli.demo_flow.policy_search import PolicySearch
-from langflow_otel.cli.demo_flow.track_parcel import TrackParcel
+from langflow_otel.cli.demo.flow.answer_model import AnswerModel
+from langflow_otel.cli.demo.flow.escalate import Escalate
+from langflow_otel.cli.demo.flow.order_lookup import OrderLookup
+from langflow_otel.cli.demo.flow.parcel_agent import ParcelAgent
+from langflow_otel.cli.demo.flow.policy_search import PolicySearch
+from langflow_otel.cli.demo.flow.track_parcel import TrackParcel
 
 FLOW_NAME = "support desk"
 TEMPLATE = "Answer the customer.\nParcel: {parcel}\nPolicies: {policies}"

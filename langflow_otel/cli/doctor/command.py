@@ -17,11 +17,11 @@ from langflow_otel._settings.masking import Secrets, one_line
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.config import all_problems
 from langflow_otel.cli.console import FAILED, Warnings, make_console, printable
-from langflow_otel.cli.doctor_destinations import destinations_section
-from langflow_otel.cli.doctor_hooks import hooks_section
-from langflow_otel.cli.doctor_installed import installed_section
-from langflow_otel.cli.doctor_local import local_section
-from langflow_otel.cli.doctor_report import Finding, Section, as_object, is_well, show, summary, without_secrets
+from langflow_otel.cli.doctor.destinations import destinations_section
+from langflow_otel.cli.doctor.hooks import hooks_section
+from langflow_otel.cli.doctor.installed import installed_section
+from langflow_otel.cli.doctor.local import local_section
+from langflow_otel.cli.doctor.report import Finding, Section, as_object, is_well, show, summary, without_secrets
 from langflow_otel.version import __version__
 
 _NOWHERE = (

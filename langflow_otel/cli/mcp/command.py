@@ -12,7 +12,7 @@ from langflow_otel.cli.console import give_up, printable, say
 from langflow_otel.cli.opened_traces import chosen_paths
 
 if TYPE_CHECKING:
-    from langflow_otel.cli.mcp_server.asked import Given
+    from langflow_otel.cli.mcp.asked import Given
 
 NEEDS_MCP = "{} is not installed; this needs: pip install 'langflow-otel[mcp]'"
 
@@ -39,9 +39,9 @@ def mcp(paths: Sequence[Path], beside: Beside, *, content: bool) -> None:
     """Serve until stdin ends."""
     chosen = chosen_paths(paths)
     try:
-        from langflow_otel.cli.mcp_server.server import serve
-        from langflow_otel.cli.mcp_server.source import Source
-        from langflow_otel.cli.mcp_server.toolbox import Toolbox
+        from langflow_otel.cli.mcp.server import serve
+        from langflow_otel.cli.mcp.source import Source
+        from langflow_otel.cli.mcp.toolbox import Toolbox
     except ImportError as exc:
         give_up(NEEDS_MCP.format(exc.name))
     given = _given(beside)
@@ -56,7 +56,7 @@ def _given(beside: Beside) -> Given:
     """What cannot be used ends the command with exit code 2."""
     from langflow_otel.cli.baseline import loaded
     from langflow_otel.cli.estimate import loaded_flow
-    from langflow_otel.cli.mcp_server.asked import Given
+    from langflow_otel.cli.mcp.asked import Given
     from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
 
     kept = None if beside.baseline is None else loaded(beside.baseline)

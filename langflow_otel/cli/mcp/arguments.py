@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from langflow_otel.cli.mcp_server.answers import AnswerError, cut
+from langflow_otel.cli.mcp.answers import AnswerError, cut
 
 
 def arguments_model(function: Callable[..., object]) -> type[BaseModel]:

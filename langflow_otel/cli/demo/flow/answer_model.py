@@ -5,7 +5,7 @@ from typing import Any
 from lfx.base.models.model import LCModelComponent
 from lfx.io import StrInput
 
-from langflow_otel.cli.demo_flow.chat_model import ScriptedChatModel, answer
+from langflow_otel.cli.demo.flow.chat_model import ScriptedChatModel, answer
 
 ANSWER = "Your two lamps are in the delivery van and will be with you today."
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from langflow_otel.cli import anomalies_view
-from langflow_otel.cli.mcp_server.answers import moment, page, present
-from langflow_otel.cli.mcp_server.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Version, ns_ago
+from langflow_otel.cli.mcp.answers import moment, page, present
+from langflow_otel.cli.mcp.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Version, ns_ago
 from langflow_otel.insights.anomalies import find_anomalies
 from langflow_otel.insights.components import component_shares
 from langflow_otel.insights.critical_path import critical_paths

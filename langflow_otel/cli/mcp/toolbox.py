@@ -11,26 +11,14 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from langflow_otel.cli.mcp_server.answers import AnswerError, cut, text_of
-from langflow_otel.cli.mcp_server.arguments import arguments_model, checked, schema_of
-from langflow_otel.cli.mcp_server.asked import NOTHING, Asked, Given
-from langflow_otel.cli.mcp_server.comparison_tools import (
-    baseline_history,
-    compare_baseline,
-    compare_times,
-    compare_versions,
-)
-from langflow_otel.cli.mcp_server.outlook_tools import estimate, forecast, risks, risks_of_metrics
-from langflow_otel.cli.mcp_server.run_tools import overview, runs, show_run, show_span, why
-from langflow_otel.cli.mcp_server.source import Source
-from langflow_otel.cli.mcp_server.total_tools import (
-    anomalies,
-    components,
-    critical_path,
-    errors,
-    models,
-    used,
-)
+from langflow_otel.cli.mcp.answers import AnswerError, cut, text_of
+from langflow_otel.cli.mcp.arguments import arguments_model, checked, schema_of
+from langflow_otel.cli.mcp.asked import NOTHING, Asked, Given
+from langflow_otel.cli.mcp.comparison_tools import baseline_history, compare_baseline, compare_times, compare_versions
+from langflow_otel.cli.mcp.outlook_tools import estimate, forecast, risks, risks_of_metrics
+from langflow_otel.cli.mcp.run_tools import overview, runs, show_run, show_span, why
+from langflow_otel.cli.mcp.source import Source
+from langflow_otel.cli.mcp.total_tools import anomalies, components, critical_path, errors, models, used
 
 _Function = Callable[..., dict[str, Any]]
 

@@ -28,7 +28,7 @@ from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed, lfx_ver
 from langflow_otel.version import __version__
 
 if TYPE_CHECKING:
-    from langflow_otel.cli.serve import Stop
+    from langflow_otel.cli.demo.serve import Stop
 
 RUNS = 20
 ONE_BY_ONE = 8
@@ -66,7 +66,7 @@ def demo(svg: Path | None = None, *, serve: bool = False) -> None:
     if not serve:
         the_demo.run()
         return
-    from langflow_otel.cli.serve import Stop
+    from langflow_otel.cli.demo.serve import Stop
 
     with Stop() as stop:
         the_demo.run(stop)
@@ -149,7 +149,7 @@ class _Demo:
             from lfx.log.logger import configure
 
             configure(log_level="CRITICAL")
-            from langflow_otel.cli.demo_flow.flow import FLOW_NAME, run_flow
+            from langflow_otel.cli.demo.flow.flow import FLOW_NAME, run_flow
         took_s = time.perf_counter() - started_s
         self._console.print(f"LangFlow's engine is loaded: lfx {lfx_version()}, {took_s:.1f} s")
 
@@ -173,7 +173,7 @@ class _Demo:
         return outcomes, Figures(self._page(scraper), busiest, self._settings.window_s)
 
     def _report(self, figures: Figures, scraper: Scraper, outcomes: Outcomes, *, is_live: bool) -> None:
-        from langflow_otel.cli.demo_report import Report
+        from langflow_otel.cli.demo.report import Report
 
         report = Report.read(self._settings, self._session, figures, scraper.url, is_live=is_live)
         report.show(self._console)
@@ -184,7 +184,7 @@ class _Demo:
             give_up(f"{len(outcomes.surprises)} runs failed that should not have: {surprise!r}", FAILED)
 
     def _serve(self, run_one: RunOne, scraper: Scraper, stop: Stop) -> None:
-        from langflow_otel.cli.serve import serve, show_scrape_config
+        from langflow_otel.cli.demo.serve import serve, show_scrape_config
 
         if self._settings.scrape is not None:
             show_scrape_config(self._console, scraper, self._settings.scrape)

@@ -19,7 +19,7 @@ from langflow_otel._process.price_file import read_prices
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli.console import in_bytes
-from langflow_otel.cli.doctor_report import Finding, Section
+from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
 from langflow_otel.export.rotating_file import nearest_existing, why_not_writable
 from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES, UNWRITABLE

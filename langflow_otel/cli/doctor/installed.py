@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from langflow_otel._settings.settings import Settings
-from langflow_otel.cli.doctor_report import Finding, Section
+from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.export import http_clients
 from langflow_otel.hooks.versions import (
     INSTALL_HINT,

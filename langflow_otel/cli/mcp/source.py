@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from langflow_otel.cli.mcp_server.answers import AnswerError
+from langflow_otel.cli.mcp.answers import AnswerError
 from langflow_otel.insights.trace_sources import trace_files
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field
 
 from langflow_otel.cli import estimate_view
-from langflow_otel.cli.mcp_server.answers import AnswerError, cut, moment, page, present
-from langflow_otel.cli.mcp_server.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since
+from langflow_otel.cli.mcp.answers import AnswerError, cut, moment, page, present
+from langflow_otel.cli.mcp.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since
 from langflow_otel.insights.daily import day_of, series_from_runs
 from langflow_otel.insights.estimate import NoHistoryError
 from langflow_otel.insights.estimate import estimate as estimate_of

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from langflow_otel._settings.settings import Settings
-from langflow_otel.cli.doctor_report import Finding, Section
+from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.hooks.versions import lfx_is_installed
 
 _PATIENCE_S: Final = 120.0

@@ -16,8 +16,8 @@ from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
-from langflow_otel.cli.mcp_server.answers import AnswerError
-from langflow_otel.cli.mcp_server.toolbox import Toolbox
+from langflow_otel.cli.mcp.answers import AnswerError
+from langflow_otel.cli.mcp.toolbox import Toolbox
 from langflow_otel.version import __version__
 
 NAME = "langflow-otel"

@@ -7,9 +7,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from langflow_otel._settings.masking import HIDDEN, masked_headers, without_credentials
-from langflow_otel.cli.doctor_target import FILES, Destination, Verdict
-from langflow_otel.export.listener import Listener, look
-from langflow_otel.export.probe_answers import Answer, Outcome
+from langflow_otel.cli.doctor.listener import Listener, look
+from langflow_otel.cli.doctor.probe_answers import Answer, Outcome
+from langflow_otel.cli.doctor.target import FILES, Destination, Verdict
 
 _GRPC_PORT, _HTTP_PORT = 4317, 4318
 _HERE: Final = ("localhost", "127.0.0.1", "::1")

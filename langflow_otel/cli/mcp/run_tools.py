@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.cli.mcp_server.answers import AnswerError, cut, moment, page, present
-from langflow_otel.cli.mcp_server.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Trace, Version
+from langflow_otel.cli.mcp.answers import AnswerError, cut, moment, page, present
+from langflow_otel.cli.mcp.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Trace, Version
 from langflow_otel.cli.opened_traces import reading_lines
 from langflow_otel.cli.why_view import sentences
 from langflow_otel.insights.content import is_content

@@ -18,8 +18,8 @@ from typing import Any, Final
 from langflow_otel._settings.masking import one_line
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
+from langflow_otel.cli.doctor.probe_answers import Answer, Answered, watch_grpc, watch_http
 from langflow_otel.export.otlp import Signal, otlp_exporter
-from langflow_otel.export.probe_answers import Answer, Answered, watch_grpc, watch_http
 from langflow_otel.export.resources import langflow_resource
 
 NAME: Final = "langflow-otel doctor"

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 
 from langflow_otel.cli.choosing import seconds_in
-from langflow_otel.cli.mcp_server.answers import AnswerError, cut, moment
-from langflow_otel.cli.mcp_server.source import Source
+from langflow_otel.cli.mcp.answers import AnswerError, cut, moment
+from langflow_otel.cli.mcp.source import Source
 from langflow_otel.insights.baselines import Baseline
 from langflow_otel.insights.content import without_content
 from langflow_otel.insights.flow_graph import FlowGraph

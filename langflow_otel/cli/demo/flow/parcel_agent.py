@@ -5,7 +5,7 @@ from typing import Any
 from langchain_core.prompts import ChatPromptTemplate
 from lfx.base.agents.agent import LCToolsAgentComponent
 
-from langflow_otel.cli.demo_flow.chat_model import ScriptedChatModel, answer, create_tool_calling_agent
+from langflow_otel.cli.demo.flow.chat_model import ScriptedChatModel, answer, create_tool_calling_agent
 
 
 class ParcelAgent(LCToolsAgentComponent):  # type: ignore[misc]  # LangFlow is not type-checked here
