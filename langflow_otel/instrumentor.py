@@ -16,25 +16,25 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from langflow_otel import _guard as guard
 from langflow_otel._guard import Guard
-from langflow_otel._metrics.scrape import Scrape
-from langflow_otel._process.process import Given, ProcessTelemetry
-from langflow_otel._settings.audit import audit_line
-from langflow_otel._settings.masking import one_line
-from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
-from langflow_otel.hooks.catalogue import log_lines, own_spans, patches
-from langflow_otel.hooks.embeddings import embedding_classes
-from langflow_otel.hooks.logs import say
-from langflow_otel.hooks.native import already_pushed, passes
-from langflow_otel.hooks.queues import queue_readings
-from langflow_otel.hooks.retrieval import searched_classes
-from langflow_otel.hooks.versions import (
+from langflow_otel._hooks.embeddings import embedding_classes
+from langflow_otel._hooks.logs import say
+from langflow_otel._hooks.native import already_pushed, passes
+from langflow_otel._hooks.queues import queue_readings
+from langflow_otel._hooks.retrieval import searched_classes
+from langflow_otel._hooks.table import log_lines, own_spans, patches
+from langflow_otel._hooks.versions import (
     INSTALL_HINT,
     OLDEST_LFX,
     lfx_is_installed,
     lfx_is_too_old,
     unknown_version_warning,
 )
+from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._process.process import Given, ProcessTelemetry
+from langflow_otel._settings.audit import audit_line
+from langflow_otel._settings.masking import one_line
+from langflow_otel._settings.settings import ScrapeSettings, Settings
+from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
 from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel.recording.requests import end_open_requests
 from langflow_otel.recording.runs import end_open_runs

@@ -24,7 +24,7 @@ def register(app: Any) -> None:
     """
     with _START:
         if switch_on():
-            from langflow_otel.hooks.server import watch_app
+            from langflow_otel._hooks.server import watch_app
 
             # The wrapper offers routes only.
             watch_app(getattr(app, "_app", app))

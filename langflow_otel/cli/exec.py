@@ -12,8 +12,8 @@ from pathlib import Path
 import typer
 
 import langflow_otel
+from langflow_otel._hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel.cli.console import give_up
-from langflow_otel.hooks.versions import INSTALL_HINT, lfx_is_installed
 
 _AUTOSTART = Path(langflow_otel.__file__).parent / "autostart"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells say it

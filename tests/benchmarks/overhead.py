@@ -41,11 +41,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Tracer
 
 from langflow_otel import instrument, uninstrument
+from langflow_otel._hooks import component as hooks
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.store_metrics import READ_FROM_STORE
-from langflow_otel.hooks import component as hooks
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
 from langflow_otel.recording.run_metrics import RunMetrics

@@ -13,7 +13,7 @@ from types import ModuleType
 from flows import Cache
 from lfx.log.logger import configure
 
-from langflow_otel.hooks import patching
+from langflow_otel._hooks import patching
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 

@@ -25,9 +25,9 @@ from test_retrieval import store_flow
 from test_streams import pair
 from test_tools import agent_flow
 
+from langflow_otel._hooks import flow as flow_hooks
+from langflow_otel._hooks.server import ServerMiddleware
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import flow as flow_hooks
-from langflow_otel.hooks.server import ServerMiddleware
 from langflow_otel.recording.recorder import active_recorder
 
 EVERYTHING = Settings(

@@ -23,8 +23,8 @@ from test_streams import pair
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel import _guard as guard
+from langflow_otel._hooks import table
 from langflow_otel._settings.variables import VARIABLES
-from langflow_otel.hooks import catalogue
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 
@@ -155,7 +155,7 @@ def test_flows_run_in_any_environment(collector, plain, tmp_path, monkeypatch, c
 
     assert found == plain
     assert not guard.faults
-    assert catalogue.patches.on == []
+    assert table.patches.on == []
     for record in caplog.records:
         if record.name == "langflow_otel" and record.levelno >= logging.WARNING:
             assert len(record.getMessage()) < 2000

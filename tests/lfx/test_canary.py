@@ -29,9 +29,9 @@ from lfx.log.logger import configure
 from nodes import canary
 
 from langflow_otel._content.gate import ContentGate
+from langflow_otel._hooks import logs
+from langflow_otel._hooks.component_content import component_content, open_object
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import logs
-from langflow_otel.hooks.content import component_content, open_object
 from langflow_otel.recording.facts import ComponentInfo, ComponentKind
 
 BOTH = Settings(content_on_spans=True, content_in_events=True, content_length=100_000)

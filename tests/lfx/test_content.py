@@ -17,8 +17,8 @@ from nodes import basic, content, models
 from test_tools import agent_flow
 
 from langflow_otel._content.log_lines import log_line
+from langflow_otel._hooks.component_content import open_object
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks.content import open_object
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 ON = Settings(content_on_spans=True)

@@ -17,8 +17,8 @@ from nodes import basic, models
 
 from langflow_otel import traced
 from langflow_otel._content.gate import ContentGate, SpanContent
+from langflow_otel._hooks.model_content import model_content
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks.model_content import model_content
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 ARGUMENT = "canary-argument"

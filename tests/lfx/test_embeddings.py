@@ -22,7 +22,7 @@ from lfx.schema.message import Message
 from pydantic import BaseModel
 
 from langflow_otel import span
-from langflow_otel.hooks.embeddings import EmbeddingClasses, create
+from langflow_otel._hooks.embeddings import EmbeddingClasses, create
 from langflow_otel.recording.spans import model_attributes
 from langflow_otel.testing import capture_telemetry
 

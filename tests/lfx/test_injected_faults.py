@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langflow_otel import _guard as guard
+from langflow_otel._hooks.table import HOOKS, LOG_HOOKS
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
@@ -38,7 +39,6 @@ from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.log_records import CountingLogExporter, in_memory_logger_provider
 from langflow_otel.export.sampling import follows_recorder
 from langflow_otel.export.trace_file import TraceFileExporter
-from langflow_otel.hooks.catalogue import HOOKS, LOG_HOOKS
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import end_open_runs, innermost_run
 from langflow_otel.testing import Telemetry, capture_telemetry

@@ -17,8 +17,8 @@ from lfx.graph import Graph
 from nodes import basic, models
 from nodes.edited import Edited
 
-from langflow_otel.hooks.identity import only_offered_tools
-from langflow_otel.hooks.kinds import KIND_BY_PACKAGE, component_kind, kinds_by_module
+from langflow_otel._hooks.facts import only_offered_tools
+from langflow_otel._hooks.kinds import KIND_BY_PACKAGE, component_kind, kinds_by_module
 
 PACKAGES = sorted(each.name for each in pkgutil.iter_modules(lfx.components.__path__) if each.ispkg)
 
@@ -200,7 +200,7 @@ def test_names_of_classes_in_the_table_exist_in_some_version():
     sources = "".join(
         path.read_text(encoding="utf-8") for path in Path(next(iter(lfx.components.__path__))).rglob("*.py")
     )
-    kinds = importlib.import_module("langflow_otel.hooks.kinds")
+    kinds = importlib.import_module("langflow_otel._hooks.kinds")
     found = [name for name in kinds._KIND_BY_CLASS if f"class {name}" in sources]
 
     assert len(found) > 30

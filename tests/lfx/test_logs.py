@@ -28,13 +28,13 @@ from rich.logging import RichHandler
 
 from langflow_otel import _guard as guard
 from langflow_otel._content.log_lines import WITHHELD, log_sink, set_log_sink
+from langflow_otel._hooks import logs
+from langflow_otel._hooks.patching import missing_parameters
+from langflow_otel._hooks.table import LOG_HOOKS, log_lines
 from langflow_otel._settings.audit import audit_line
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.log_records import in_memory_logger_provider
 from langflow_otel.export.logs import LogsPipeline
-from langflow_otel.hooks import logs
-from langflow_otel.hooks.catalogue import LOG_HOOKS, log_lines
-from langflow_otel.hooks.patching import missing_parameters
 from langflow_otel.insights.log_record import LogRecord, from_sdk
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -331,7 +331,7 @@ def test_each_hooked_function_has_the_parameters_that_we_use(hook):
 
 SWITCHED_ON_FIRST = """
 import sys, time
-from langflow_otel.hooks.catalogue import log_lines
+from langflow_otel._hooks.table import log_lines
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.log_records import in_memory_logger_provider
@@ -607,7 +607,7 @@ async def test_records_arrive_by_otlp_with_the_ids_of_their_spans(lines, protoco
 WITH_LANGFLOWS_OWN = """
 from lfx.log.logger import configure, logger
 configure(log_level="INFO")
-from langflow_otel.hooks.catalogue import log_lines
+from langflow_otel._hooks.table import log_lines
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.logs import LogsPipeline
 settings = Settings.from_env()

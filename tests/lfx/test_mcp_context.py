@@ -19,8 +19,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel import _guard as guard
+from langflow_otel._hooks import mcp as hook
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import mcp as hook
 from langflow_otel.recording.parents import with_span
 from langflow_otel.testing import capture_telemetry
 

@@ -25,8 +25,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from test_tools import agent_flow
 
+from langflow_otel._hooks import model_call as models_hook
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import models as models_hook
 from langflow_otel.recording import model_runs
 from langflow_otel.testing import Telemetry, capture_telemetry
 

@@ -19,7 +19,7 @@ from lfx.log.logger import configure
 from nodes import asking, models
 from openai_server import FakeOpenAI, fake_openai
 
-from langflow_otel.hooks.versions import lfx_version
+from langflow_otel._hooks.versions import lfx_version
 from langflow_otel.testing import Telemetry
 
 langchain_openai = pytest.importorskip("langchain_openai")

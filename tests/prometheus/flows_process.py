@@ -31,7 +31,7 @@ from nodes.basic import Echo
 from nodes.models import FakeModel
 
 from langflow_otel import instrument, record_retry
-from langflow_otel.hooks.server import ServerMiddleware
+from langflow_otel._hooks.server import ServerMiddleware
 from langflow_otel.recording.recorder import count_dropped
 
 cache = Cache()

@@ -26,10 +26,10 @@ sys.path.append(str(Path(__file__).parents[1] / "lfx"))
 from injector import Step, failing, steps_in
 
 from langflow_otel import _guard as guard
+from langflow_otel._hooks import queues
+from langflow_otel._hooks.patching import Hook, Patches
+from langflow_otel._hooks.queues import queue_readings
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import queues
-from langflow_otel.hooks.patching import Hook, Patches
-from langflow_otel.hooks.queues import queue_readings
 from langflow_otel.recording.recorder import Recorder, set_active_recorder
 
 pytestmark = pytest.mark.slow

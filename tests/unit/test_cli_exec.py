@@ -16,9 +16,9 @@ import pytest
 import typer
 
 import langflow_otel
+from langflow_otel._hooks.versions import INSTALL_HINT
 from langflow_otel.cli import exec as module
 from langflow_otel.cli.exec import run_command
-from langflow_otel.hooks.versions import INSTALL_HINT
 
 OURS = "from langflow_otel.cli.main import main; main()"
 AUTOSTART = str(Path(langflow_otel.__file__).parent / "autostart")

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, Span, SpanContext
 
+from langflow_otel._hooks import native
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.destinations import reaches_same_backend
 from langflow_otel.export.providers import build_tracer_provider
-from langflow_otel.hooks import native
 
 HERE, ELSEWHERE = "http://127.0.0.1:1/v1/traces", "http://127.0.0.1:2/v1/traces"
 FASTAPI = "opentelemetry.instrumentation.fastapi"

@@ -19,8 +19,8 @@ from documentation import DOCUMENTATION, MARKDOWN, ROOT, Block, anchors, blocks,
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from langflow_otel._hooks.versions import NEWEST_LFX, OLDEST_LFX
 from langflow_otel.cli.main import app
-from langflow_otel.hooks.versions import NEWEST_LFX, OLDEST_LFX
 
 DOCS = ROOT / "docs"
 

@@ -25,11 +25,11 @@ from otlp_receiver import Receiver, otlp_receiver
 
 import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
+from langflow_otel._hooks import versions
+from langflow_otel._hooks.patching import Hook, Patches
 from langflow_otel._process.process import ProcessTelemetry
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor.command import installed
-from langflow_otel.hooks import versions
-from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.insights.trace import from_file
 from langflow_otel.instrumentor import NOTHING_TO_DO
 from langflow_otel.recording.facts import ComponentInfo, FlowInfo

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from langflow_otel._content.gate import ContentGate, SpanContent
+from langflow_otel._hooks.component_content import open_object
+from langflow_otel._hooks.model_content import add_answer
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks.content import open_object
-from langflow_otel.hooks.model_content import add_answer
 
 
 def answered(*generations: Any, failed: bool = False) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ metrics.set_meter_provider(MeterProvider(readers, shutdown_on_exit=False))
 INSTRUMENT = "SystemMetricsInstrumentor(config={'process.memory.usage': None}).instrument()\n"
 ASK = """
 from langflow_otel import LangflowInstrumentor
-from langflow_otel.hooks.native import already_pushed
+from langflow_otel._hooks.native import already_pushed
 from langflow_otel._settings.settings import Settings
 
 own = InMemoryMetricReader()

@@ -9,9 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
-from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import native_spans
-from langflow_otel.hooks.native_spans import (
+from langflow_otel._hooks import native_spans
+from langflow_otel._hooks.native_spans import (
     MAX_TRACES,
     MAX_WAITING,
     MAX_WAITING_IN_TRACE,
@@ -19,6 +18,7 @@ from langflow_otel.hooks.native_spans import (
     NativeSpans,
     span_ended,
 )
+from langflow_otel._settings.settings import Settings
 from langflow_otel.recording import sent_traces
 from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.testing import capture_telemetry

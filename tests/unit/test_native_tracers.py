@@ -8,8 +8,8 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
+from langflow_otel._hooks import native
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import native
 from langflow_otel.recording.runs import current_run
 from langflow_otel.testing import capture_telemetry
 

@@ -30,6 +30,7 @@ from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, uninstrument
 from langflow_otel import _guard as guard
+from langflow_otel._hooks.patching import Patches
 from langflow_otel._metrics import endpoint, workers
 from langflow_otel._metrics.shared_file import FileStore
 from langflow_otel._process import conditions
@@ -37,7 +38,6 @@ from langflow_otel._process import metrics as pipeline
 from langflow_otel._process.metrics import MetricsPipeline
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.hooks.patching import Patches
 from langflow_otel.recording.recorder import active_recorder, count_dropped
 
 from .processes import Start, processes

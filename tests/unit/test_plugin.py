@@ -15,8 +15,8 @@ from fastapi import FastAPI
 
 from langflow_otel import LangflowInstrumentor, instrumentor, plugin, uninstrument
 from langflow_otel import _guard as guard
-from langflow_otel.hooks.patching import Hook, Patches
-from langflow_otel.hooks.server import ServerMiddleware
+from langflow_otel._hooks.patching import Hook, Patches
+from langflow_otel._hooks.server import ServerMiddleware
 from langflow_otel.plugin import register, switch_on
 from langflow_otel.recording.recorder import active_recorder
 

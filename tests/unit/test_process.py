@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from otlp_receiver import Receiver, Request, otlp_receiver
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced, uninstrument
+from langflow_otel._hooks.patching import Patches
 from langflow_otel._process.process import Given, ProcessTelemetry
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks.patching import Patches
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import Recorder, active_recorder
 

@@ -29,7 +29,7 @@ ALL_SIGNALS = """
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from langflow_otel import instrument, instrumentor
 from langflow_otel.export.resources import langflow_resource
-from langflow_otel.hooks.patching import Patches
+from langflow_otel._hooks.patching import Patches
 from langflow_otel._settings.settings import Settings
 instrumentor.patches = Patches(())
 instrumentor.lfx_is_installed = lambda: True

@@ -33,11 +33,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced, uninstrument
 from langflow_otel import _guard as guard
+from langflow_otel._hooks import native, server
+from langflow_otel._hooks.facts import entry_point_of, request_entry_point
+from langflow_otel._hooks.patching import Patches
+from langflow_otel._hooks.server import ServerMiddleware, build_middleware_stack, watch_app, whole_route
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks import native, server
-from langflow_otel.hooks.identity import entry_point_of, request_entry_point
-from langflow_otel.hooks.patching import Patches
-from langflow_otel.hooks.server import ServerMiddleware, build_middleware_stack, watch_app, whole_route
 from langflow_otel.recording import run_metrics
 from langflow_otel.recording.facts import FlowInfo
 from langflow_otel.recording.recorder import active_recorder, set_active_recorder
@@ -679,8 +679,8 @@ def broken(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     "path",
     [
-        "langflow_otel.hooks.server._context_of",
-        "langflow_otel.hooks.server.requests_are_pushed",
+        "langflow_otel._hooks.server._context_of",
+        "langflow_otel._hooks.server.requests_are_pushed",
         "langflow_otel.recording.requests._start_span",
         "langflow_otel.recording.requests.parent_and_links",
         "opentelemetry.sdk.trace.Span.set_attribute",
@@ -991,7 +991,7 @@ async def test_a_collector_that_does_not_answer_does_not_hold_the_server(app, sp
 async def test_a_stop_that_fails_costs_no_shutdown(app, spans_file, monkeypatch):
     served = Server(app)
     await served.start()
-    monkeypatch.setattr("langflow_otel.hooks.server._stop", broken)
+    monkeypatch.setattr("langflow_otel._hooks.server._stop", broken)
     await served.stop()
 
     assert guard.faults["server.lifespan"] == 1

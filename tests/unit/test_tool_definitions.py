@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from langflow_otel._content.gate import ContentGate
+from langflow_otel._hooks.model_content import model_content
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks.model_content import model_content
 
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}
 WHOLE = {"type": "function", "name": "look_up", "description": "Looks it up.", "parameters": SCHEMA}

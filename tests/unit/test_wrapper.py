@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.hooks.patching import Hook, Patches
+from langflow_otel._hooks.patching import Hook, Patches
 
 
 class Store:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from langflow_otel._hooks.versions import lfx_is_installed
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor.report import Finding, Section
-from langflow_otel.hooks.versions import lfx_is_installed
 
 _PATIENCE_S: Final = 120.0
 _MARK: Final = "langflow-otel hooks: "
@@ -73,8 +73,8 @@ def tell() -> None:
     """In the other process: import LangFlow, apply the hooks, print what became of them."""
     import logging
 
-    from langflow_otel.hooks.catalogue import HOOKS
-    from langflow_otel.hooks.patching import Patches
+    from langflow_otel._hooks.patching import Patches
+    from langflow_otel._hooks.table import HOOKS
 
     logging.getLogger("langflow_otel").addHandler(logging.NullHandler())
     patches = Patches(HOOKS)

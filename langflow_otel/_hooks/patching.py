@@ -19,7 +19,7 @@ from typing import Any
 
 import wrapt
 
-from langflow_otel.recording.wrapper import Wrapper
+from langflow_otel._hooks.wrapper import Wrapper
 
 logger = logging.getLogger("langflow_otel")
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from langflow_otel.hooks import (
+from langflow_otel._hooks import (
     agents,
     component,
     embeddings,
     flow,
     logs,
     mcp,
-    models,
+    model_call,
     native,
     native_spans,
     queues,
     retrieval,
     server,
-    streaming,
-    tools,
+    stream,
+    tool,
 )
-from langflow_otel.hooks.patching import Hook, Patches
+from langflow_otel._hooks.patching import Hook, Patches
 
 _GRAPH = "lfx.graph.graph.base"
 _COMPONENT = "lfx.custom.custom_component.component"
@@ -48,22 +48,28 @@ HOOKS: Final = (
     Hook(_COMPONENT, "Component._get_output_result", component.get_output_result, ("output",)),
     Hook(_COMPONENT, "Component.send_error", component.send_error, ("exception",)),
     Hook("lfx.base.agents.events", "process_agent_events", component.process_agent_events, optional=True),
-    Hook(_COMPONENT, "Component._stream_message", streaming.stream_message, ("iterator",)),
-    Hook(_COMPONENT_TOOL, "_build_output_function", tools.build_output_function, ("component",)),
-    Hook(_COMPONENT_TOOL, "_build_output_async_function", tools.build_output_async_function, ("component",)),
-    Hook(_TOOL, "BaseTool.run", tools.run),
-    Hook(_TOOL, "BaseTool.arun", tools.arun),
-    Hook(_CALLBACKS, "CallbackManager.on_tool_start", tools.on_tool_start),
-    Hook(_CALLBACKS, "AsyncCallbackManager.on_tool_start", tools.async_on_tool_start),
+    Hook(_COMPONENT, "Component._stream_message", stream.stream_message, ("iterator",)),
+    Hook(_COMPONENT_TOOL, "_build_output_function", tool.build_output_function, ("component",)),
+    Hook(_COMPONENT_TOOL, "_build_output_async_function", tool.build_output_async_function, ("component",)),
+    Hook(_TOOL, "BaseTool.run", tool.run),
+    Hook(_TOOL, "BaseTool.arun", tool.arun),
+    Hook(_CALLBACKS, "CallbackManager.on_tool_start", tool.on_tool_start),
+    Hook(_CALLBACKS, "AsyncCallbackManager.on_tool_start", tool.async_on_tool_start),
     *(
         Hook(module, "AgentExecutor._should_continue", agents.should_continue, ("iterations",), True)
         for module in _AGENT
     ),
     Hook(_LIMIT, "ModelCallLimitMiddleware.before_model", agents.before_model, optional=True),
-    Hook(_CALLBACKS, "CallbackManager.on_chat_model_start", models.on_chat_model_start, ("messages",), True),
-    Hook(_CALLBACKS, "CallbackManager.on_llm_start", models.on_llm_start, ("prompts",), True),
-    Hook(_CALLBACKS, "AsyncCallbackManager.on_chat_model_start", models.async_on_chat_model_start, ("messages",), True),
-    Hook(_CALLBACKS, "AsyncCallbackManager.on_llm_start", models.async_on_llm_start, ("prompts",), True),
+    Hook(_CALLBACKS, "CallbackManager.on_chat_model_start", model_call.on_chat_model_start, ("messages",), True),
+    Hook(_CALLBACKS, "CallbackManager.on_llm_start", model_call.on_llm_start, ("prompts",), True),
+    Hook(
+        _CALLBACKS,
+        "AsyncCallbackManager.on_chat_model_start",
+        model_call.async_on_chat_model_start,
+        ("messages",),
+        True,
+    ),
+    Hook(_CALLBACKS, "AsyncCallbackManager.on_llm_start", model_call.async_on_llm_start, ("prompts",), True),
     Hook(_RETRIEVERS, "BaseRetriever.invoke", retrieval.invoke, ("input",)),
     Hook(_RETRIEVERS, "BaseRetriever.ainvoke", retrieval.ainvoke, ("input",)),
     Hook(_OPENAI, "Embeddings.create", embeddings.create, optional=True),

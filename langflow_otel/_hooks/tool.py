@@ -14,10 +14,10 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import chosen
 from langflow_otel._content.plain_values import sendable
 from langflow_otel._guard import Guard
-from langflow_otel.hooks.content import text_or_value
-from langflow_otel.hooks.models import watched
-from langflow_otel.hooks.outcomes import outcome_of
-from langflow_otel.hooks.tool_content import OWNER, is_denied_as_tool, is_denied_call, take_tools, tool_content
+from langflow_otel._hooks.component_content import text_or_value
+from langflow_otel._hooks.model_call import watched
+from langflow_otel._hooks.outcomes import outcome_of
+from langflow_otel._hooks.tool_content import OWNER, is_denied_as_tool, is_denied_call, take_tools, tool_content
 from langflow_otel.recording.facts import OK, Outcome, ToolInfo
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import current_run

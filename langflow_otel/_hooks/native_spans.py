@@ -19,8 +19,8 @@ from typing import Any, Final, cast
 from opentelemetry.trace import SpanContext
 
 from langflow_otel._guard import Guard
+from langflow_otel._hooks.patching import Hook, Patches
 from langflow_otel._settings.settings import Settings
-from langflow_otel.hooks.patching import Hook, Patches
 from langflow_otel.recording import sent_traces
 
 WAIT_S: Final = 60.0

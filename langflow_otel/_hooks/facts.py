@@ -12,8 +12,8 @@ from opentelemetry.trace import SpanContext
 
 from langflow_otel._content.limits import chosen
 from langflow_otel._content.plain_values import sendable
-from langflow_otel.hooks.kinds import component_kind
-from langflow_otel.hooks.versions import command_entry_point, loops_run_as_subgraphs, served_entry_point
+from langflow_otel._hooks.kinds import component_kind
+from langflow_otel._hooks.versions import command_entry_point, loops_run_as_subgraphs, served_entry_point
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import UNNAMED, ComponentInfo, FlowInfo
 from langflow_otel.recording.flow_runs import FlowRun

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from langflow_otel._guard import Guard
-from langflow_otel.hooks.identity import own_run
+from langflow_otel._hooks.facts import own_run
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.stream_runs import ChunkCount

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.gate import ContentGate, SpanContent
-from langflow_otel.hooks.content import open_object
-from langflow_otel.hooks.model_facts import finish_reason_of, generations_of
+from langflow_otel._hooks.component_content import open_object
+from langflow_otel._hooks.model_facts import finish_reason_of, generations_of
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 _SYSTEM: Final = ("system", "developer")

@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 
 from langflow_otel._content.gate import SpanContent
 from langflow_otel._guard import Guard
-from langflow_otel.hooks.content import may_leave_whole
-from langflow_otel.hooks.model_content import add_answer, model_content
-from langflow_otel.hooks.model_facts import known_to_langflow, model_info, model_response
-from langflow_otel.hooks.tool_content import withheld_tools
-from langflow_otel.hooks.versions import provider_error
+from langflow_otel._hooks.component_content import may_leave_whole
+from langflow_otel._hooks.model_content import add_answer, model_content
+from langflow_otel._hooks.model_facts import known_to_langflow, model_info, model_response
+from langflow_otel._hooks.tool_content import withheld_tools
+from langflow_otel._hooks.versions import provider_error
 from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.recording.model_runs import ModelRun
 from langflow_otel.recording.recorder import Recorder, active_recorder

@@ -13,8 +13,8 @@ from typing import Any, Final
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._content.plain_values import MAX_ITEMS
-from langflow_otel.hooks.content import may_leave_whole, open_object, opts_out, text_or_value
-from langflow_otel.hooks.identity import component_info
+from langflow_otel._hooks.component_content import may_leave_whole, open_object, opts_out, text_or_value
+from langflow_otel._hooks.facts import component_info
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import ComponentInfo
 from langflow_otel.recording.runs import Run

@@ -19,9 +19,9 @@ from opentelemetry.context import Context
 
 from langflow_otel._content.plain_values import sendable
 from langflow_otel._guard import Guard
-from langflow_otel.hooks.identity import copy_name, entry_point_of, flow_info, queued_by, remember_name
-from langflow_otel.hooks.outcomes import outcome_of
-from langflow_otel.hooks.versions import is_finish, loaded_flow, queued_by_elsewhere
+from langflow_otel._hooks.facts import copy_name, entry_point_of, flow_info, queued_by, remember_name
+from langflow_otel._hooks.outcomes import outcome_of
+from langflow_otel._hooks.versions import is_finish, loaded_flow, queued_by_elsewhere
 from langflow_otel.recording.component_runs import LoopIteration
 from langflow_otel.recording.facts import CANCELLED, OK, UNNAMED, FlowInfo, Outcome
 from langflow_otel.recording.flow_runs import FlowRun

@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry import metrics
 
 from langflow_otel._guard import Guard
-from langflow_otel.hooks.native_spans import none_is_sent
+from langflow_otel._hooks.native_spans import none_is_sent
 from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.recording.runs import StepTokens, step_out, step_outside
 

@@ -9,14 +9,14 @@ from typing import Any
 from langflow_otel._content.denied_errors import deny
 from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._guard import Guard
-from langflow_otel.hooks import flow as flow_hooks
-from langflow_otel.hooks.content import add_output, component_content, may_leave_whole, pass_on, secrets_of
-from langflow_otel.hooks.identity import component_info, loop_index, only_offered_tools, output_names, own_run
-from langflow_otel.hooks.kinds import component_kind
-from langflow_otel.hooks.outcomes import outcome_of
-from langflow_otel.hooks.streaming import hand_over
-from langflow_otel.hooks.tool_content import is_denied_component, take_tools
-from langflow_otel.hooks.usage import ModelCall
+from langflow_otel._hooks import flow as flow_hooks
+from langflow_otel._hooks.component_content import add_output, component_content, may_leave_whole, pass_on, secrets_of
+from langflow_otel._hooks.facts import component_info, loop_index, only_offered_tools, output_names, own_run
+from langflow_otel._hooks.kinds import component_kind
+from langflow_otel._hooks.outcomes import outcome_of
+from langflow_otel._hooks.stream import hand_over
+from langflow_otel._hooks.tool_content import is_denied_component, take_tools
+from langflow_otel._hooks.usage import ModelCall
 from langflow_otel.recording.component_runs import ComponentRun
 from langflow_otel.recording.facts import CACHED, OK, Outcome
 from langflow_otel.recording.flow_runs import FlowRun

@@ -21,9 +21,9 @@ from opentelemetry.trace import INVALID_SPAN
 from opentelemetry.util.http import ExcludeList, get_excluded_urls
 
 from langflow_otel._guard import Guard
-from langflow_otel.hooks.identity import request_entry_point
-from langflow_otel.hooks.native import requests_are_pushed
-from langflow_otel.hooks.versions import entry_point_of_path
+from langflow_otel._hooks.facts import request_entry_point
+from langflow_otel._hooks.native import requests_are_pushed
+from langflow_otel._hooks.versions import entry_point_of_path
 from langflow_otel.recording.callers import refused_baggage, without_refused_baggage
 from langflow_otel.recording.parents import with_caller
 from langflow_otel.recording.recorder import Recorder, active_recorder
