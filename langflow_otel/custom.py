@@ -18,11 +18,11 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel._content.limits import bounded
 from langflow_otel._guard import Guard
-from langflow_otel.recording.facts import CANCELLED, OK, Outcome
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import Run, StepTokens, current_run, step_out
-from langflow_otel.recording.spans import custom_attributes
-from langflow_otel.recording.streams import watch
+from langflow_otel._runs.facts import CANCELLED, OK, Outcome
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import Run, StepTokens, current_run, step_out
+from langflow_otel._runs.span_attributes import custom_attributes
+from langflow_otel._runs.stream_proxies import watch
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -28,8 +28,8 @@ from langflow_otel._guard import Guard
 from langflow_otel._metrics.catalogue import CATALOGUE, COMPONENT_WINDOW, FLOW_WINDOW, OTHER, SECONDS, Kind, Metric
 from langflow_otel._metrics.instruments import Recording
 from langflow_otel._metrics.labels import Cap
-from langflow_otel.recording.recorder import nearest_context, process_recorder
-from langflow_otel.recording.run_metrics import RunMetrics
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.recorder import nearest_context, process_recorder
 from langflow_otel.redaction.known_secrets import without_secrets
 
 __all__ = ["MAX_SERIES", "Counter", "Gauge", "Histogram", "counter", "gauge", "histogram"]

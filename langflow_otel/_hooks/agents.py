@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
-from langflow_otel.recording.runs import current_run
+from langflow_otel._runs.run import current_run
 
 Call = Callable[..., Any]
 

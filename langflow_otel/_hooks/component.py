@@ -17,11 +17,11 @@ from langflow_otel._hooks.outcomes import outcome_of
 from langflow_otel._hooks.stream import hand_over
 from langflow_otel._hooks.tool_content import is_denied_component, take_tools
 from langflow_otel._hooks.usage import ModelCall
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.facts import CACHED, OK, Outcome
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import Run, current_run
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.facts import CACHED, OK, Outcome
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.recorder import Recorder, active_recorder
+from langflow_otel._runs.run import Run, current_run
 from langflow_otel.redaction.known_secrets import remember_secrets
 
 Call = Callable[..., Any]

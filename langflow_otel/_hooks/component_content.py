@@ -13,9 +13,9 @@ from typing import Any
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._content.limits import chosen
-from langflow_otel.recording.facts import ComponentInfo
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.runs import Run
+from langflow_otel._runs.facts import ComponentInfo
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.run import Run
 from langflow_otel.redaction.secret_names import is_secret_name
 
 OPT_OUT = "langflow_otel_content"

@@ -14,11 +14,11 @@ from langflow_otel._content.limits import MAX_NAME, chosen
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.subclasses import SubclassMethods, Wrapping, own_methods
 from langflow_otel._hooks.versions import provider_error
-from langflow_otel.recording.facts import OK, ModelInfo, ModelResponse, Outcome, token_count
-from langflow_otel.recording.model_providers import provider_of_class
-from langflow_otel.recording.model_runs import ModelRun
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import adding, current_run
+from langflow_otel._runs.facts import OK, ModelInfo, ModelResponse, Outcome, token_count
+from langflow_otel._runs.model_call import ModelRun
+from langflow_otel._runs.model_providers import provider_of_class
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import adding, current_run
 
 _START = Guard("embeddings.start")
 _END = Guard("embeddings.end")

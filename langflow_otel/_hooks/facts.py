@@ -14,10 +14,10 @@ from langflow_otel._content.limits import chosen
 from langflow_otel._content.plain_values import sendable
 from langflow_otel._hooks.kinds import component_kind
 from langflow_otel._hooks.versions import command_entry_point, loops_run_as_subgraphs, served_entry_point
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.facts import UNNAMED, ComponentInfo, FlowInfo
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.runs import Run, current_run
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.facts import UNNAMED, ComponentInfo, FlowInfo
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.run import Run, current_run
 
 TOOL_OUTPUT = "component_as_tool"
 

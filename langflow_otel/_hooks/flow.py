@@ -22,11 +22,11 @@ from langflow_otel._guard import Guard
 from langflow_otel._hooks.facts import copy_name, entry_point_of, flow_info, queued_by, remember_name
 from langflow_otel._hooks.outcomes import outcome_of
 from langflow_otel._hooks.versions import is_finish, loaded_flow, queued_by_elsewhere
-from langflow_otel.recording.component_runs import LoopIteration
-from langflow_otel.recording.facts import CANCELLED, OK, UNNAMED, FlowInfo, Outcome
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import Run, current_run
+from langflow_otel._runs.component import LoopIteration
+from langflow_otel._runs.facts import CANCELLED, OK, UNNAMED, FlowInfo, Outcome
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import Run, current_run
 
 Call = Callable[..., Any]
 

@@ -6,7 +6,7 @@ import functools
 import weakref
 from typing import Any, Final, NamedTuple
 
-from langflow_otel.recording.facts import ComponentKind
+from langflow_otel._runs.facts import ComponentKind
 
 # By the names of base classes, since a component's own class is made by exec from its source.
 _KIND_BY_BASE: dict[str, ComponentKind] = {

@@ -25,8 +25,8 @@ from langflow_otel._content.log_lines import SEVERITIES, log_line, log_sink
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.patching import Hook, Patches
 from langflow_otel._hooks.versions import root_error
+from langflow_otel._runs.recorder import nearest_context
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.recorder import nearest_context
 
 MODULE: Final = "lfx.log.logger"
 _DEFAULT_SCOPE = "lfx"

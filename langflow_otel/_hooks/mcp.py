@@ -13,9 +13,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN
 
 from langflow_otel._guard import Guard
-from langflow_otel.recording.parents import with_caller
-from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import current_run
+from langflow_otel._runs.parent_context import with_caller
+from langflow_otel._runs.recorder import Recorder, active_recorder
+from langflow_otel._runs.run import current_run
 
 Call = Callable[..., Any]
 

@@ -17,11 +17,11 @@ from langflow_otel._hooks.model_content import add_answer, model_content
 from langflow_otel._hooks.model_facts import known_to_langflow, model_info, model_response
 from langflow_otel._hooks.tool_content import withheld_tools
 from langflow_otel._hooks.versions import provider_error
-from langflow_otel.recording.facts import OK, Outcome
-from langflow_otel.recording.model_runs import ModelRun
-from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.runs import Run, current_run, innermost_run
-from langflow_otel.recording.spans_of_others import ReportedSpans
+from langflow_otel._runs.facts import OK, Outcome
+from langflow_otel._runs.foreign_spans import ReportedSpans
+from langflow_otel._runs.model_call import ModelRun
+from langflow_otel._runs.recorder import Recorder, active_recorder
+from langflow_otel._runs.run import Run, current_run, innermost_run
 
 Call = Callable[..., Any]
 Operation = Literal["chat", "text_completion"]

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import MAX_NAME, chosen, chosen_names
-from langflow_otel.recording.facts import ModelInfo, ModelResponse, ModelUsage, token_count
-from langflow_otel.recording.model_providers import provider_name
+from langflow_otel._runs.facts import ModelInfo, ModelResponse, ModelUsage, token_count
+from langflow_otel._runs.model_providers import provider_name
 
 _DOUBLES: Final = {
     semconv.GEN_AI_REQUEST_TEMPERATURE: ("temperature", "ls_temperature"),

@@ -10,8 +10,8 @@ from opentelemetry import metrics
 
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.native_spans import none_is_sent
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import StepTokens, step_out, step_outside
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import StepTokens, step_out, step_outside
 
 _OUTSIDE = Guard("tracers.start")
 _CLIENTS = Guard("tracers.end")

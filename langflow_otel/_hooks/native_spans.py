@@ -20,8 +20,8 @@ from opentelemetry.trace import SpanContext
 
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.patching import Hook, Patches
+from langflow_otel._runs import sent_traces
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import sent_traces
 
 WAIT_S: Final = 60.0
 """So long the spans of a trace wait for a flow, from the last of them on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.versions import is_pause, root_error
-from langflow_otel.recording.facts import Outcome
+from langflow_otel._runs.facts import Outcome
 
 _OUTCOME = Guard("outcome")
 

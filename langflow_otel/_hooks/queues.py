@@ -19,7 +19,7 @@ from langflow_otel._guard import Guard
 from langflow_otel._hooks.facts import queued_by, request_entry_point
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.catalogue import Reading
-from langflow_otel.recording.recorder import active_recorder, nearest_context
+from langflow_otel._runs.recorder import active_recorder, nearest_context
 
 Call = Callable[..., Any]
 

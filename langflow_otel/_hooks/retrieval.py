@@ -19,8 +19,8 @@ from langflow_otel._content.plain_values import MAX_ITEMS
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.component_content import may_leave_whole
 from langflow_otel._hooks.subclasses import SubclassMethods, Wrapping, own_methods
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import Run, current_run
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import Run, current_run
 
 Call = Callable[..., Any]
 Asked = tuple[Any, Any]

@@ -24,10 +24,10 @@ from langflow_otel._guard import Guard
 from langflow_otel._hooks.facts import request_entry_point
 from langflow_otel._hooks.native import requests_are_pushed
 from langflow_otel._hooks.versions import entry_point_of_path
-from langflow_otel.recording.callers import refused_baggage, without_refused_baggage
-from langflow_otel.recording.parents import with_caller
-from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.requests import RequestInfo, RequestRun
+from langflow_otel._runs.parent_context import with_caller
+from langflow_otel._runs.recorder import Recorder, active_recorder
+from langflow_otel._runs.request import RequestInfo, RequestRun
+from langflow_otel._runs.untrusted_callers import refused_baggage, without_refused_baggage
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -7,10 +7,10 @@ from typing import Any
 
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.facts import own_run
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.stream_runs import ChunkCount
-from langflow_otel.recording.streams import DrainedHere, is_watched, watch
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.stream import ChunkCount
+from langflow_otel._runs.stream_proxies import DrainedHere, is_watched, watch
 
 Call = Callable[..., Any]
 

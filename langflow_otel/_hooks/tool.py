@@ -18,11 +18,11 @@ from langflow_otel._hooks.component_content import text_or_value
 from langflow_otel._hooks.model_call import watched
 from langflow_otel._hooks.outcomes import outcome_of
 from langflow_otel._hooks.tool_content import OWNER, is_denied_as_tool, is_denied_call, take_tools, tool_content
-from langflow_otel.recording.facts import OK, Outcome, ToolInfo
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import current_run
-from langflow_otel.recording.spans_of_others import ReportedSpans
-from langflow_otel.recording.tool_runs import ToolRun
+from langflow_otel._runs.facts import OK, Outcome, ToolInfo
+from langflow_otel._runs.foreign_spans import ReportedSpans
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import current_run
+from langflow_otel._runs.tool import ToolRun
 
 Call = Callable[..., Any]
 

@@ -15,10 +15,10 @@ from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._content.plain_values import MAX_ITEMS
 from langflow_otel._hooks.component_content import may_leave_whole, open_object, opts_out, text_or_value
 from langflow_otel._hooks.facts import component_info
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.facts import ComponentInfo
-from langflow_otel.recording.runs import Run
-from langflow_otel.recording.tool_runs import ToolRun
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.facts import ComponentInfo
+from langflow_otel._runs.run import Run
+from langflow_otel._runs.tool import ToolRun
 
 OWNER: Final = "langflow_otel_owner"
 """On the function of a tool: the component that it runs."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from langflow_otel.recording.facts import ModelUsage, token_count
-from langflow_otel.recording.model_providers import provider_name
+from langflow_otel._runs.facts import ModelUsage, token_count
+from langflow_otel._runs.model_providers import provider_name
 
 
 class ModelCall:

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from langflow_otel.recording.error_categories import is_from_outside
+from langflow_otel._runs.error_categories import is_from_outside
 
 OLDEST_LFX = "0.2"
 NEWEST_LFX = "1.13"

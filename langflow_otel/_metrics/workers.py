@@ -26,7 +26,7 @@ import psutil
 
 from langflow_otel._metrics.shared_file import BrokenFileError, FileStore, OtherVersionError, ValuesReader, add_up
 from langflow_otel._metrics.store import Series
-from langflow_otel.recording.recorder import count_dropped
+from langflow_otel._runs.recorder import count_dropped
 
 try:
     import fcntl

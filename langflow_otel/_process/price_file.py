@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from langflow_otel._runs import prices
+from langflow_otel._runs.prices import PriceTable, Pricing, price_table, shown
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel._settings.watched_file import WatchedFile
-from langflow_otel.recording import prices
-from langflow_otel.recording.prices import PriceTable, Pricing, price_table, shown
 
 
 class PriceFile:
-    """Keeps :data:`langflow_otel.recording.prices.in_force` at what a file holds.
+    """Keeps :data:`langflow_otel._runs.prices.in_force` at what a file holds.
 
     Args:
         path: JSON by its suffix, else YAML.

@@ -22,6 +22,7 @@ from opentelemetry.trace import TracerProvider
 
 from langflow_otel._guard import Guard
 from langflow_otel._process.metrics import MetricsPipeline, ReadHost
+from langflow_otel._runs.recorder import Recorder, process_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.destinations import Passes, reaches_same_backend
 from langflow_otel.export.ended_span import EndedSpans
@@ -30,7 +31,6 @@ from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tracers
 from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
 from langflow_otel.export.sampling import follows_recorder
-from langflow_otel.recording.recorder import Recorder, process_recorder
 
 logger = logging.getLogger("langflow_otel")
 

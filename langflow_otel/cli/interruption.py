@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-from langflow_otel.recording.facts import Interrupted
+from langflow_otel._runs.facts import Interrupted
 
 PATIENCE_S: Final = 10.0
 """How long what was interrupted may take to end: a component's thread cannot be stopped."""
@@ -17,7 +17,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While this is entered, a signal raises :class:`~langflow_otel.recording.facts.Interrupted` in the main thread.
+    """While this is entered, a signal raises :class:`~langflow_otel._runs.facts.Interrupted` in the main thread.
 
     Args:
         give_up: Called in another thread when that has not ended the flow in time; the process ends after it.

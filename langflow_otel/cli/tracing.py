@@ -11,10 +11,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from langflow_otel._hooks.facts import entry_point
+from langflow_otel._runs.run import end_open_runs
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.instrumentor import LangflowInstrumentor
-from langflow_otel.recording.runs import end_open_runs
 
 
 @dataclass(frozen=True)

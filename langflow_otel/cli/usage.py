@@ -15,13 +15,13 @@ from pathlib import Path
 import typer
 
 from langflow_otel._process.price_file import read_prices
+from langflow_otel._runs.prices import PriceTable
 from langflow_otel.cli import usage_view
 from langflow_otel.cli.choosing import check_flow, counted, note_if_none, since_ns_of
 from langflow_otel.cli.console import FAILED, finite, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.insights.selection import Selection
 from langflow_otel.insights.usage import TAG, IdleFlow, Usage, first_run_ns, idle_flows, usage
-from langflow_otel.recording.prices import PriceTable
 
 _BUDGET = re.compile(r"(?:(.+)=)?\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})?")
 _MAX_MODELS_NAMED = 5

@@ -15,15 +15,15 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Tracer, 
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel._guard import Guard
+from langflow_otel._runs.buffered_spans import HeldSpan
+from langflow_otel._runs.parent_context import with_span
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import Run, current_run
+from langflow_otel._runs.sampling import held_parent
+from langflow_otel._runs.tail_sampling import HeldTrace
 from langflow_otel.export import content_names
 from langflow_otel.export.content import treat_as_library, without_url_values
 from langflow_otel.export.nested import is_denied_in, note_start, note_tokens
-from langflow_otel.recording.held import HeldSpan
-from langflow_otel.recording.keeper import HeldTrace
-from langflow_otel.recording.parents import with_span
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import Run, current_run
-from langflow_otel.recording.sampling import held_parent
 
 _START = Guard("nested.start")
 _ATTACH = Guard("nested.attach")

@@ -23,12 +23,12 @@ from langflow_otel._content.errors import redactor
 from langflow_otel._content.gate import ContentGate
 from langflow_otel._content.stacktraces import without_source
 from langflow_otel._guard import Guard
+from langflow_otel._runs.span_attributes import OwnEvent
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export import content_names
 from langflow_otel.export.giving_way import GivingWay
 from langflow_otel.export.known_secrets import KnownSecrets
 from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
-from langflow_otel.recording.spans import OwnEvent
 from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 from langflow_otel.redaction.secret_names import is_secret_name
 from langflow_otel.redaction.urls import (

@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from langflow_otel._guard import Guard
+from langflow_otel._runs.recorder import count_dropped
 from langflow_otel.export.refusals import export_in_parts
 from langflow_otel.export.store_metrics import StoreMetrics
-from langflow_otel.recording.recorder import count_dropped
 
 _COUNT = Guard("traces.count")
 

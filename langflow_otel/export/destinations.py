@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from langflow_otel._guard import Guard
-from langflow_otel.recording.parents import Reaches, same_provider
+from langflow_otel._runs.parent_context import Reaches, same_provider
 
 Passes = Callable[[Any, str], bool]
 """Whether a span processor sends on what an instrumentation scope makes."""

@@ -22,8 +22,8 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel._guard import Guard
-from langflow_otel.recording.model_runs import ModelRun, calling_model
-from langflow_otel.recording.runs import attach, current_run, step_out
+from langflow_otel._runs.model_call import ModelRun, calling_model
+from langflow_otel._runs.run import attach, current_run, step_out
 
 # Generic in newer releases only.
 _FunctionWrapper: Any = wrapt.FunctionWrapper

@@ -15,13 +15,13 @@ from opentelemetry.trace import Tracer
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
+from langflow_otel._runs.buffered_spans import DENIED
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.foreign_spans import is_of_a_service, spans_being_reported
+from langflow_otel._runs.model_call import call_awaiting_answer
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import Run, current_run
 from langflow_otel.export.content import deny_content, is_library
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.held import DENIED
-from langflow_otel.recording.model_runs import call_awaiting_answer
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.runs import Run, current_run
-from langflow_otel.recording.spans_of_others import is_of_a_service, spans_being_reported
 
 _NOTE = Guard("nested.note")
 _DEPTH: Final = 2

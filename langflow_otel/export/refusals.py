@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from langflow_otel.recording.recorder import count_dropped
+from langflow_otel._runs.recorder import count_dropped
 
 logger = logging.getLogger("langflow_otel")
 

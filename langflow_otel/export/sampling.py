@@ -16,7 +16,7 @@ from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from langflow_otel._guard import Guard
-from langflow_otel.recording.held import DECIDED, has_random_trace_id, preset_ids
+from langflow_otel._runs.buffered_spans import DECIDED, has_random_trace_id, preset_ids
 
 _DECIDE = Guard("trace.decide")
 

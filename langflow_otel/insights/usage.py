@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._runs.facts import ModelResponse
 from langflow_otel.insights.selection import EVERY_RUN, WHOLE_RUNS, Selection, ask, rows
-from langflow_otel.recording.facts import ModelResponse
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from langflow_otel.recording.prices import PriceTable
+    from langflow_otel._runs.prices import PriceTable
 
 TAG: Final = "tag:"
 """Before the name of an attribute of the run's span or of its resource."""

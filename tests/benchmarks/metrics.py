@@ -30,9 +30,9 @@ from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup
+from langflow_otel._runs.facts import OK, ComponentInfo, FlowInfo, ModelInfo, ModelResponse
+from langflow_otel._runs.measuring import Finished, RunMetrics
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelInfo, ModelResponse
-from langflow_otel.recording.run_metrics import Finished, RunMetrics
 
 LOOP = 2000
 FLOWS, TYPES = 25, 25

@@ -41,13 +41,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from langflow_otel import instrument, uninstrument
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.run import step_out, step_outside
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.store_metrics import READ_FROM_STORE
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo
-from langflow_otel.recording.recorder import active_recorder
-from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.runs import step_out, step_outside
 
 CALLS = 40
 STREAMS = 40

@@ -44,11 +44,11 @@ from langflow_otel import instrument, uninstrument
 from langflow_otel._hooks import component as hooks
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._runs.facts import FlowInfo
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.recorder import Recorder, active_recorder, set_active_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.store_metrics import READ_FROM_STORE
-from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
-from langflow_otel.recording.run_metrics import RunMetrics
 
 LOOP = 300
 LOOPS = 12

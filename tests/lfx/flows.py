@@ -11,7 +11,7 @@ from lfx.graph import Graph
 from lfx.services.cache.utils import CacheMiss
 from opentelemetry import context as otel_context
 
-from langflow_otel.recording.runs import current_run
+from langflow_otel._runs.run import current_run
 
 INPUT = [{"input_value": "hi"}]
 

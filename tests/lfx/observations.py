@@ -27,8 +27,8 @@ from test_tools import agent_flow
 
 from langflow_otel._hooks import flow as flow_hooks
 from langflow_otel._hooks.server import ServerMiddleware
+from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.recorder import active_recorder
 
 EVERYTHING = Settings(
     content_on_spans=True,

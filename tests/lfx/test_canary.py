@@ -31,8 +31,8 @@ from nodes import canary
 from langflow_otel._content.gate import ContentGate
 from langflow_otel._hooks import logs
 from langflow_otel._hooks.component_content import component_content, open_object
+from langflow_otel._runs.facts import ComponentInfo, ComponentKind
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import ComponentInfo, ComponentKind
 
 BOTH = Settings(content_on_spans=True, content_in_events=True, content_length=100_000)
 AT_LEAST = 100

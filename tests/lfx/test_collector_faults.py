@@ -40,8 +40,8 @@ from waiting import wait_in_loop
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel import _guard as guard
 from langflow_otel._metrics.scrape import Scrape
+from langflow_otel._runs.recorder import set_active_recorder
 from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
-from langflow_otel.recording.recorder import set_active_recorder
 
 ALL = bool(os.environ.get("LONG_TESTS"))
 TIMEOUT_S = 0.4

@@ -27,11 +27,11 @@ from langflow_otel import instrument, span, traced, uninstrument
 from langflow_otel._content.log_lines import WITHHELD
 from langflow_otel._hooks import logs
 from langflow_otel._hooks.table import log_lines
+from langflow_otel._runs.model_call import calling_model
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.export.nested import watch_nested_model_spans
-from langflow_otel.recording.model_runs import calling_model
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 CANARY = "canary-7f3a of the patient"

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from langflow_otel import span
 from langflow_otel._hooks.embeddings import EmbeddingClasses, create
-from langflow_otel.recording.spans import model_attributes
+from langflow_otel._runs.span_attributes import model_attributes
 from langflow_otel.testing import capture_telemetry
 
 SHOWN = ("langflow.embeddings.text_count", "gen_ai.embeddings.dimension.count")

@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel import _guard as guard
 from langflow_otel._hooks import mcp as hook
+from langflow_otel._runs.parent_context import with_span
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.parents import with_span
 from langflow_otel.testing import capture_telemetry
 
 TRACE_ID, CALLER_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -26,8 +26,8 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from test_tools import agent_flow
 
 from langflow_otel._hooks import model_call as models_hook
+from langflow_otel._runs import model_call
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import model_runs
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 TOKENS = ("gen_ai.usage.input_tokens", "langflow.usage.input_tokens")
@@ -352,7 +352,7 @@ async def test_neither_context_nor_run_manager_keep_anything_of_a_call(telemetry
         await run_manager.on_llm_end(ainvoke_result())
         found.append(sorted(name for name in vars(run_manager) if name.startswith("on_")))
         assert otel_context.get_current() is before
-        return model_runs.calling_model()
+        return model_call.calling_model()
 
     asks(ask)
     await run(line(asking.Asks))

@@ -38,7 +38,7 @@ from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel import _guard as guard
-from langflow_otel.recording.recorder import active_recorder
+from langflow_otel._runs.recorder import active_recorder
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 LONG = bool(os.environ.get("LONG_TESTS"))

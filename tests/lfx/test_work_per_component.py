@@ -25,8 +25,8 @@ from nodes import basic
 
 import langflow_otel
 from langflow_otel._metrics import event_loop
-from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.recorder import active_recorder
+from langflow_otel._runs.facts import FlowInfo
+from langflow_otel._runs.recorder import active_recorder
 
 OURS = str(Path(langflow_otel.__path__[0]))
 COUNTED = (OURS, str(Path(opentelemetry.sdk.__path__[0])))

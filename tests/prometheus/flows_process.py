@@ -32,7 +32,7 @@ from nodes.models import FakeModel
 
 from langflow_otel import instrument, record_retry
 from langflow_otel._hooks.server import ServerMiddleware
-from langflow_otel.recording.recorder import count_dropped
+from langflow_otel._runs.recorder import count_dropped
 
 cache = Cache()
 base.get_chat_service = lambda: cache

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from langflow_otel._process.metrics import MetricsPipeline
+from langflow_otel._runs.facts import OK, ComponentInfo, FlowInfo
+from langflow_otel._runs.measuring import Finished
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo
-from langflow_otel.recording.run_metrics import Finished
 
 pytestmark = pytest.mark.slow
 

@@ -40,8 +40,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from langflow_otel import LangflowInstrumentor, record_retry
 from langflow_otel._metrics.catalogue import CATALOGUE, QUEUE_CAPACITY, QUEUE_DEPTH, QUEUE_OLDEST_AGE, QUEUE_RUNNING
+from langflow_otel._runs.recorder import count_dropped
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.recording.recorder import count_dropped
 
 pytestmark = pytest.mark.slow
 

@@ -29,8 +29,8 @@ from langflow_otel import _guard as guard
 from langflow_otel._hooks import queues
 from langflow_otel._hooks.patching import Hook, Patches
 from langflow_otel._hooks.queues import queue_readings
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
 
 pytestmark = pytest.mark.slow
 

@@ -16,11 +16,11 @@ from langflow_otel._hooks import native
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._runs.facts import ComponentInfo, ComponentKind, FlowInfo, Outcome
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.recorder import Recorder, active_recorder, set_active_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.destinations import reaches_same_backend
-from langflow_otel.recording.facts import ComponentInfo, ComponentKind, FlowInfo, Outcome
-from langflow_otel.recording.recorder import Recorder, active_recorder, set_active_recorder
-from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 FLOW = FlowInfo("demo")

@@ -26,10 +26,10 @@ from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo, Outcome
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
-from langflow_otel.recording.run_metrics import RunMetrics
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 

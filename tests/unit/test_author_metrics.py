@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from langflow_otel import _guard as guard
 from langflow_otel import metrics, span
 from langflow_otel._metrics.catalogue import CATALOGUE, SECONDS
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.instrumentor import _count_fault
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.redaction.known_secrets import remember_secrets
 from langflow_otel.testing import Telemetry
 

@@ -24,7 +24,7 @@ OURS = "from langflow_otel.cli.main import main; main()"
 AUTOSTART = str(Path(langflow_otel.__file__).parent / "autostart")
 
 STATE = (
-    "import json, sys; from langflow_otel.recording.recorder import active_recorder;"
+    "import json, sys; from langflow_otel._runs.recorder import active_recorder;"
     "print(json.dumps([active_recorder() is not None, 'langflow_otel.plugin' in sys.modules]))"
 )
 

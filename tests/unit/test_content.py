@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from langflow_otel import _guard as guard
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo, Outcome
+from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export import content_names
 from langflow_otel.export.content import ContentFilter, treat_as_library
 from langflow_otel.export.replaced_span import ReplacedSpan
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.redaction.known_secrets import remember_secrets
 from langflow_otel.testing import Telemetry, capture_telemetry
 

@@ -20,9 +20,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel import set_attributes, span, traced
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
+from langflow_otel._runs.run import current_run
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
-from langflow_otel.recording.runs import current_run
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, at_once, component, recorder, recording
@@ -932,7 +932,7 @@ def test_a_fault_at_the_end_never_replaces_the_callers_error(monkeypatch):
     def broken(*_: Any) -> Any:
         raise RuntimeError("fault")
 
-    monkeypatch.setattr("langflow_otel.recording.spans.mark_error", broken)
+    monkeypatch.setattr("langflow_otel._runs.span_attributes.mark_error", broken)
     with recording(strict=False) as telemetry:
         with pytest.raises(PromptQuoteError):
             traced("fails")(fail)()

@@ -14,9 +14,9 @@ from langflow_otel._metrics.catalogue import Reading
 from langflow_otel._metrics.derived import EMA_ALPHA, Values, derived_readings, next_average
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._runs.facts import CACHED, CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, Status
+from langflow_otel._runs.measuring import Finished, RunMetrics
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import CACHED, CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, Status
-from langflow_otel.recording.run_metrics import Finished, RunMetrics
 
 unhurried = hypothesis_settings(deadline=None)
 PAUSED = Outcome("paused")

@@ -31,13 +31,13 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from langflow_otel import _guard as guard
 from langflow_otel import _semconv as semconv
 from langflow_otel import instrument, uninstrument
+from langflow_otel._runs.buffered_spans import HeldSpan, new_span_context
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse
+from langflow_otel._runs.model_call import ModelRun, calling_model
+from langflow_otel._runs.recorder import Recorder, active_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.ended_span import EndedSpans
 from langflow_otel.export.sampling import DecidedSampler
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse
-from langflow_otel.recording.held import HeldSpan, new_span_context
-from langflow_otel.recording.model_runs import ModelRun, calling_model
-from langflow_otel.recording.recorder import Recorder, active_recorder
 from langflow_otel.testing import capture_telemetry
 from langflow_otel.version import __version__
 

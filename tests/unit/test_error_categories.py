@@ -19,8 +19,8 @@ import pytest
 import requests
 
 from langflow_otel._hooks.versions import root_error
-from langflow_otel.recording.error_categories import category_of, is_from_outside
-from langflow_otel.recording.facts import CACHED, CANCELLED, OK, Outcome
+from langflow_otel._runs.error_categories import category_of, is_from_outside
+from langflow_otel._runs.facts import CACHED, CANCELLED, OK, Outcome
 
 URL = "http://127.0.0.1/v1"
 

@@ -28,15 +28,15 @@ from langflow_otel import LangflowInstrumentor, instrumentor
 from langflow_otel._hooks import versions
 from langflow_otel._hooks.patching import Hook, Patches
 from langflow_otel._process.process import ProcessTelemetry
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.preparations import Preparations
+from langflow_otel._runs.recorder import Recorder, active_recorder
+from langflow_otel._runs.request import RequestInfo
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor.command import installed
 from langflow_otel.insights.trace import from_file
 from langflow_otel.instrumentor import NOTHING_TO_DO
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.preparations import Preparations
-from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.requests import RequestInfo
 
 from .support import at_once
 

@@ -17,12 +17,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import get_current_span
 
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo
+from langflow_otel._runs.recorder import Recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export import http_clients, instrumentors
 from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.export.nested import NestedModelSpans, watch_nested_model_spans
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo
-from langflow_otel.recording.recorder import Recorder
 
 
 class Fake(BaseInstrumentor):

@@ -21,10 +21,10 @@ from langflow_otel._content.gate import ContentGate
 from langflow_otel._content.log_lines import log_line
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._runs.facts import ModelResponse
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.prices import Pricing, price_table
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import ModelResponse
-from langflow_otel.recording.prices import Pricing, price_table
-from langflow_otel.recording.run_metrics import RunMetrics
 from langflow_otel.redaction.known_secrets import HIDDEN, recent_secrets, remember_secrets, without_secrets
 
 

@@ -19,6 +19,9 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._runs.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome
+from langflow_otel._runs.measuring import Finished, RunMetrics
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.counting import CountingMetricExporter
@@ -28,9 +31,6 @@ from langflow_otel.export.providers import (
     build_tracer_provider,
     choose_meter_provider,
 )
-from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
-from langflow_otel.recording.run_metrics import Finished, RunMetrics
 from langflow_otel.version import __version__
 
 GRPC: Literal["grpc"] = "grpc"

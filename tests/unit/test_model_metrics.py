@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
 from langflow_otel._metrics import catalogue
-from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, ModelInfo, ModelResponse, Outcome
-from langflow_otel.recording.model_runs import ModelRun
+from langflow_otel._runs.facts import CANCELLED, OK, FlowInfo, ModelInfo, ModelResponse, Outcome
+from langflow_otel._runs.model_call import ModelRun
 from langflow_otel.testing import Telemetry
 
 from .support import recorder, recording
@@ -42,7 +42,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("langflow_otel.recording.model_runs.time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr("langflow_otel._runs.model_call.time", SimpleNamespace(perf_counter=clock))
     return clock
 
 

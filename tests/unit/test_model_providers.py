@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langflow_otel.recording.model_providers import provider_name, provider_of_class
+from langflow_otel._runs.model_providers import provider_name, provider_of_class
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from langflow_otel._hooks.native_spans import (
     NativeSpans,
     span_ended,
 )
+from langflow_otel._runs import sent_traces
+from langflow_otel._runs.facts import OK, Outcome
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import sent_traces
-from langflow_otel.recording.facts import OK, Outcome
 from langflow_otel.testing import capture_telemetry
 
 from .support import FLOW, recorder

@@ -9,8 +9,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from langflow_otel._hooks import native
+from langflow_otel._runs.run import current_run
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.runs import current_run
 from langflow_otel.testing import capture_telemetry
 
 from .support import FLOW, recorder

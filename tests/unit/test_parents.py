@@ -8,10 +8,10 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
+from langflow_otel._runs.facts import FlowInfo
+from langflow_otel._runs.parent_context import caller_of, parent_and_links
+from langflow_otel._runs.untrusted_callers import refused_baggage
 from langflow_otel._settings.settings import RemoteParent, Settings
-from langflow_otel.recording.callers import refused_baggage
-from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.parents import caller_of, parent_and_links
 
 from .support import recorder, recording
 

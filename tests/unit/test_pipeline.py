@@ -36,9 +36,9 @@ from langflow_otel._metrics.shared_file import FileStore
 from langflow_otel._process import conditions
 from langflow_otel._process import metrics as pipeline
 from langflow_otel._process.metrics import MetricsPipeline
+from langflow_otel._runs.recorder import active_recorder, count_dropped
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.recording.recorder import active_recorder, count_dropped
 
 from .processes import Start, processes
 from .support import FLOW, component, recorder

@@ -17,8 +17,8 @@ from langflow_otel import LangflowInstrumentor, instrumentor, plugin, uninstrume
 from langflow_otel import _guard as guard
 from langflow_otel._hooks.patching import Hook, Patches
 from langflow_otel._hooks.server import ServerMiddleware
+from langflow_otel._runs.recorder import active_recorder
 from langflow_otel.plugin import register, switch_on
-from langflow_otel.recording.recorder import active_recorder
 
 NO_DESTINATION = ("DEBUG", "langflow-otel has no destination, so nothing is instrumented.")
 

@@ -21,16 +21,16 @@ from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._process.price_file import PriceFile, read_prices
+from langflow_otel._runs import prices
+from langflow_otel._runs.facts import CANCELLED, OK, Costs, FlowInfo, ModelInfo, ModelResponse, ModelUsage, Outcome
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.model_totals import CallsBelow
+from langflow_otel._runs.prices import PriceTable, Pricing, price_table
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
+from langflow_otel._runs.run import Run
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import in_money
-from langflow_otel.recording import prices
-from langflow_otel.recording.calls_below import CallsBelow
-from langflow_otel.recording.facts import CANCELLED, OK, Costs, FlowInfo, ModelInfo, ModelResponse, ModelUsage, Outcome
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.prices import PriceTable, Pricing, price_table
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
-from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.runs import Run
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 from .support import component, recorder, recording

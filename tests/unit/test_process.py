@@ -18,9 +18,9 @@ from otlp_receiver import Receiver, Request, otlp_receiver
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced, uninstrument
 from langflow_otel._hooks.patching import Patches
 from langflow_otel._process.process import Given, ProcessTelemetry
+from langflow_otel._runs.facts import FlowInfo
+from langflow_otel._runs.recorder import Recorder, active_recorder
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.recorder import Recorder, active_recorder
 
 from .processes import Start, Worker, processes
 from .support import at_once, recorder

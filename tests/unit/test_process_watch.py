@@ -19,11 +19,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from langflow_otel._metrics import catalogue, event_loop
 from langflow_otel._metrics.catalogue import Reading
 from langflow_otel._process.conditions import RunConditions
+from langflow_otel._runs import process_watch
+from langflow_otel._runs.facts import CANCELLED, OK, FlowInfo, Outcome
+from langflow_otel._runs.process_watch import ProcessWatch, Usage
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import process_watch
-from langflow_otel.recording.facts import CANCELLED, OK, FlowInfo, Outcome
-from langflow_otel.recording.process_watch import ProcessWatch, Usage
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, recorder, recording
@@ -231,7 +231,7 @@ def test_a_forked_child_has_none_of_its_parents_runs(watch):
 
 SCRIPT = """
 import psutil
-from langflow_otel.recording.process_watch import ProcessWatch, _usage
+from langflow_otel._runs.process_watch import ProcessWatch, _usage
 
 PEAK = "langflow.flow.process.memory.peak"
 MIB = 1 << 20

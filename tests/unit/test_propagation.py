@@ -11,8 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 
 from langflow_otel import _guard as guard
-from langflow_otel.export import propagation
-from langflow_otel.export.propagation import tell_current_spans, tell_nearest_spans
+from langflow_otel._runs import outgoing_context
+from langflow_otel._runs.outgoing_context import tell_current_spans, tell_nearest_spans
 
 from .support import FLOW, recorder, recording
 
@@ -79,7 +79,7 @@ def test_twice_is_once_and_undone_at_once():
     tell_nearest_spans()
     tell_current_spans()
 
-    assert not isinstance(propagate.get_global_textmap(), propagation.BelowRunsPropagator)
+    assert not isinstance(propagate.get_global_textmap(), outgoing_context.BelowRunsPropagator)
 
 
 def test_a_propagator_that_was_set_meanwhile_stays():
@@ -117,7 +117,7 @@ def test_an_error_of_ours_costs_no_header(monkeypatch):
     def broken() -> None:
         raise ValueError("canary")
 
-    monkeypatch.setattr(propagation, "current_run", broken)
+    monkeypatch.setattr(outgoing_context, "current_run", broken)
     monkeypatch.setattr(guard, "strict", False)
     with theirs.start_as_current_span("theirs") as span:
         assert injected() == span_id(span)

@@ -18,8 +18,8 @@ from langflow_otel._hooks import flow, queues
 from langflow_otel._hooks.facts import queued_by, request_entry_point
 from langflow_otel._hooks.queues import queue_readings
 from langflow_otel._hooks.versions import queued_by_elsewhere
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
 
 from .support import recording
 

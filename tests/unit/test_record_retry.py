@@ -12,10 +12,10 @@ from tenacity import RetryError, retry, retry_if_result, stop_after_attempt, wai
 
 from langflow_otel import _guard as guard
 from langflow_otel import record_retry, span
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.facts import OK, Outcome, ToolInfo
-from langflow_otel.recording.recorder import set_active_recorder
-from langflow_otel.recording.runs import current_run
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.facts import OK, Outcome, ToolInfo
+from langflow_otel._runs.recorder import set_active_recorder
+from langflow_otel._runs.run import current_run
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, component, recorder, recording
@@ -236,7 +236,7 @@ def test_an_error_in_measuring_does_not_cost_the_event(lenient, monkeypatch):
     def fail(*_: Any) -> None:
         raise OSError
 
-    monkeypatch.setattr("langflow_otel.recording.run_metrics.FlowMetrics.retried", fail)
+    monkeypatch.setattr("langflow_otel._runs.measuring.FlowMetrics.retried", fail)
     with recording(strict=False) as telemetry:
         in_a_component(retried(failing(1)))
 

@@ -34,9 +34,9 @@ from langflow_otel._metrics.registry import DefaultRegistry
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import Exemplar, MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup
+from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.prometheus import LangflowCollector
-from langflow_otel.recording.recorder import active_recorder
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 FORMATS = pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])

@@ -11,9 +11,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
+from langflow_otel._runs.recorder import Recorder
+from langflow_otel._runs.request import RequestInfo, RequestRun
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.recorder import Recorder
-from langflow_otel.recording.requests import RequestInfo, RequestRun
 
 from .support import recorder, recording
 
@@ -123,7 +123,7 @@ def test_a_request_that_is_not_sampled_is_measured_and_what_is_below_it_is_not_s
 
 def test_the_time_of_a_request(telemetry, monkeypatch):
     now_s = iter([10.0, 12.5])
-    monkeypatch.setattr("langflow_otel.recording.requests.time.perf_counter", lambda: next(now_s))
+    monkeypatch.setattr("langflow_otel._runs.request.time.perf_counter", lambda: next(now_s))
     start().finish("/api/x", 200)
 
     assert telemetry.metrics("http_server_request_duration_seconds_sum").popitem()[1] == 2.5

@@ -25,8 +25,7 @@ from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.derived import NESTED, next_average
 from langflow_otel._metrics.instruments import Instruments, Recording
 from langflow_otel._metrics.store import MemoryStore
-from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import (
+from langflow_otel._runs.facts import (
     CACHED,
     CANCELLED,
     OK,
@@ -37,11 +36,12 @@ from langflow_otel.recording.facts import (
     ModelUsage,
     Outcome,
 )
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.process_watch import ProcessWatch
-from langflow_otel.recording.recorder import Recorder, count_dropped, set_active_recorder
-from langflow_otel.recording.run_metrics import Finished, RunMetrics
-from langflow_otel.recording.runs import current_run
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.measuring import Finished, RunMetrics
+from langflow_otel._runs.process_watch import ProcessWatch
+from langflow_otel._runs.recorder import Recorder, count_dropped, set_active_recorder
+from langflow_otel._runs.run import current_run
+from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry
 
 from .support import at_once, component, recorder, recording
@@ -643,7 +643,7 @@ def test_two_runs_that_end_at_once_are_both_in_the_average(monkeypatch):
     flow = Flow(Clock())
     flow.ended(OK)
     meanwhile = Meanwhile(flow, next_average)
-    monkeypatch.setattr("langflow_otel.recording.run_metrics.next_average", meanwhile)
+    monkeypatch.setattr("langflow_otel._runs.measuring.next_average", meanwhile)
     flow.ended(OK, duration_s=5.0)
     meanwhile.finish()
     (average,) = [reading.value for reading in flow.metrics.derived(1.0) if "ema" in reading.metric.name]

@@ -17,11 +17,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 
 from langflow_otel import traced
-from langflow_otel._settings.settings import Settings
-from langflow_otel.export.http_clients import _async_below_call
-from langflow_otel.recording.calls_below import CallsBelow
-from langflow_otel.recording.component_runs import LoopIteration
-from langflow_otel.recording.facts import (
+from langflow_otel._runs.component import LoopIteration
+from langflow_otel._runs.facts import (
     CACHED,
     CANCELLED,
     OK,
@@ -34,9 +31,12 @@ from langflow_otel.recording.facts import (
     Outcome,
     ToolInfo,
 )
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.recorder import set_active_recorder
-from langflow_otel.recording.runs import Run, current_run, end_open_runs
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.model_totals import CallsBelow
+from langflow_otel._runs.recorder import set_active_recorder
+from langflow_otel._runs.run import Run, current_run, end_open_runs
+from langflow_otel._settings.settings import Settings
+from langflow_otel.export.http_clients import _async_below_call
 
 from .support import FLOW, at_once, component, recorder, recording
 
@@ -305,7 +305,7 @@ def test_a_span_ends_even_if_its_error_cannot_be_recorded(telemetry, monkeypatch
     def broken(*_: Any) -> None:
         raise RuntimeError("fault")
 
-    monkeypatch.setattr("langflow_otel.recording.spans.mark_error", broken)
+    monkeypatch.setattr("langflow_otel._runs.span_attributes.mark_error", broken)
     flow = start_flow()
     with pytest.raises(RuntimeError, match="fault"):
         flow.finish(Outcome("error", KeyError()))

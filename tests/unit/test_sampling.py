@@ -17,16 +17,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from langflow_otel._runs.buffered_spans import HeldSpan
+from langflow_otel._runs.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, ToolInfo
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.recorder import Recorder, active_recorder
+from langflow_otel._runs.request import RequestInfo
+from langflow_otel._runs.run import current_run
+from langflow_otel._runs.sampling_ratios import FlowRatios
+from langflow_otel._runs.tail_sampling import HeldTrace, Keeper
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.below_runs import TracersBelowRuns
-from langflow_otel.recording.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome, ToolInfo
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.held import HeldSpan
-from langflow_otel.recording.keeper import HeldTrace, Keeper
-from langflow_otel.recording.ratios import FlowRatios
-from langflow_otel.recording.recorder import Recorder, active_recorder
-from langflow_otel.recording.requests import RequestInfo
-from langflow_otel.recording.runs import current_run
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 from .support import LONG
@@ -469,7 +469,7 @@ class TestBounds:
         assert lost == []
 
     def test_what_is_lost_is_counted(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("langflow_otel.recording.sampling.Keeper", functools.partial(Keeper, max_spans=2))
+        monkeypatch.setattr("langflow_otel._runs.sampling.Keeper", functools.partial(Keeper, max_spans=2))
         with capture_telemetry(settings=settings(*NEVER)) as telemetry:
             run_flow(FAILED)
             found = telemetry.metrics("langflow_otel_dropped_total")

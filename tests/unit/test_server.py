@@ -37,11 +37,11 @@ from langflow_otel._hooks import native, server
 from langflow_otel._hooks.facts import entry_point_of, request_entry_point
 from langflow_otel._hooks.patching import Patches
 from langflow_otel._hooks.server import ServerMiddleware, build_middleware_stack, watch_app, whole_route
+from langflow_otel._runs import measuring
+from langflow_otel._runs.facts import FlowInfo
+from langflow_otel._runs.recorder import active_recorder, set_active_recorder
+from langflow_otel._runs.run import current_run
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import run_metrics
-from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.recorder import active_recorder, set_active_recorder
-from langflow_otel.recording.runs import current_run
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, recorder, recording
@@ -681,11 +681,11 @@ def broken(*_: Any, **__: Any) -> Any:
     [
         "langflow_otel._hooks.server._context_of",
         "langflow_otel._hooks.server.requests_are_pushed",
-        "langflow_otel.recording.requests._start_span",
-        "langflow_otel.recording.requests.parent_and_links",
+        "langflow_otel._runs.request._start_span",
+        "langflow_otel._runs.request.parent_and_links",
         "opentelemetry.sdk.trace.Span.set_attribute",
-        "langflow_otel.recording.run_metrics.RunMetrics.route",
-        "langflow_otel.recording.recorder._suppressed",
+        "langflow_otel._runs.measuring.RunMetrics.route",
+        "langflow_otel._runs.recorder._suppressed",
     ],
 )
 async def test_an_error_of_ours_costs_no_answer(app, monkeypatch, path: str):
@@ -812,7 +812,7 @@ def test_before_1_12_langflow_pushes_no_requests(monkeypatch):
 
 
 async def test_routes_and_methods_have_a_cap(monkeypatch):
-    monkeypatch.setattr(run_metrics, "_MAX_ROUTES", 2)
+    monkeypatch.setattr(measuring, "_MAX_ROUTES", 2)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope["route"] = FastAPI().router.route_class(scope["path"], lambda: None) if scope["path"] else None

@@ -18,13 +18,13 @@ from langflow_otel import metrics, record_retry, set_attributes, span, traced
 from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._content.limits import MAX_NAME, MAX_SPAN_TEXT, MAX_VALUE, bounded, bounded_value, chosen, cut
 from langflow_otel._content.log_lines import log_line
+from langflow_otel._runs.facts import OK, ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
+from langflow_otel._runs.recorder import Recorder
+from langflow_otel._runs.request import RequestInfo
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard_variables import STANDARD
 from langflow_otel.export.providers import build_tracer_provider
-from langflow_otel.recording.facts import OK, ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
-from langflow_otel.recording.recorder import Recorder
-from langflow_otel.recording.requests import RequestInfo
 from langflow_otel.testing import Telemetry
 
 from .support import recorder, recording

@@ -11,16 +11,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Span
 
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse, Outcome, ToolInfo
+from langflow_otel._runs.foreign_spans import ReportedSpans
+from langflow_otel._runs.model_call import calling_model
+from langflow_otel._runs.recorder import Recorder, set_active_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.export.content import ContentFilter
 from langflow_otel.export.destinations import reaches_same_backend
 from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tracers
 from langflow_otel.export.sampling import let_recorder_decide
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse, Outcome, ToolInfo
-from langflow_otel.recording.model_runs import calling_model
-from langflow_otel.recording.recorder import Recorder, set_active_recorder
-from langflow_otel.recording.spans_of_others import ReportedSpans
 
 from .support import recorder, recording
 

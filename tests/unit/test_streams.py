@@ -16,12 +16,12 @@ from opentelemetry import context as otel_context
 
 from langflow_otel import _guard as guard
 from langflow_otel import span
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.facts import OK, Outcome
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.runs import current_run
-from langflow_otel.recording.stream_runs import ChunkCount, StreamRun
-from langflow_otel.recording.streams import DrainedHere, is_watched, watch
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.facts import OK, Outcome
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.run import current_run
+from langflow_otel._runs.stream import ChunkCount, StreamRun
+from langflow_otel._runs.stream_proxies import DrainedHere, is_watched, watch
 from langflow_otel.testing import Telemetry
 
 from .support import FLOW, component, recorder

@@ -11,10 +11,10 @@ from opentelemetry import trace
 
 from langflow_otel import _guard as guard
 from langflow_otel import span, traced
+from langflow_otel._runs.component import ComponentRun, LoopIteration
+from langflow_otel._runs.facts import CANCELLED, OK
+from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.component_runs import ComponentRun, LoopIteration
-from langflow_otel.recording.facts import CANCELLED, OK
-from langflow_otel.recording.recorder import active_recorder
 from langflow_otel.testing import LeakError, Telemetry, capture_telemetry
 
 from .support import FLOW, component, recorder, recording

@@ -1,7 +1,7 @@
 from lfx.schema.message import Message
 
 from langflow_otel import span, traced
-from langflow_otel.recording.runs import end_open_runs
+from langflow_otel._runs.run import end_open_runs
 
 from . import basic, models
 

@@ -15,17 +15,17 @@ from opentelemetry.trace import Span
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import chosen
 from langflow_otel._guard import Guard
-from langflow_otel.recording import prices, spans
-from langflow_otel.recording.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
-from langflow_otel.recording.held import HeldSpan
-from langflow_otel.recording.run_metrics import Finished
-from langflow_otel.recording.runs import Run, adding
-from langflow_otel.recording.spans import Attributes
-from langflow_otel.recording.spans_of_others import is_of_a_model
+from langflow_otel._runs import prices, span_attributes
+from langflow_otel._runs.buffered_spans import HeldSpan
+from langflow_otel._runs.facts import OK, Costs, ModelInfo, ModelResponse, ModelUsage, Outcome
+from langflow_otel._runs.foreign_spans import is_of_a_model
+from langflow_otel._runs.measuring import Finished
+from langflow_otel._runs.run import Run, adding
+from langflow_otel._runs.span_attributes import Attributes
 
 if TYPE_CHECKING:
+    from langflow_otel._runs.measuring import FlowMetrics
     from langflow_otel._settings.settings import Settings
-    from langflow_otel.recording.run_metrics import FlowMetrics
 
 _NO_RESPONSE: Final = ModelResponse()
 
@@ -156,7 +156,7 @@ class ModelRun(Run):
         """What there is of an answer; before the end, of a call that failed too."""
         if not self._ended:
             self._response = response
-            self.add(spans.response_attributes(response, self._settings))
+            self.add(span_attributes.response_attributes(response, self._settings))
 
     def end(self, outcome: Outcome = OK) -> None:
         if self._ended:
@@ -190,7 +190,7 @@ class ModelRun(Run):
         if self._response is not None and prices.in_force is not None:
             self._costs = prices.costs_of(self._response, self._info.model, self._info.provider)
             if self._costs is not None and self._costs.amounts:
-                self._attributes.update(spans.cost_attributes(self._costs))
+                self._attributes.update(span_attributes.cost_attributes(self._costs))
         if self.flow is not None and (identity := self.flow.identity()) is not self._identity:
             self._attributes.update(identity)
 

@@ -13,8 +13,7 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._content.error_causes import http_status_of, with_causes
 from langflow_otel._content.errors import error_type, frames_of, message_of, qualified_type
 from langflow_otel._content.limits import bounded, bounded_value, chosen
-from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import (
+from langflow_otel._runs.facts import (
     ComponentInfo,
     Costs,
     FlowInfo,
@@ -24,6 +23,7 @@ from langflow_otel.recording.facts import (
     Outcome,
     ToolInfo,
 )
+from langflow_otel._settings.settings import Settings
 
 Attributes = dict[str, AttributeValue]
 

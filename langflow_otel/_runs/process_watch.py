@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._metrics.event_loop import LoopDelays, SeenDelay
-from langflow_otel.recording.spans import Attributes
+from langflow_otel._runs.span_attributes import Attributes
 
 try:
     import resource

@@ -14,17 +14,17 @@ from opentelemetry.trace import Span
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import chosen_names
 from langflow_otel._guard import Guard
+from langflow_otel._runs import prices, span_attributes
+from langflow_otel._runs.facts import OK, ComponentInfo, ModelUsage, Outcome
+from langflow_otel._runs.measuring import Finished, FlowMetrics
+from langflow_otel._runs.model_totals import RunAboveCalls
+from langflow_otel._runs.run import Run
+from langflow_otel._runs.span_attributes import Attributes
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import prices, spans
-from langflow_otel.recording.calls_below import RunAboveCalls
-from langflow_otel.recording.facts import OK, ComponentInfo, ModelUsage, Outcome
-from langflow_otel.recording.run_metrics import Finished, FlowMetrics
-from langflow_otel.recording.runs import Run
-from langflow_otel.recording.spans import Attributes
 
 if TYPE_CHECKING:
-    from langflow_otel.recording.flow_runs import FlowRun
-    from langflow_otel.recording.stream_runs import ChunkCount
+    from langflow_otel._runs.flow import FlowRun
+    from langflow_otel._runs.stream import ChunkCount
 
 _RETRIEVES = frozenset({"retriever", "vector_store"})
 
@@ -104,7 +104,7 @@ class ComponentRun(RunAboveCalls):
     def describe(self, info: ComponentInfo) -> None:
         """Complete the identity once the component's class is known."""
         self.info = info
-        self._rename(spans.component_name(info), spans.component_attributes(info, self._settings))
+        self._rename(span_attributes.component_name(info), span_attributes.component_attributes(info, self._settings))
 
     def produced(self, output_names: tuple[str, ...]) -> None:
         if output_names:
@@ -112,7 +112,7 @@ class ComponentRun(RunAboveCalls):
 
     def only_offered_tools(self) -> None:
         """It did nothing itself: an agent calls its tools."""
-        self.add(spans.offered_tools_attributes(self._settings))
+        self.add(span_attributes.offered_tools_attributes(self._settings))
 
     def used_model(self, usage: ModelUsage) -> None:
         usage = prices.priced(usage)
@@ -128,10 +128,10 @@ class ComponentRun(RunAboveCalls):
         """On this span, or only as sums where spans below have it: backends add up all spans with the conventions'
         names."""
         if self.tokens_are_below or (self.calls is not None and self.calls.traced):
-            self.add(spans.sum_attributes(usage.input_tokens, usage.output_tokens))
+            self.add(span_attributes.sum_attributes(usage.input_tokens, usage.output_tokens))
         else:
-            self.add(spans.usage_attributes(usage, self.info))
-        self.add(spans.cost_attributes(usage.costs))
+            self.add(span_attributes.usage_attributes(usage, self.info))
+        self.add(span_attributes.cost_attributes(usage.costs))
 
     def _account_for_models(self, outcome: Outcome) -> None:
         """LangFlow's own numbers count only where no call was seen: those of a call that failed are estimates."""
@@ -187,7 +187,7 @@ class ComponentRun(RunAboveCalls):
             with _MEASURE:
                 self.measures.retried(self.info)
         if self.recording and self.span is not None:
-            self.span.add_event(spans.RETRY_EVENT, spans.retry_attributes(attempt, delay_s, error))
+            self.span.add_event(span_attributes.RETRY_EVENT, span_attributes.retry_attributes(attempt, delay_s, error))
 
     def end(self, outcome: Outcome = OK) -> None:
         if self._ended:

@@ -143,7 +143,7 @@ class ModelInfo:
     Attributes:
         operation: As the GenAI conventions call it; the first word of the span's name.
         model: The model that is asked for; None if it is not known.
-        provider: See :func:`~langflow_otel.recording.model_providers.provider_name`; None if it is not known.
+        provider: See :func:`~langflow_otel._runs.model_providers.provider_name`; None if it is not known.
         parameters: Temperature and the like, by the attributes' names.
     """
 

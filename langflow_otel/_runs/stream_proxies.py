@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import wrapt
 
 from langflow_otel._guard import Guard
-from langflow_otel.recording.facts import CANCELLED, OK, Outcome
-from langflow_otel.recording.stream_runs import ChunkCount
+from langflow_otel._runs.facts import CANCELLED, OK, Outcome
+from langflow_otel._runs.stream import ChunkCount
 
 _PULL = Guard("stream.pull")
 _CHUNK = Guard("stream.chunk")
@@ -23,7 +23,7 @@ _CLOSE = Guard("stream.close")
 
 
 class Watcher(Protocol):
-    """What is told about the reading. :class:`~langflow_otel.recording.stream_runs.StreamRun` is one."""
+    """What is told about the reading. :class:`~langflow_otel._runs.stream.StreamRun` is one."""
 
     def pull(self) -> Any: ...
     def leave_step(self, tokens: Any) -> None: ...

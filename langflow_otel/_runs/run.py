@@ -21,19 +21,19 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.denied_errors import deny
 from langflow_otel._guard import Guard
+from langflow_otel._runs import span_attributes
+from langflow_otel._runs.buffered_spans import end_span
+from langflow_otel._runs.error_categories import Category, category_of
+from langflow_otel._runs.facts import CANCELLED, OK, Outcome
+from langflow_otel._runs.parent_context import with_span
+from langflow_otel._runs.span_attributes import Attributes
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import spans
-from langflow_otel.recording.error_categories import Category, category_of
-from langflow_otel.recording.facts import CANCELLED, OK, Outcome
-from langflow_otel.recording.held import end_span
-from langflow_otel.recording.parents import with_span
-from langflow_otel.recording.spans import Attributes
 
 if TYPE_CHECKING:
     from langflow_otel._content.gate import SpanContent
-    from langflow_otel.recording.component_runs import ComponentRun
-    from langflow_otel.recording.flow_runs import FlowRun
-    from langflow_otel.recording.tool_runs import ToolRun
+    from langflow_otel._runs.component import ComponentRun
+    from langflow_otel._runs.flow import FlowRun
+    from langflow_otel._runs.tool import ToolRun
 
 innermost_run: ContextVar[Run | None] = ContextVar("langflow_otel_run", default=None)
 """The innermost run of a context, also one whose flow has ended: :func:`current_run` leaves those out."""
@@ -303,8 +303,10 @@ class Run:
         if category is not None:
             self._attributes[semconv.ERROR_CATEGORY] = category
         if outcome.status == "error":
-            self._attributes[semconv.ERROR_TYPE] = spans.error_type_of(outcome)
-            spans.mark_error(span, outcome, self._settings, self.flow.withheld if self.flow is not None else ())
+            self._attributes[semconv.ERROR_TYPE] = span_attributes.error_type_of(outcome)
+            span_attributes.mark_error(
+                span, outcome, self._settings, self.flow.withheld if self.flow is not None else ()
+            )
 
     def _emit(self, content: SpanContent) -> None:
         """As an event of its own span, whatever is current where the run ends."""

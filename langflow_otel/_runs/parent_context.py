@@ -17,9 +17,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext
 
+from langflow_otel._runs.buffered_spans import HeldSpan
+from langflow_otel._runs.untrusted_callers import link_to, without_baggage, without_refused_baggage
 from langflow_otel._settings.settings import RemoteParent
-from langflow_otel.recording.callers import link_to, without_baggage, without_refused_baggage
-from langflow_otel.recording.held import HeldSpan
 
 _OURS = otel_context.create_key("langflow_otel.span")
 

@@ -13,8 +13,8 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Setter, TextMapPropagator, default_getter, default_setter
 
 from langflow_otel._guard import Guard
-from langflow_otel.recording.recorder import nearest_context
-from langflow_otel.recording.runs import current_run
+from langflow_otel._runs.recorder import nearest_context
+from langflow_otel._runs.run import current_run
 
 _INJECT = Guard("propagation.inject")
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from opentelemetry.trace import Span, Tracer
 
-from langflow_otel.recording import sent_traces
-from langflow_otel.recording.held import HeldSpan
+from langflow_otel._runs import sent_traces
+from langflow_otel._runs.buffered_spans import HeldSpan
 
 MAX_SPANS: Final = 50_000
 """Held at once in this process, over all runs."""

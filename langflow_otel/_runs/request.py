@@ -25,11 +25,11 @@ from langflow_otel._content.errors import error_type
 from langflow_otel._content.limits import chosen
 from langflow_otel._guard import Guard
 from langflow_otel._metrics import catalogue
+from langflow_otel._runs.measuring import RunMetrics
+from langflow_otel._runs.parent_context import Reaches, parent_and_links, with_span
+from langflow_otel._runs.sampling import Sampling
+from langflow_otel._runs.untrusted_callers import without_remote_span
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.callers import without_remote_span
-from langflow_otel.recording.parents import Reaches, parent_and_links, with_span
-from langflow_otel.recording.run_metrics import RunMetrics
-from langflow_otel.recording.sampling import Sampling
 from langflow_otel.redaction.urls import path_without_values
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})

@@ -12,19 +12,19 @@ from opentelemetry.trace import Span
 from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard
 from langflow_otel._metrics.derived import NESTED
+from langflow_otel._runs import span_attributes
+from langflow_otel._runs.facts import OK, UNNAMED, ComponentInfo, FlowInfo, Outcome
+from langflow_otel._runs.measuring import Finished, FlowMetrics, RunMetrics
+from langflow_otel._runs.model_totals import CallsBelow, RunAboveCalls
+from langflow_otel._runs.process_watch import ProcessWatch
+from langflow_otel._runs.run import current_run
+from langflow_otel._runs.span_attributes import Attributes
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import spans
-from langflow_otel.recording.calls_below import CallsBelow, RunAboveCalls
-from langflow_otel.recording.facts import OK, UNNAMED, ComponentInfo, FlowInfo, Outcome
-from langflow_otel.recording.process_watch import ProcessWatch
-from langflow_otel.recording.run_metrics import Finished, FlowMetrics, RunMetrics
-from langflow_otel.recording.runs import current_run
-from langflow_otel.recording.spans import Attributes
 
 if TYPE_CHECKING:
     from langflow_otel._metrics.instruments import Recording
-    from langflow_otel.recording.keeper import HeldTrace
-    from langflow_otel.recording.stream_runs import StreamRun
+    from langflow_otel._runs.stream import StreamRun
+    from langflow_otel._runs.tail_sampling import HeldTrace
 
 _UNREAD_STREAMS = Guard("stream.end_with_flow")
 _OPEN_CALLS = Guard("model.end_with_run")
@@ -86,7 +86,7 @@ class FlowRun(RunAboveCalls):
         super().__init__(span, context, None, settings)
         self.flow = self
         self.info = info
-        self.named = spans.flow_identity(info)
+        self.named = span_attributes.flow_identity(info)
         self._graph = None if graph is None else weakref.ref(graph)
         self.sampled = sampled
         self.stopped = False
@@ -128,9 +128,9 @@ class FlowRun(RunAboveCalls):
         self.info = info
         self._session_id = info.session_id or self._session_id
         self._identity = None
-        self.named = spans.flow_identity(info)
+        self.named = span_attributes.flow_identity(info)
         self._count_as(info)
-        self._rename(spans.flow_name(info), spans.flow_attributes(info, self._settings))
+        self._rename(span_attributes.flow_name(info), span_attributes.flow_attributes(info, self._settings))
 
     def _count_as(self, info: FlowInfo) -> None:
         """This run is one of that flow, until it is known better."""
@@ -156,13 +156,13 @@ class FlowRun(RunAboveCalls):
         if self.recording:
             self._session_id = str(session_id or "") or self._session_id
             self._identity = None
-            self.add(spans.run_attributes(str(run_id or "") or None, str(session_id or "") or None))
+            self.add(span_attributes.run_attributes(str(run_id or "") or None, str(session_id or "") or None))
 
     def identity(self) -> Attributes:
         """Flow and session, as attributes of a span below: backends cannot join it with the flow's span. Another object
         once one of them changes."""
         if self._identity is None:
-            self._identity = {**self.named, **spans.run_attributes(None, self._session_id)}
+            self._identity = {**self.named, **span_attributes.run_attributes(None, self._session_id)}
         return self._identity
 
     def component_started(self, component_id: str) -> int:
@@ -180,7 +180,7 @@ class FlowRun(RunAboveCalls):
             with _MEASURE:
                 self.measures.bypassed(info, "skipped")
         if self.recording and self.span is not None:
-            self.span.add_event(spans.SKIPPED_EVENT, spans.skipped_attributes(info))
+            self.span.add_event(span_attributes.SKIPPED_EVENT, span_attributes.skipped_attributes(info))
 
     @property
     def about_content(self) -> Attributes:
@@ -196,8 +196,8 @@ class FlowRun(RunAboveCalls):
         if self.calls is not None:
             with _OPEN_CALLS:
                 self.calls.end_open()
-                self.add(spans.sum_attributes(self.calls.input_tokens, self.calls.output_tokens))
-                self.add(spans.cost_attributes(self.calls.costs))
+                self.add(span_attributes.sum_attributes(self.calls.input_tokens, self.calls.output_tokens))
+                self.add(span_attributes.cost_attributes(self.calls.costs))
                 self._count_in_outer_run(self.calls)
         if self._watch is not None:
             with _MEASURE:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 from typing import Any, Final, NamedTuple
 
-from langflow_otel.recording.facts import Costs, ModelResponse, ModelUsage, token_count
+from langflow_otel._runs.facts import Costs, ModelResponse, ModelUsage, token_count
 from langflow_otel.redaction.known_secrets import without_secrets
 
 logger = logging.getLogger("langflow_otel")

@@ -8,13 +8,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel._guard import Guard
+from langflow_otel._runs.facts import CANCELLED, Costs, ModelUsage
+from langflow_otel._runs.run import Run, adding
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import CANCELLED, Costs, ModelUsage
-from langflow_otel.recording.runs import Run, adding
 
 if TYPE_CHECKING:
-    from langflow_otel.recording.flow_runs import FlowRun
-    from langflow_otel.recording.model_runs import ModelRun
+    from langflow_otel._runs.flow import FlowRun
+    from langflow_otel._runs.model_call import ModelRun
 
 _OPEN_CALLS = Guard("model.end_with_run")
 

@@ -27,14 +27,15 @@ from opentelemetry.util.types import AttributeValue
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.gate import ContentGate
 from langflow_otel._content.limits import chosen
-from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import runs, sent_traces, spans
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.held import HeldSpan, Send, new_span_context
-from langflow_otel.recording.model_runs import ModelRun
-from langflow_otel.recording.parents import (
+from langflow_otel._runs import run as runs
+from langflow_otel._runs import sent_traces, span_attributes
+from langflow_otel._runs.buffered_spans import HeldSpan, Send, new_span_context
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.measuring import FlowMetrics, RunMetrics
+from langflow_otel._runs.model_call import ModelRun
+from langflow_otel._runs.parent_context import (
     Reaches,
     is_ours_current,
     parent_and_links,
@@ -42,14 +43,14 @@ from langflow_otel.recording.parents import (
     span_above,
     with_span,
 )
-from langflow_otel.recording.preparations import Preparations
-from langflow_otel.recording.process_watch import ProcessWatch
-from langflow_otel.recording.requests import RequestInfo, RequestRun, own_request_context
-from langflow_otel.recording.run_metrics import FlowMetrics, RunMetrics
-from langflow_otel.recording.runs import Run, current_run
-from langflow_otel.recording.sampling import Sampling, held_parent
-from langflow_otel.recording.stream_runs import StreamRun
-from langflow_otel.recording.tool_runs import ToolRun
+from langflow_otel._runs.preparations import Preparations
+from langflow_otel._runs.process_watch import ProcessWatch
+from langflow_otel._runs.request import RequestInfo, RequestRun, own_request_context
+from langflow_otel._runs.run import Run, current_run
+from langflow_otel._runs.sampling import Sampling, held_parent
+from langflow_otel._runs.stream import StreamRun
+from langflow_otel._runs.tool import ToolRun
+from langflow_otel._settings.settings import Settings
 from langflow_otel.version import __version__
 
 _ANSWERED_AT_ONCE = frozenset({"webhook", "playground"})
@@ -190,7 +191,7 @@ class Recorder:
             answered_at_once=info.entry_point in _ANSWERED_AT_ONCE,
             reaches=self.reaches,
         )
-        attributes = spans.flow_attributes(info, self.settings)
+        attributes = span_attributes.flow_attributes(info, self.settings)
         if self.settings.baggage_keys:
             attributes.update(_chosen_baggage(context, self.settings.baggage_keys))
         span, held = self._sampling.start_flow(self.tracer, info, context, attributes, links)
@@ -247,8 +248,8 @@ class Recorder:
             run = ComponentRun(None, context, flow, self.settings, info, measures)
         else:
             context = _component_parent(within, context)
-            attributes = spans.component_attributes(info, self.settings)
-            span = self.make_span(spans.component_name(info), context, attributes, within)
+            attributes = span_attributes.component_attributes(info, self.settings)
+            span = self.make_span(span_attributes.component_name(info), context, attributes, within)
             run = ComponentRun(span, with_span(span, context), flow, self.settings, info, measures)
         run.around = within.component if within is not None else None
         run.enter()
@@ -266,8 +267,8 @@ class Recorder:
         run = ToolRun(None, context, within.flow, self.settings, info.name)
         run.component = within.component
         if self._components_on and not self._is_untraced(within.flow) and not _suppressed(context):
-            attributes = spans.tool_attributes(info, self.settings)
-            run.put_off(self._span_later(spans.tool_name(info), context, attributes, within))
+            attributes = span_attributes.tool_attributes(info, self.settings)
+            run.put_off(self._span_later(span_attributes.tool_name(info), context, attributes, within))
             if not is_reported:
                 run.begin()
         run.enter()
@@ -293,10 +294,10 @@ class Recorder:
             return None
         make_span: Callable[[], Span] | None = None
         if self._models_on and not untraced and theirs is None:
-            attributes = spans.model_attributes(info, openinference=self.settings.openinference)
+            attributes = span_attributes.model_attributes(info, openinference=self.settings.openinference)
             if within.flow is not None:
                 attributes = {**attributes, **within.flow.identity()}
-            arguments = spans.model_name(info), context, attributes, within, SpanKind.CLIENT
+            arguments = span_attributes.model_name(info), context, attributes, within, SpanKind.CLIENT
             make_span = functools.partial(self._make_model_span, *arguments, time.time_ns())
         span_above = functools.partial(self.span_above, within=within)
         return ModelRun(make_span, theirs, context, within, self.settings, info, measures, span_above)
@@ -338,7 +339,7 @@ class Recorder:
         if not self._outputs_on or within.span is None:
             return None
         name = chosen(name)
-        attributes = spans.custom_attributes({semconv.OUTPUT_NAME: name}, self.settings)
+        attributes = span_attributes.custom_attributes({semconv.OUTPUT_NAME: name}, self.settings)
         return self.start_span(f"{semconv.OUTPUT} {name}", attributes)
 
     def open_stream(self, producer: ComponentRun) -> StreamRun | None:

@@ -19,16 +19,9 @@ from langflow_otel._metrics.derived import NESTED, derived_readings, next_averag
 from langflow_otel._metrics.event_loop import EventLoopProbe
 from langflow_otel._metrics.instruments import Instruments, Recording
 from langflow_otel._metrics.labels import Cap
+from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse, ModelUsage, Outcome
+from langflow_otel._runs.model_measuring import CallMetrics, EmbeddingMetrics, ModelMetrics
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import (
-    ComponentInfo,
-    FlowInfo,
-    ModelInfo,
-    ModelResponse,
-    ModelUsage,
-    Outcome,
-)
-from langflow_otel.recording.model_metrics import CallMetrics, EmbeddingMetrics, ModelMetrics
 
 UNNAMED: Final = FlowInfo("unnamed")
 """The flow of a component that is built without one."""

@@ -13,16 +13,16 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Tracer
 
+from langflow_otel._runs import span_attributes
+from langflow_otel._runs.buffered_spans import HeldSpan, make_span, new_span_context
+from langflow_otel._runs.facts import FlowInfo
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.parent_context import caller_of
+from langflow_otel._runs.run import Run, current_run
+from langflow_otel._runs.sampling_ratios import FlowRatios
+from langflow_otel._runs.span_attributes import Attributes
+from langflow_otel._runs.tail_sampling import HeldTrace, Keeper
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording import spans
-from langflow_otel.recording.facts import FlowInfo
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.held import HeldSpan, make_span, new_span_context
-from langflow_otel.recording.keeper import HeldTrace, Keeper
-from langflow_otel.recording.parents import caller_of
-from langflow_otel.recording.ratios import FlowRatios
-from langflow_otel.recording.runs import Run, current_run
-from langflow_otel.recording.spans import Attributes
 
 
 class UnsampledFlowSpan(NonRecordingSpan):
@@ -55,7 +55,7 @@ class Sampling:
     ) -> tuple[Span, HeldTrace | None]:
         """The span of a flow run, and where to hold what is below it if the run is not sampled."""
         above = trace.get_current_span(context)
-        name = spans.flow_name(info)
+        name = span_attributes.flow_name(info)
         outer = _flow_above(above)
         if isinstance(above, HeldSpan):
             above.claimed = True

@@ -44,7 +44,7 @@ from langflow_otel._content.limits import MAX_SPAN_TEXT
 from langflow_otel._guard import Guard
 
 if TYPE_CHECKING:
-    from langflow_otel.recording.keeper import HeldTrace
+    from langflow_otel._runs.tail_sampling import HeldTrace
 
 DECIDED: Final = otel_context.create_key("langflow_otel.decided")
 """In the context of a span that is made whatever the sampler would say."""

@@ -10,7 +10,7 @@ import sys
 from typing import Final, Literal
 
 from langflow_otel._content.error_causes import attribute_of, http_status_of, with_causes
-from langflow_otel.recording.facts import Outcome
+from langflow_otel._runs.facts import Outcome
 
 Category = Literal[
     "authentication",

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from langflow_otel import _semconv as semconv
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.instruments import Amounts, write_together
-from langflow_otel.recording.error_categories import category_of
-from langflow_otel.recording.facts import ModelResponse
+from langflow_otel._runs.error_categories import category_of
+from langflow_otel._runs.facts import ModelResponse
 
 if TYPE_CHECKING:
     from langflow_otel._metrics.catalogue import Metric
     from langflow_otel._metrics.instruments import Recording
-    from langflow_otel.recording.run_metrics import Finished, RunMetrics
+    from langflow_otel._runs.measuring import Finished, RunMetrics
 
 
 class CallMetrics:

@@ -9,11 +9,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._runs.facts import Outcome
+from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.run import Run
+from langflow_otel._runs.span_attributes import Attributes
 from langflow_otel._settings.settings import Settings
-from langflow_otel.recording.facts import Outcome
-from langflow_otel.recording.flow_runs import FlowRun
-from langflow_otel.recording.runs import Run
-from langflow_otel.recording.spans import Attributes
 
 
 class ToolRun(Run):

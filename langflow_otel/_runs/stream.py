@@ -6,15 +6,15 @@ import time
 from typing import TYPE_CHECKING
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.recording import spans
-from langflow_otel.recording.component_runs import ComponentRun
-from langflow_otel.recording.facts import CANCELLED, OK, Outcome
-from langflow_otel.recording.parents import with_span
-from langflow_otel.recording.runs import Run, StepTokens, step_out
-from langflow_otel.recording.spans import Attributes
+from langflow_otel._runs import span_attributes
+from langflow_otel._runs.component import ComponentRun
+from langflow_otel._runs.facts import CANCELLED, OK, Outcome
+from langflow_otel._runs.parent_context import with_span
+from langflow_otel._runs.run import Run, StepTokens, step_out
+from langflow_otel._runs.span_attributes import Attributes
 
 if TYPE_CHECKING:
-    from langflow_otel.recording.recorder import Recorder
+    from langflow_otel._runs.recorder import Recorder
 
 
 class ChunkCount:
@@ -89,7 +89,7 @@ class StreamRun(Run):
     def _start(self) -> None:
         if not self._traced:
             return
-        kind = spans.custom_attributes(None, self._settings)
+        kind = span_attributes.custom_attributes(None, self._settings)
         self.span = self._recorder.make_span(self._name, self.context, kind, self.component or self)
         self.context = with_span(self.span, self.context)
 
