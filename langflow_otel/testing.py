@@ -42,9 +42,9 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._metrics.exposition import Renderer
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._runs.run import current_run
+from langflow_otel._sdk.log_records import in_memory_logger_provider
+from langflow_otel._sdk.sampling import let_recorder_decide
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.log_records import in_memory_logger_provider
-from langflow_otel.export.sampling import let_recorder_decide
 from langflow_otel.insights import log_record
 from langflow_otel.insights.log_record import LogRecord
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk

@@ -32,9 +32,9 @@ from langflow_otel._process.price_file import PriceFile
 from langflow_otel._runs.measuring import RunMetrics
 from langflow_otel._runs.process_watch import ProcessWatch
 from langflow_otel._runs.recorder import Recorder, process_recorder
+from langflow_otel._sdk.providers import choose_meter_provider, unless_refused
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.export.providers import choose_meter_provider, unless_refused
-from langflow_otel.export.resources import langflow_resource
 from langflow_otel.version import __version__
 
 logger = logging.getLogger("langflow_otel")

@@ -23,14 +23,14 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel._guard import Guard
 from langflow_otel._process.metrics import MetricsPipeline, ReadHost
 from langflow_otel._runs.recorder import Recorder, process_recorder
+from langflow_otel._sdk.destinations import Passes, reaches_same_backend
+from langflow_otel._sdk.ended_span import EndedSpans
+from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans, watch_other_tracers
+from langflow_otel._sdk.instrumentors import OtherInstrumentors
+from langflow_otel._sdk.logs import LogsPipeline
+from langflow_otel._sdk.providers import Choice, choose_tracer_provider, unless_refused
+from langflow_otel._sdk.sampling import follows_recorder
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.destinations import Passes, reaches_same_backend
-from langflow_otel.export.ended_span import EndedSpans
-from langflow_otel.export.instrumentors import OtherInstrumentors
-from langflow_otel.export.logs import LogsPipeline
-from langflow_otel.export.nested import watch_nested_model_spans, watch_other_tracers
-from langflow_otel.export.providers import Choice, choose_tracer_provider, unless_refused
-from langflow_otel.export.sampling import follows_recorder
 
 logger = logging.getLogger("langflow_otel")
 
@@ -56,7 +56,7 @@ class ProcessTelemetry:
         given: Providers to use instead.
         read_host: See :class:`~langflow_otel._process.metrics.MetricsPipeline`.
         already_pushed: The same.
-        passes: See :func:`~langflow_otel.export.destinations.reaches_same_backend`.
+        passes: See :func:`~langflow_otel._sdk.destinations.reaches_same_backend`.
 
     Raises:
         Exception: Whatever the SDK raises for a variable that it does not accept; nothing is left open then.

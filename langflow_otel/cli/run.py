@@ -21,14 +21,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from langflow_otel import _semconv as semconv
 from langflow_otel._hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel._runs.facts import Interrupted
+from langflow_otel._sdk.counting import CountingMetricExporter
+from langflow_otel._sdk.otlp import otlp_exporter
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import BAD_INPUT, FAILED, Warnings, give_up, make_console, shortened
 from langflow_otel.cli.interruption import Interruption
 from langflow_otel.cli.tracing import destinations, tracing
 from langflow_otel.cli.tree_view import tree_view
-from langflow_otel.export.counting import CountingMetricExporter
-from langflow_otel.export.otlp import otlp_exporter
-from langflow_otel.export.resources import langflow_resource
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk, without_scope
 
 _COMPONENT_FAILED = "Error building Component"  # as LangFlow begins such a message, all versions

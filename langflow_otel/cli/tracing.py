@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from langflow_otel._hooks.facts import entry_point
 from langflow_otel._runs.run import end_open_runs
+from langflow_otel._sdk.providers import build_tracer_provider
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.instrumentor import LangflowInstrumentor
 
 

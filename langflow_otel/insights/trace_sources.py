@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from langflow_otel.export.rotating_file import why_not_regular
+from langflow_otel._sdk.rotating_file import why_not_regular
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
@@ -188,7 +188,7 @@ def _as_json(message: bytes) -> bytes:
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-    from langflow_otel.export.trace_file import message_json
+    from langflow_otel._sdk.trace_file import message_json
 
     try:
         return message_json(TracesData.FromString(message)).encode()

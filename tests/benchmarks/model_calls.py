@@ -45,9 +45,9 @@ from langflow_otel._runs.facts import ComponentInfo, FlowInfo
 from langflow_otel._runs.measuring import RunMetrics
 from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._runs.run import step_out, step_outside
+from langflow_otel._sdk.ended_span import EndedSpans
+from langflow_otel._sdk.store_metrics import READ_FROM_STORE
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.ended_span import EndedSpans
-from langflow_otel.export.store_metrics import READ_FROM_STORE
 
 CALLS = 40
 STREAMS = 40

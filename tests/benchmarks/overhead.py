@@ -47,8 +47,8 @@ from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._runs.facts import FlowInfo
 from langflow_otel._runs.measuring import RunMetrics
 from langflow_otel._runs.recorder import Recorder, active_recorder, set_active_recorder
+from langflow_otel._sdk.store_metrics import READ_FROM_STORE
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.store_metrics import READ_FROM_STORE
 
 LOOP = 300
 LOOPS = 12

@@ -16,8 +16,8 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from otlp_receiver import Receiver, otlp_receiver
 
+from langflow_otel._sdk.providers import build_tracer_provider
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.instrumentor import LangflowInstrumentor
 
 SPANS = ("spans", "trace file", "printed spans")
@@ -79,7 +79,7 @@ async def everything_sent(
     printed = {name: io.StringIO() for name in ("spans", "metrics", "logs")}
     for name, exporter in (("spans", ConsoleSpanExporter), ("metrics", ConsoleMetricExporter)):
         # Its default is what standard output was when the SDK was imported.
-        path = f"langflow_otel.export.providers.{exporter.__name__}"
+        path = f"langflow_otel._sdk.providers.{exporter.__name__}"
         monkeypatch.setattr(path, functools.partial(exporter, out=printed[name]))
     with otlp_receiver(protocol) as receiver:
         wired = _with_all_destinations(settings, protocol, receiver, folder / "traces.jsonl", monkeypatch)

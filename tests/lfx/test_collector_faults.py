@@ -41,7 +41,7 @@ from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel import _guard as guard
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._runs.recorder import set_active_recorder
-from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingSpanExporter
 
 ALL = bool(os.environ.get("LONG_TESTS"))
 TIMEOUT_S = 0.4

@@ -13,8 +13,8 @@ from flows import chat_input, chat_output, run
 from lfx.graph import Graph
 from test_loops import loop_flow
 
+from langflow_otel._sdk.trace_file import otlp_json
 from langflow_otel.cli.demo.flow.flow import build_flow
-from langflow_otel.export.trace_file import otlp_json
 from langflow_otel.insights.estimate import Estimate, estimate
 from langflow_otel.insights.execution_history import PastRun, past_runs
 from langflow_otel.insights.flow_graph import flow_graph

@@ -13,8 +13,8 @@ from test_loops import loop_flow
 from test_streams import pair
 from test_tools import agent_flow
 
+from langflow_otel._sdk.instrumentor_content import ContentFilter
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.content import ContentFilter
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 FLOW_ID = "6f0d2f6e-7a33-4a6e-9d7e-4d9a0b6f0001"

@@ -70,7 +70,7 @@ async def test_what_the_first_run_sends_with_is_made_off_the_loop(tmp_path, monk
         # Nobody would answer if this thread were the loop's.
         return asyncio.run_coroutine_threadsafe(asyncio.sleep(0, Resource.get_empty()), loop).result(timeout=20)
 
-    monkeypatch.setattr("langflow_otel.export.providers.langflow_resource", detect)
+    monkeypatch.setattr("langflow_otel._sdk.providers.langflow_resource", detect)
     path = tmp_path / "spans.jsonl"
     instrument(settings=Settings(trace_file=path, metrics_default=False), deferred=True)
     try:

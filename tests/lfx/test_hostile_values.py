@@ -28,8 +28,8 @@ from test_streams import pair
 from langflow_otel import _guard as guard
 from langflow_otel import span
 from langflow_otel._content.errors import frames_of, message_of
+from langflow_otel._sdk.trace_file import otlp_json
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.trace_file import otlp_json
 from langflow_otel.testing import capture_telemetry
 
 LONG = "LONG_TESTS" in os.environ

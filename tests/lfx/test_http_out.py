@@ -26,8 +26,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langflow_otel._hooks import native
+from langflow_otel._sdk.instrumentors import OtherInstrumentors
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.instrumentors import OtherInstrumentors
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 HAS_AIOHTTP = importlib.util.find_spec("opentelemetry.instrumentation.aiohttp_client") is not None

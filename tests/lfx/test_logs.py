@@ -31,10 +31,10 @@ from langflow_otel._content.log_lines import WITHHELD, log_sink, set_log_sink
 from langflow_otel._hooks import logs
 from langflow_otel._hooks.patching import missing_parameters
 from langflow_otel._hooks.table import LOG_HOOKS, log_lines
+from langflow_otel._sdk.log_records import in_memory_logger_provider
+from langflow_otel._sdk.logs import LogsPipeline
 from langflow_otel._settings.audit import audit_line
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.log_records import in_memory_logger_provider
-from langflow_otel.export.logs import LogsPipeline
 from langflow_otel.insights.log_record import LogRecord, from_sdk
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -333,8 +333,8 @@ SWITCHED_ON_FIRST = """
 import sys, time
 from langflow_otel._hooks.table import log_lines
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.logs import LogsPipeline
-from langflow_otel.export.log_records import in_memory_logger_provider
+from langflow_otel._sdk.logs import LogsPipeline
+from langflow_otel._sdk.log_records import in_memory_logger_provider
 provider, kept = in_memory_logger_provider()
 LogsPipeline(Settings(), provider)
 log_lines.switch_on(Settings(), exports=True)
@@ -448,8 +448,8 @@ def pipeline_of(
 ) -> Iterator[None]:
     """Lines leave by these providers of ours."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("langflow_otel.export.log_records.otlp_logger_provider", lambda *_: otlp)
-        patch.setattr("langflow_otel.export.log_records.console_logger_provider", lambda *_: console)
+        patch.setattr("langflow_otel._sdk.log_records.otlp_logger_provider", lambda *_: otlp)
+        patch.setattr("langflow_otel._sdk.log_records.console_logger_provider", lambda *_: console)
         settings = Settings(logs_otlp=object() if otlp else None, logs_console=console is not None)  # type: ignore[arg-type]
         pipeline = LogsPipeline(settings, given)
         log_lines.switch_on(settings, exports=True)
@@ -609,7 +609,7 @@ from lfx.log.logger import configure, logger
 configure(log_level="INFO")
 from langflow_otel._hooks.table import log_lines
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.logs import LogsPipeline
+from langflow_otel._sdk.logs import LogsPipeline
 settings = Settings.from_env()
 ours = LogsPipeline(settings)
 log_lines.switch_on(settings, exports=True)

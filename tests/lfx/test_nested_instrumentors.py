@@ -37,10 +37,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from test_denied_tools import ARGUMENT, Asking, wired
 
+from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans
+from langflow_otel._sdk.instrumentors import OtherInstrumentors
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.content import ContentFilter
-from langflow_otel.export.instrumentors import OtherInstrumentors
-from langflow_otel.export.nested import watch_nested_model_spans
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 pytest.importorskip("openinference.instrumentation.langchain")

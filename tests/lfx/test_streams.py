@@ -11,7 +11,7 @@ from lfx.graph import Graph
 from nodes import streams
 from nodes.models import FailingModel, FakeModel, NestedSpanModel
 
-from langflow_otel.export.nested import NestedModelSpans
+from langflow_otel._sdk.instrumentor_spans import NestedModelSpans
 
 SHOWN = ("langflow.stream.outcome", "langflow.stream.chunk_count")
 

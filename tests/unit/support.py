@@ -19,8 +19,8 @@ from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._runs.facts import ComponentInfo, ComponentKind, FlowInfo, Outcome
 from langflow_otel._runs.measuring import RunMetrics
 from langflow_otel._runs.recorder import Recorder, active_recorder, set_active_recorder
+from langflow_otel._sdk.destinations import reaches_same_backend
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.destinations import reaches_same_backend
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 FLOW = FlowInfo("demo")

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from langflow_otel._sdk.otlp import headers_in
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.variables import CAPTURE, VARIABLES
-from langflow_otel.export.otlp import headers_in
-from langflow_otel.export.resources import langflow_resource
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 

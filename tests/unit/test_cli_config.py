@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk import environment_variables
 from typer.testing import CliRunner
 
+from langflow_otel._sdk.providers import build_tracer_provider
 from langflow_otel._settings import masking
 from langflow_otel._settings.masking import (
     Secrets,
@@ -35,7 +36,6 @@ from langflow_otel.cli.config_standard import _misspelled, standard_problems, st
 from langflow_otel.cli.console import Warnings
 from langflow_otel.cli.doctor.command import command, local
 from langflow_otel.cli.main import app
-from langflow_otel.export.providers import build_tracer_provider
 
 SECRET = "s3cret-t0ken"
 

@@ -17,10 +17,10 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from langflow_otel import _guard as guard
 from langflow_otel._runs.facts import ComponentInfo, FlowInfo, Outcome
 from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._sdk import content_attributes
+from langflow_otel._sdk.instrumentor_content import ContentFilter, treat_as_library
+from langflow_otel._sdk.replaced_span import ReplacedSpan
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export import content_names
-from langflow_otel.export.content import ContentFilter, treat_as_library
-from langflow_otel.export.replaced_span import ReplacedSpan
 from langflow_otel.redaction.known_secrets import remember_secrets
 from langflow_otel.testing import Telemetry, capture_telemetry
 
@@ -464,10 +464,10 @@ def test_a_span_that_cannot_be_judged_does_not_leave(monkeypatch: pytest.MonkeyP
 
 
 def test_no_name_is_both_harmless_and_content():
-    named = content_names.SAFE | content_names.URLS
-    assert named & (content_names.CONTENT | content_names.MESSAGES) == set()
-    assert [name for name in named if name.startswith(content_names.CONTENT_PREFIXES)] == []
-    assert not content_names.SAFE_EVENTS & content_names.CONTENT_EVENTS
+    named = content_attributes.SAFE | content_attributes.URLS
+    assert named & (content_attributes.CONTENT | content_attributes.MESSAGES) == set()
+    assert [name for name in named if name.startswith(content_attributes.CONTENT_PREFIXES)] == []
+    assert not content_attributes.SAFE_EVENTS & content_attributes.CONTENT_EVENTS
 
 
 def test_a_span_costs_less_than_its_encoding():

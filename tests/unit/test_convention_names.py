@@ -22,7 +22,7 @@ OLD = (
     "gen_ai.workflow.name",
 )
 READS_THEM = {
-    "langflow_otel/export/content_names.py": "what other instrumentors may write",
+    "langflow_otel/_sdk/content_attributes.py": "what other instrumentors may write",
     "langflow_otel/insights/span_columns.py": "spans of others, and files of older versions",
     "langflow_otel/_semconv.py": "TOKENS_OF_OTHERS",
 }

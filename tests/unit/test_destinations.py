@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, Span, SpanContext
 
 from langflow_otel._hooks import native
+from langflow_otel._sdk.destinations import reaches_same_backend
+from langflow_otel._sdk.providers import build_tracer_provider
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.destinations import reaches_same_backend
-from langflow_otel.export.providers import build_tracer_provider
 
 HERE, ELSEWHERE = "http://127.0.0.1:1/v1/traces", "http://127.0.0.1:2/v1/traces"
 FASTAPI = "opentelemetry.instrumentation.fastapi"

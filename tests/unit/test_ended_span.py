@@ -35,9 +35,9 @@ from langflow_otel._runs.buffered_spans import HeldSpan, new_span_context
 from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelInfo, ModelResponse
 from langflow_otel._runs.model_call import ModelRun, calling_model
 from langflow_otel._runs.recorder import Recorder, active_recorder
+from langflow_otel._sdk.ended_span import EndedSpans
+from langflow_otel._sdk.sampling import DecidedSampler
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.ended_span import EndedSpans
-from langflow_otel.export.sampling import DecidedSampler
 from langflow_otel.testing import capture_telemetry
 from langflow_otel.version import __version__
 

@@ -600,7 +600,7 @@ def test_put_off_what_the_sdk_refuses_is_one_line_and_everything_is_off(host, ca
     assert host.run_flow("a") == "watched: ran a"
     assert lines(caplog) == []
     with monkeypatch.context() as patch:
-        patch.setattr("langflow_otel.export.providers.SdkTracerProvider", broken)
+        patch.setattr("langflow_otel._sdk.providers.SdkTracerProvider", broken)
         record()
     record_nothing_more = active_recorder() is None
 

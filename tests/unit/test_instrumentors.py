@@ -19,10 +19,10 @@ from opentelemetry.trace import get_current_span
 
 from langflow_otel._runs.facts import ComponentInfo, FlowInfo
 from langflow_otel._runs.recorder import Recorder
+from langflow_otel._sdk import http_clients, instrumentors
+from langflow_otel._sdk.instrumentor_spans import NestedModelSpans, watch_nested_model_spans
+from langflow_otel._sdk.instrumentors import OtherInstrumentors
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export import http_clients, instrumentors
-from langflow_otel.export.instrumentors import OtherInstrumentors
-from langflow_otel.export.nested import NestedModelSpans, watch_nested_model_spans
 
 
 class Fake(BaseInstrumentor):
@@ -311,7 +311,7 @@ def test_below_opentelemetry_instrument_http_clients_are_not_ours(provider, monk
 LAZY = """
 import sys
 from opentelemetry.sdk.trace import TracerProvider
-from langflow_otel.export.instrumentors import OtherInstrumentors
+from langflow_otel._sdk.instrumentors import OtherInstrumentors
 from langflow_otel._settings.settings import Settings
 others = OtherInstrumentors(Settings(), TracerProvider())
 others.load()

@@ -15,15 +15,15 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 from otlp_receiver import otlp_receiver
 
 from langflow_otel._content.log_lines import WITHHELD, LogLine, log_line, log_sink
-from langflow_otel._settings.settings import Settings
-from langflow_otel.export import log_records, logs
-from langflow_otel.export.log_records import (
+from langflow_otel._sdk import log_records, logs
+from langflow_otel._sdk.log_records import (
     CountingBatchLogRecordProcessor,
     CountingLogExporter,
     emit_function,
     in_memory_logger_provider,
 )
-from langflow_otel.export.logs import LogsPipeline, choose_logger_provider
+from langflow_otel._sdk.logs import LogsPipeline, choose_logger_provider
+from langflow_otel._settings.settings import Settings
 from langflow_otel.insights.log_record import LogRecord, from_sdk
 from langflow_otel.testing import Telemetry
 
@@ -272,8 +272,8 @@ def test_a_forked_child_takes_no_lines_for_its_parent():
 
 
 def test_an_sdk_that_is_not_known_costs_the_logs_and_nothing_else(monkeypatch, caplog):
-    monkeypatch.delattr("langflow_otel.export.log_records")
-    monkeypatch.setitem(sys.modules, "langflow_otel.export.log_records", None)
+    monkeypatch.delattr("langflow_otel._sdk.log_records")
+    monkeypatch.setitem(sys.modules, "langflow_otel._sdk.log_records", None)
 
     assert choose_logger_provider(Settings(logs_console=True), None) is None
     [warning] = caplog.messages

@@ -18,8 +18,8 @@ from opentelemetry.sdk._logs import export as log_export
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 import langflow_otel
-from langflow_otel.export.log_records import CountingLogExporter
-from langflow_otel.export.sampling import PresetIds
+from langflow_otel._sdk.log_records import CountingLogExporter
+from langflow_otel._sdk.sampling import PresetIds
 
 ALL: Final = "all: it is the SDK's own class, with something added"
 NOTHING_TO_SEND: Final = "it sends nothing"

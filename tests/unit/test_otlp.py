@@ -14,10 +14,10 @@ from otlp_receiver import Receiver, otlp_receiver
 from langflow_otel._content.log_lines import LogLine
 from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
 from langflow_otel._runs.recorder import Recorder
+from langflow_otel._sdk.log_records import emit_function, otlp_logger_provider
+from langflow_otel._sdk.providers import build_meter_provider, build_tracer_provider
 from langflow_otel._settings.otlp_target import otlp_target, spelled_out
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.log_records import emit_function, otlp_logger_provider
-from langflow_otel.export.providers import build_meter_provider, build_tracer_provider
 from langflow_otel.version import __version__
 
 GRPC: Literal["grpc"] = "grpc"

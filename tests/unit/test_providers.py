@@ -16,19 +16,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
+from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.instrumentor_spans import NestedModelSpans
+from langflow_otel._sdk.otlp import headers_in, otlp_exporter
+from langflow_otel._sdk.providers import Choice, build_tracer_provider, choose_tracer_provider
+from langflow_otel._sdk.resource import langflow_resource
+from langflow_otel._sdk.trace_file import TraceFileExporter
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.content import ContentFilter
-from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingSpanExporter
-from langflow_otel.export.nested import NestedModelSpans
-from langflow_otel.export.otlp import headers_in, otlp_exporter
-from langflow_otel.export.providers import (
-    Choice,
-    build_tracer_provider,
-    choose_tracer_provider,
-)
-from langflow_otel.export.resources import langflow_resource
-from langflow_otel.export.trace_file import TraceFileExporter
 
 CONSOLE = Settings(console=True)
 NOWHERE = Settings()

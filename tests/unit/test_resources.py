@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.resources import Resource
 
+from langflow_otel._sdk import resource
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export import resources
-from langflow_otel.export.resources import langflow_resource
 
 from .support import at_once
 
@@ -28,7 +28,7 @@ class Found(ResourceDetector):
 ALL_SIGNALS = """
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from langflow_otel import instrument, instrumentor
-from langflow_otel.export.resources import langflow_resource
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._hooks.patching import Patches
 from langflow_otel._settings.settings import Settings
 instrumentor.patches = Patches(())
@@ -38,7 +38,7 @@ print(langflow_resource(Settings.from_env()).attributes["cloud.region"])
 """
 
 IMPORT_LOGS = """
-from langflow_otel.export.resources import langflow_resource
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.settings import Settings
 langflow_resource(Settings())
 import opentelemetry.sdk._logs
@@ -55,10 +55,10 @@ def created(monkeypatch) -> Iterator[list[Resource]]:
         created.append(create())
         return created[-1]
 
-    resources._detect.cache_clear()
+    resource._detect.cache_clear()
     monkeypatch.setattr(Resource, "create", staticmethod(noted))
     yield created
-    resources._detect.cache_clear()
+    resource._detect.cache_clear()
 
 
 def test_resource_is_detected_once_for_all_providers(created):

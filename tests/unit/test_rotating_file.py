@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from langflow_otel.export import rotating_file
-from langflow_otel.export.rotating_file import RotatingFile, why_not_regular
+from langflow_otel._sdk import rotating_file
+from langflow_otel._sdk.rotating_file import RotatingFile, why_not_regular
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither of these")
 
 WRITE_MANY = """
 import sys
 from pathlib import Path
-from langflow_otel.export.rotating_file import RotatingFile
+from langflow_otel._sdk.rotating_file import RotatingFile
 file = RotatingFile(Path(sys.argv[1]), max_bytes=40_000, kept_files=3)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -33,7 +33,7 @@ file.close()
 WRITE_UNTIL_REFUSED = """
 import resource, sys
 from pathlib import Path
-from langflow_otel.export.rotating_file import RotatingFile
+from langflow_otel._sdk.rotating_file import RotatingFile
 file = RotatingFile(Path(sys.argv[1]), max_bytes=1_000_000, kept_files=3)
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 def write():

@@ -35,8 +35,8 @@ from langflow_otel._runs.flow import FlowRun
 from langflow_otel._runs.model_totals import CallsBelow
 from langflow_otel._runs.recorder import set_active_recorder
 from langflow_otel._runs.run import Run, current_run, end_open_runs
+from langflow_otel._sdk.http_clients import _async_below_call
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.http_clients import _async_below_call
 
 from .support import FLOW, at_once, component, recorder, recording
 

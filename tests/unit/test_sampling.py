@@ -25,8 +25,8 @@ from langflow_otel._runs.request import RequestInfo
 from langflow_otel._runs.run import current_run
 from langflow_otel._runs.sampling_ratios import FlowRatios
 from langflow_otel._runs.tail_sampling import HeldTrace, Keeper
+from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.below_runs import TracersBelowRuns
 from langflow_otel.testing import Telemetry, capture_telemetry
 
 from .support import LONG

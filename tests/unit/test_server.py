@@ -896,7 +896,7 @@ async def test_what_a_server_sends_with_is_made_off_the_event_loop(app, spans_fi
         # Nobody would answer if this thread were the loop's.
         return asyncio.run_coroutine_threadsafe(asyncio.sleep(0, Resource.get_empty()), loop).result(timeout=20)
 
-    monkeypatch.setattr("langflow_otel.export.providers.langflow_resource", detect)
+    monkeypatch.setattr("langflow_otel._sdk.providers.langflow_resource", detect)
     served = Server(app)
     if first == "start":
         await served.start()
@@ -965,7 +965,7 @@ async def test_a_custom_span_after_the_stop_is_recorded_too(app, spans_file):
 
 
 async def test_a_collector_that_does_not_answer_does_not_hold_the_server(app, spans_file, monkeypatch, caplog):
-    from langflow_otel.export.trace_file import TraceFileExporter
+    from langflow_otel._sdk.trace_file import TraceFileExporter
 
     monkeypatch.setattr(server, "FLUSH_S", 0.2)
     released = threading.Event()

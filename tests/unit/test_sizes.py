@@ -21,10 +21,10 @@ from langflow_otel._content.log_lines import log_line
 from langflow_otel._runs.facts import OK, ComponentInfo, FlowInfo, ModelUsage, Outcome, ToolInfo
 from langflow_otel._runs.recorder import Recorder
 from langflow_otel._runs.request import RequestInfo
+from langflow_otel._sdk.providers import build_tracer_provider
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard_variables import STANDARD
-from langflow_otel.export.providers import build_tracer_provider
 from langflow_otel.testing import Telemetry
 
 from .support import recorder, recording

@@ -34,17 +34,17 @@ from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
 from opentelemetry.sdk.metrics.export import MetricExportResult
 
 from langflow_otel._content.log_lines import LogLine
+from langflow_otel._sdk.counting import CountingMetricExporter
+from langflow_otel._sdk.log_records import emit_function, in_memory_logger_provider, otlp_logger_provider
+from langflow_otel._sdk.otlp import otlp_exporter
+from langflow_otel._sdk.providers import build_meter_provider, build_tracer_provider
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted, accepted_environment
 from langflow_otel._settings.standard_variables import STANDARD, names_for
 from langflow_otel._settings.variables import VARIABLES
 from langflow_otel.cli.config_standard import standard_problems
-from langflow_otel.export.counting import CountingMetricExporter
-from langflow_otel.export.log_records import emit_function, in_memory_logger_provider, otlp_logger_provider
-from langflow_otel.export.otlp import otlp_exporter
-from langflow_otel.export.providers import build_meter_provider, build_tracer_provider
-from langflow_otel.export.resources import langflow_resource
 
 from .broken_collectors import make_pem
 

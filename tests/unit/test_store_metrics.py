@@ -15,9 +15,9 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._sdk.providers import choose_meter_provider
+from langflow_otel._sdk.store_metrics import READ_FROM_STORE
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.providers import choose_meter_provider
-from langflow_otel.export.store_metrics import READ_FROM_STORE
 
 VALUES = (0.0, 0.005, 0.006, 0.02, 1.0, 7.0, 300.0, 301.0)
 DURATION = catalogue.COMPONENT_DURATION

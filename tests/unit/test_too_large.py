@@ -15,14 +15,14 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel._content.log_lines import LogLine
+from langflow_otel._sdk import too_large as refusals
+from langflow_otel._sdk.counting import CountingSpanExporter
+from langflow_otel._sdk.log_records import emit_function, otlp_logger_provider
+from langflow_otel._sdk.otlp import Signal, otlp_exporter
+from langflow_otel._sdk.providers import build_meter_provider, build_tracer_provider
+from langflow_otel._sdk.too_large import MAX_REFUSED, TooLargeError, export_in_parts, raise_too_large
 from langflow_otel._settings.otlp_target import OtlpTarget, otlp_target
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export import refusals
-from langflow_otel.export.counting import CountingSpanExporter
-from langflow_otel.export.log_records import emit_function, otlp_logger_provider
-from langflow_otel.export.otlp import Signal, otlp_exporter
-from langflow_otel.export.providers import build_meter_provider, build_tracer_provider
-from langflow_otel.export.refusals import MAX_REFUSED, TooLargeError, export_in_parts, raise_too_large
 from langflow_otel.testing import Telemetry
 
 from .support import recording

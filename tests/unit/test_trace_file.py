@@ -20,10 +20,10 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from langflow_otel import span
 from langflow_otel._runs.recorder import Recorder
+from langflow_otel._sdk import trace_file
+from langflow_otel._sdk.providers import build_tracer_provider
+from langflow_otel._sdk.trace_file import TraceFileExporter, otlp_json
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export import trace_file
-from langflow_otel.export.providers import build_tracer_provider
-from langflow_otel.export.trace_file import TraceFileExporter, otlp_json
 from langflow_otel.insights.trace import build_trees, from_file, from_sdk
 
 from .support import FLOW, recording, spans_with

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-from langflow_otel.export.trace_file import otlp_json
+from langflow_otel._sdk.trace_file import otlp_json
 from langflow_otel.insights import otlp_arrow, otlp_lines, trace_sources
 from langflow_otel.insights.otlp_lines import CUT_OFF, TOO_LONG, Problems
 from langflow_otel.insights.trace import build_trees, from_sdk

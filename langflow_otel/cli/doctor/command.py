@@ -117,8 +117,8 @@ def _settings_section(env: Mapping[str, str], warnings: list[str]) -> Section:
 
 def _providers(settings: Settings) -> Section:
     """Which provider each signal would have in a process with these settings, and why."""
-    from langflow_otel.export.logs import choose_logger_provider
-    from langflow_otel.export.providers import choose_meter_provider, choose_tracer_provider
+    from langflow_otel._sdk.logs import choose_logger_provider
+    from langflow_otel._sdk.providers import choose_meter_provider, choose_tracer_provider
 
     choices: tuple[tuple[str, Callable[[Settings, None], Any]], ...] = (
         ("traces", choose_tracer_provider),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from langflow_otel._sdk.otlp import Signal
 from langflow_otel._settings.masking import Secrets
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import in_words
@@ -18,7 +19,6 @@ from langflow_otel.cli.doctor.probe import probe
 from langflow_otel.cli.doctor.probe_answers import Answer
 from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.cli.doctor.target import Destination, Verdict, not_sendable
-from langflow_otel.export.otlp import Signal
 
 _DETAIL: Final = "a test span, metric and log record, sent as the library sends"
 _DEFAULT_TIMEOUT_S: Final = 10.0

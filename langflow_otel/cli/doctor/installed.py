@@ -19,9 +19,9 @@ from langflow_otel._hooks.versions import (
     lfx_version,
     unknown_version_warning,
 )
+from langflow_otel._sdk import http_clients
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor.report import Finding, Section
-from langflow_otel.export import http_clients
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 13)
 _TESTED = "LangFlow 1.7 to 1.13"

@@ -16,13 +16,13 @@ from langflow_otel._metrics.credentials import key_without_certificate
 from langflow_otel._metrics.endpoint import METRICS_PATH, listening_address
 from langflow_otel._metrics.registry import MULTIPROC_DIR, has_no_shared_folder
 from langflow_otel._process.price_file import read_prices
+from langflow_otel._sdk.rotating_file import nearest_existing, why_not_writable
+from langflow_otel._sdk.trace_file import KEPT_FILES, MAX_BYTES, UNWRITABLE
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli.console import in_bytes
 from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
-from langflow_otel.export.rotating_file import nearest_existing, why_not_writable
-from langflow_otel.export.trace_file import KEPT_FILES, MAX_BYTES, UNWRITABLE
 
 _FILE: Final = "LANGFLOW_OTEL_TRACE_FILE"
 _PRICES: Final = "LANGFLOW_OTEL_PRICES"

@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from langflow_otel._sdk.otlp import Signal, otlp_exporter
+from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.masking import one_line
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor.probe_answers import Answer, Answered, watch_grpc, watch_http
-from langflow_otel.export.otlp import Signal, otlp_exporter
-from langflow_otel.export.resources import langflow_resource
 
 NAME: Final = "langflow-otel doctor"
 """Of the test span; the log record says the same."""
@@ -132,7 +132,7 @@ def _record(settings: Settings, _: Any) -> Any:
     from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
     from langflow_otel._content.log_lines import LogLine
-    from langflow_otel.export.log_records import emit_function, in_memory_logger_provider
+    from langflow_otel._sdk.log_records import emit_function, in_memory_logger_provider
 
     _, kept = in_memory_logger_provider()
     provider = LoggerProvider(langflow_resource(settings), shutdown_on_exit=False)

@@ -7,8 +7,8 @@ import ssl
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from langflow_otel._sdk.too_large import session_of
 from langflow_otel._settings.masking import one_line
-from langflow_otel.export.refusals import session_of
 
 Outcome = Literal[
     "accepted",

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from langflow_otel._sdk.otlp import Signal
 from langflow_otel._settings.masking import without_credentials
 from langflow_otel._settings.otlp_target import OtlpTarget
-from langflow_otel.export.otlp import Signal
 
 FILES: Final = ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
 """Forms of the variables that name PEM files."""

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from unit import secret_corpus
 
 from langflow_otel import metrics, record_retry, set_attributes, span, traced
-from langflow_otel.export.below_runs import TracersBelowRuns
+from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
 from nodes.basic import Echo
 
 tracers = TracersBelowRuns()

@@ -26,18 +26,18 @@ from opentelemetry.trace import TracerProvider
 
 from langflow_otel._content.limits import MAX_SPAN_TEXT
 from langflow_otel._metrics.store import MemoryStore
+from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
+from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans
+from langflow_otel._sdk.otlp import otlp_exporter
+from langflow_otel._sdk.resource import langflow_resource
+from langflow_otel._sdk.sampling import let_recorder_decide
+from langflow_otel._sdk.store_metrics import READ_FROM_STORE, StoreMetrics, store_has_what_is_wanted
+from langflow_otel._sdk.too_large import raise_too_large
 from langflow_otel._settings.masking import one_line, shown_value
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted_environment
 from langflow_otel._settings.standard_variables import names_for
-from langflow_otel.export.content import ContentFilter
-from langflow_otel.export.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
-from langflow_otel.export.nested import watch_nested_model_spans
-from langflow_otel.export.otlp import otlp_exporter
-from langflow_otel.export.refusals import raise_too_large
-from langflow_otel.export.resources import langflow_resource
-from langflow_otel.export.sampling import let_recorder_decide
-from langflow_otel.export.store_metrics import READ_FROM_STORE, StoreMetrics, store_has_what_is_wanted
 
 logger = logging.getLogger("langflow_otel")
 
@@ -177,7 +177,7 @@ def _span_processors(settings: Settings) -> dict[str, Callable[[], SpanProcessor
     if otlp is not None:
         makers["by OTLP"] = lambda: _batches(raise_too_large(otlp_exporter(otlp, "traces")), settings)
     if path is not None:
-        from langflow_otel.export.trace_file import TraceFileExporter
+        from langflow_otel._sdk.trace_file import TraceFileExporter
 
         makers["to the trace file"] = lambda: _batches(TraceFileExporter(path), settings)
     if settings.console:

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from langflow_otel._guard import Guard
 from langflow_otel._runs.recorder import count_dropped
-from langflow_otel.export.refusals import export_in_parts
-from langflow_otel.export.store_metrics import StoreMetrics
+from langflow_otel._sdk.store_metrics import StoreMetrics
+from langflow_otel._sdk.too_large import export_in_parts
 
 _COUNT = Guard("traces.count")
 

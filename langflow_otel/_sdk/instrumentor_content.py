@@ -24,11 +24,11 @@ from langflow_otel._content.gate import ContentGate
 from langflow_otel._content.stacktraces import without_source
 from langflow_otel._guard import Guard
 from langflow_otel._runs.span_attributes import OwnEvent
+from langflow_otel._sdk import content_attributes
+from langflow_otel._sdk.encoding import GivingWay
+from langflow_otel._sdk.known_secrets import KnownSecrets
+from langflow_otel._sdk.replaced_span import ReplacedSpan, replaced_event, replaced_link
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export import content_names
-from langflow_otel.export.giving_way import GivingWay
-from langflow_otel.export.known_secrets import KnownSecrets
-from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
 from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 from langflow_otel.redaction.secret_names import is_secret_name
 from langflow_otel.redaction.urls import (
@@ -51,21 +51,21 @@ def treat_as_library(scope: str) -> None:
 
 def is_library(scope: str) -> bool:
     """True for an instrumentation scope of an instrumentation library."""
-    return scope in _loaded_libraries or scope.startswith(content_names.LIBRARIES)
+    return scope in _loaded_libraries or scope.startswith(content_attributes.LIBRARIES)
 
 
 def without_url_values(attributes: Mapping[str, Any], *, whole_path: bool) -> dict[str, Any]:
     """The attributes, with URLs as they may leave."""
     return {
         name: _url(name, value, whole_path=whole_path)
-        if name in content_names.URLS and isinstance(value, str)
+        if name in content_attributes.URLS and isinstance(value, str)
         else value
         for name, value in attributes.items()
     }
 
 
 def _url(name: str, value: str, *, whole_path: bool) -> str:
-    if whole_path or name not in content_names.ROUTES:
+    if whole_path or name not in content_attributes.ROUTES:
         return url_without_values(value, whole_path=whole_path)
     return template_without_values(value)
 
@@ -159,14 +159,14 @@ class _Rule:
     def _attributes(self, attributes: Mapping[str, Any] | None, strict: bool) -> dict[str, Any]:
         kept = {}
         for name, value in (attributes or {}).items():
-            if name in content_names.URLS:
+            if name in content_attributes.URLS:
                 if isinstance(value, str):
                     kept[name] = self._url(name, value)
-            elif name in content_names.MESSAGES:
+            elif name in content_attributes.MESSAGES:
                 message = self._message(value)
                 if message is not None:
                     kept[name] = message
-            elif (_is_number(value) or name in content_names.SAFE) if strict else not _is_content(name):
+            elif (_is_number(value) or name in content_attributes.SAFE) if strict else not _is_content(name):
                 kept[name] = value
             elif self._gate is not None and self._gate.on_spans and not is_secret_name(name):
                 kept |= self._content(name, value)
@@ -181,7 +181,7 @@ class _Rule:
         """As far as the gate lets it pass; a list of texts becomes one text."""
         if self._gate is None or self._gate.denies(name) or not isinstance(value, (str, list, tuple)):
             return {}
-        if name in content_names.NEVER or (name.endswith(content_names.USERS) and not self._settings.user_id):
+        if name in content_attributes.NEVER or (name.endswith(content_attributes.USERS) and not self._settings.user_id):
             return {}
         whole = value if isinstance(value, str) else list(value)
         text = self._gate.text(whole, self._gate.longest, withheld=recent_secrets())
@@ -212,8 +212,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_content(name: str) -> bool:
-    return name in content_names.CONTENT or name.startswith(content_names.CONTENT_PREFIXES)
+    return name in content_attributes.CONTENT or name.startswith(content_attributes.CONTENT_PREFIXES)
 
 
 def _event_passes(name: str, strict: bool) -> bool:
-    return name in content_names.SAFE_EVENTS if strict else name not in content_names.CONTENT_EVENTS
+    return name in content_attributes.SAFE_EVENTS if strict else name not in content_attributes.CONTENT_EVENTS

@@ -16,10 +16,10 @@ from opentelemetry.util.types import Attributes
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._runs.buffered_spans import HeldSpan, Send
-from langflow_otel.export.content import deny_content
-from langflow_otel.export.nested import NestedModelSpans
-from langflow_otel.export.replaced_span import with_dropped
-from langflow_otel.export.sampling import DecidedSampler
+from langflow_otel._sdk.instrumentor_content import deny_content
+from langflow_otel._sdk.instrumentor_spans import NestedModelSpans
+from langflow_otel._sdk.replaced_span import with_dropped
+from langflow_otel._sdk.sampling import DecidedSampler
 from langflow_otel.version import __version__
 
 _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"

@@ -20,8 +20,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from langflow_otel._sdk.rotating_file import RotatingFile, why_not_writable
 from langflow_otel._settings.masking import shown_path
-from langflow_otel.export.rotating_file import RotatingFile, why_not_writable
 
 MAX_BYTES = 64 * 1024 * 1024
 KEPT_FILES = 3

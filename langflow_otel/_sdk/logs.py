@@ -12,8 +12,8 @@ from opentelemetry import _logs
 from opentelemetry._logs import LoggerProvider
 
 from langflow_otel._content.log_lines import LogLine, log_sink, set_log_sink
+from langflow_otel._sdk.providers import Choice, made, unless_refused
 from langflow_otel._settings.settings import Settings
-from langflow_otel.export.providers import Choice, made, unless_refused
 
 logger = logging.getLogger("langflow_otel")
 
@@ -62,7 +62,7 @@ def choose_logger_provider(settings: Settings, given: LoggerProvider | None) -> 
         return None
     try:
         # Logs are not stable in the SDK: a module that moved must cost no more than the logs.
-        from langflow_otel.export import log_records
+        from langflow_otel._sdk import log_records
     except ImportError as exc:
         logger.warning(_UNKNOWN_SDK, exc)
         return None
@@ -136,7 +136,7 @@ class _Emitter:
     """Lines to one provider, each under the scope of its logger."""
 
     def __init__(self, provider: LoggerProvider) -> None:
-        from langflow_otel.export.log_records import emit_function
+        from langflow_otel._sdk.log_records import emit_function
 
         self.provider = provider
         self._make = emit_function

@@ -8,7 +8,7 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status
 
-from langflow_otel.export.replaced_span import ReplacedSpan, replaced_event, replaced_link
+from langflow_otel._sdk.replaced_span import ReplacedSpan, replaced_event, replaced_link
 from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 
 _MOST_REMEMBERED: Final = 5000

@@ -17,11 +17,11 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel._guard import Guard
+from langflow_otel._sdk import http_clients
+from langflow_otel._sdk.http_clients import HttpClients
+from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.variables import CAPTURE
-from langflow_otel.export import http_clients
-from langflow_otel.export.below_runs import TracersBelowRuns
-from langflow_otel.export.http_clients import HttpClients
 
 logger = logging.getLogger("langflow_otel")
 

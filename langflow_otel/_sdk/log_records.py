@@ -16,14 +16,14 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRec
 
 from langflow_otel._content.log_lines import LogLine
 from langflow_otel._runs.recorder import count_dropped, nearest_context
+from langflow_otel._sdk.counting import count_left, is_full, queue_of
+from langflow_otel._sdk.encoding import GivingWay
+from langflow_otel._sdk.otlp import otlp_exporter
+from langflow_otel._sdk.resource import langflow_resource
+from langflow_otel._sdk.too_large import export_in_parts, raise_too_large
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted_environment
-from langflow_otel.export.counting import count_left, is_full, queue_of
-from langflow_otel.export.giving_way import GivingWay
-from langflow_otel.export.otlp import otlp_exporter
-from langflow_otel.export.refusals import export_in_parts, raise_too_large
-from langflow_otel.export.resources import langflow_resource
 
 
 def otlp_logger_provider(settings: Settings, target: OtlpTarget) -> sdk.LoggerProvider:

@@ -21,9 +21,9 @@ from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._runs.run import Run, current_run
 from langflow_otel._runs.sampling import held_parent
 from langflow_otel._runs.tail_sampling import HeldTrace
-from langflow_otel.export import content_names
-from langflow_otel.export.content import treat_as_library, without_url_values
-from langflow_otel.export.nested import is_denied_in, note_start, note_tokens
+from langflow_otel._sdk import content_attributes
+from langflow_otel._sdk.instrumentor_content import treat_as_library, without_url_values
+from langflow_otel._sdk.instrumentor_spans import is_denied_in, note_start, note_tokens
 
 _START = Guard("nested.start")
 _ATTACH = Guard("nested.attach")
@@ -64,7 +64,7 @@ class TracerBelowRuns(Tracer):
     def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
         with _START:
             attributes = kwargs.get("attributes")
-            if attributes and not content_names.URLS.isdisjoint(attributes):
+            if attributes and not content_attributes.URLS.isdisjoint(attributes):
                 kwargs["attributes"] = without_url_values(attributes, whole_path=self._provider.url_paths)
             span = self._start_below_run(name, context, *args, **kwargs)
             if span is not None:

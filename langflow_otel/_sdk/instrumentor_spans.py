@@ -21,7 +21,7 @@ from langflow_otel._runs.foreign_spans import is_of_a_service, spans_being_repor
 from langflow_otel._runs.model_call import call_awaiting_answer
 from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._runs.run import Run, current_run
-from langflow_otel.export.content import deny_content, is_library
+from langflow_otel._sdk.instrumentor_content import deny_content, is_library
 
 _NOTE = Guard("nested.note")
 _DEPTH: Final = 2
