@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langflow_otel import metrics
-from langflow_otel.custom import record_retry, set_attributes, span, traced
+from langflow_otel._authoring import record_retry, set_attributes, span, traced
 from langflow_otel.version import __version__
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ MODULES = modules_in(
     "langflow_otel.hooks",
     "langflow_otel.redaction",
     "langflow_otel.export",
-    "langflow_otel.custom",
+    "langflow_otel._authoring",
     "langflow_otel.metrics",
 )
 

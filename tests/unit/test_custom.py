@@ -799,7 +799,7 @@ async def test_off_it_does_nothing(monkeypatch):
     for name in ("attach", "detach", "set_value"):
         monkeypatch.setattr(otel_context, name, unexpected)
     monkeypatch.setattr(trace, "get_current_span", unexpected)
-    monkeypatch.setattr("langflow_otel.custom.watch", unexpected)
+    monkeypatch.setattr("langflow_otel._authoring.watch", unexpected)
 
     assert calls_of_everything() == [3, ("method", 1), [0, 1], "start", "stop?", None]
     assert await acalls_of_everything() == [["a", "b"], [0, 1]]
