@@ -232,7 +232,7 @@ def _make_callsite() -> Any:
     parameter = CallsiteParameter
     return CallsiteParameterAdder(
         [parameter.PATHNAME, parameter.FILENAME, parameter.FUNC_NAME, parameter.LINENO, parameter.MODULE],
-        additional_ignores=["langflow_otel.hooks", "wrapt", "logging", MODULE],
+        additional_ignores=["langflow_otel._hooks", "wrapt", "logging", MODULE],
     )
 
 

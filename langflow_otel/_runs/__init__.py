@@ -1,0 +1,1 @@
+"""Facts become spans. Knows nothing of LangFlow."""

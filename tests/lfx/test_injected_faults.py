@@ -72,10 +72,10 @@ SHORT_RUNS = {
 }
 
 MODULES = modules_in(
-    "langflow_otel.recording",
-    "langflow_otel.hooks",
+    "langflow_otel._runs",
+    "langflow_otel._hooks",
     "langflow_otel.redaction",
-    "langflow_otel.export",
+    "langflow_otel._sdk",
     "langflow_otel._authoring",
     "langflow_otel.metrics",
 )
@@ -274,7 +274,7 @@ def harm_of(
 @pytest.mark.parametrize(
     "module",
     [
-        pytest.param(module, marks=[] if module.startswith("langflow_otel.hooks") else [pytest.mark.any_version])
+        pytest.param(module, marks=[] if module.startswith("langflow_otel._hooks") else [pytest.mark.any_version])
         for module in MODULES
     ],
 )

@@ -20,7 +20,7 @@ MODULES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
 )
-MAY_IMPORT_THE_HOST = ("langflow_otel.hooks", "langflow_otel.cli")
+MAY_IMPORT_THE_HOST = ("langflow_otel._hooks", "langflow_otel.cli")
 
 WITHOUT_HOST = f"""
 import sys
@@ -83,7 +83,7 @@ def test_an_authors_import_is_quick(tmp_path):
 
 
 def test_all_but_the_hooks_work_without_langflow():
-    names = [name for name in MODULES if name.startswith(("langflow_otel.recording", "langflow_otel.export"))]
+    names = [name for name in MODULES if name.startswith(("langflow_otel._runs", "langflow_otel._sdk"))]
     names += ["langflow_otel", "langflow_otel.instrumentor", "langflow_otel.testing", "langflow_otel.insights.trace"]
     assert len(names) >= 15
 
@@ -123,17 +123,17 @@ def test_only_the_hooks_and_the_command_line_know_langflow(name: str):
 def test_imports_go_one_way(name: str):
     """recording/ knows neither hooks nor exporters, export/ knows no hooks."""
     forbidden = {
-        "langflow_otel.recording": ("langflow_otel.hooks", "langflow_otel.export", "opentelemetry.sdk"),
-        "langflow_otel.export": ("langflow_otel.hooks", "langflow_otel.insights", "langflow_otel.cli"),
-        "langflow_otel.hooks": ("langflow_otel.export", "langflow_otel.insights", "opentelemetry.sdk"),
-        "langflow_otel._settings.settings": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
+        "langflow_otel._runs": ("langflow_otel._hooks", "langflow_otel._sdk", "opentelemetry.sdk"),
+        "langflow_otel._sdk": ("langflow_otel._hooks", "langflow_otel.insights", "langflow_otel.cli"),
+        "langflow_otel._hooks": ("langflow_otel._sdk", "langflow_otel.insights", "opentelemetry.sdk"),
+        "langflow_otel._settings.settings": ("langflow_otel._runs", "langflow_otel._sdk", "opentelemetry"),
         "langflow_otel._settings.variables": (
-            "langflow_otel.recording",
+            "langflow_otel._runs",
             "langflow_otel._settings.settings",
             "opentelemetry",
         ),
-        "langflow_otel.redaction": ("langflow_otel.hooks", "langflow_otel.export", "opentelemetry"),
-        "langflow_otel._settings.otlp_target": ("langflow_otel.recording", "langflow_otel.export", "opentelemetry"),
+        "langflow_otel.redaction": ("langflow_otel._hooks", "langflow_otel._sdk", "opentelemetry"),
+        "langflow_otel._settings.otlp_target": ("langflow_otel._runs", "langflow_otel._sdk", "opentelemetry"),
     }
     for package, others in forbidden.items():
         if name.startswith(package):

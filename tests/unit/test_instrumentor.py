@@ -439,7 +439,7 @@ def test_a_signal_that_the_sdk_refuses_takes_no_other_with_it(host, caplog, monk
     module = "log_records" if signal == "logs" else "providers"
     name = "SdkTracerProvider" if signal == "traces" else broken_class
     with monkeypatch.context() as patch:
-        patch.setattr(f"langflow_otel.export.{module}.{name}", broken)
+        patch.setattr(f"langflow_otel._sdk.{module}.{name}", broken)
         langflow_otel.instrument()
 
     ((level, message),) = [line for line in lines(caplog) if line[0] != "INFO"]
@@ -465,7 +465,7 @@ def signals_on() -> set[str]:
 
 def test_where_each_signal_is_refused_nothing_is_wrapped(host, caplog, monkeypatch, receiver):
     for name in ("providers.SdkTracerProvider", "providers.PeriodicExportingMetricReader", "log_records.otlp_exporter"):
-        monkeypatch.setattr(f"langflow_otel.export.{name}", broken)
+        monkeypatch.setattr(f"langflow_otel._sdk.{name}", broken)
     langflow_otel.instrument()
 
     assert [level for level, _ in lines(caplog)] == ["ERROR"] * 3

@@ -64,7 +64,7 @@ def our_classes() -> dict[str, type]:
     found = {}
     for module in pkgutil.walk_packages(langflow_otel.__path__, "langflow_otel."):
         # The first is run in other processes; the second needs LangFlow.
-        if module.name.startswith(("langflow_otel.autostart.", "langflow_otel.cli.demo.flow.")):
+        if module.name.startswith(("langflow_otel._autostart.", "langflow_otel.cli.demo.flow.")):
             continue
         try:
             members = vars(importlib.import_module(module.name))

@@ -68,7 +68,7 @@ def clock(monkeypatch) -> Clock:
     clock = Clock()
     for module in ("flow_runs", "component_runs", "stream_runs", "model_runs"):
         stopped = SimpleNamespace(perf_counter=clock, time_ns=time.time_ns)
-        monkeypatch.setattr(f"langflow_otel.recording.{module}.time", stopped)
+        monkeypatch.setattr(f"langflow_otel._runs.{module}.time", stopped)
     return clock
 
 

@@ -619,7 +619,7 @@ def test_a_signals_variables_are_its_own_and_those_of_all():
 )
 def test_no_propagators_keep_us_from_being_imported(text: str, expected: str):
     program = (
-        "from langflow_otel import instrument; from langflow_otel.hooks import server;"
+        "from langflow_otel import instrument; from langflow_otel._hooks import server;"
         "from opentelemetry import propagate;"
         "print(*sorted(propagate.get_global_textmap().fields))"
     )

@@ -1043,7 +1043,7 @@ def test_without_file_locks_there_are_no_groups(monkeypatch):
 
 def test_the_start_of_a_process_is_the_same_for_all_who_ask():
     own = workers._start_time(os.getpid())
-    code = "import sys; from langflow_otel.export import workers; print(workers._start_time(int(sys.argv[1])), end='')"
+    code = "import sys; from langflow_otel._sdk import workers; print(workers._start_time(int(sys.argv[1])), end='')"
     done = subprocess.run([sys.executable, "-c", code, str(os.getpid())], capture_output=True, text=True, timeout=60)
 
     assert own == done.stdout != ""

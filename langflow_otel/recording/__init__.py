@@ -1,1 +1,0 @@
-"""Facts become spans. Knows nothing of LangFlow."""
