@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from langflow_otel.insights.windows import NS, Execution, Key
+from langflow_otel.insights._anomalies.windows import NS, Execution, Key
 
 START_S = 1_800_000_000
 KEY = Key("shop", "LLM")

@@ -32,7 +32,7 @@ class Wanted:
         flow: Name or id; None for all.
         since: Such as ``24h``; None for all of the data.
         method: One of :data:`METHODS`.
-        false_a_day: See :class:`~langflow_otel.insights.detection.Rules`.
+        false_a_day: See :class:`~langflow_otel.insights._anomalies.detection.Rules`.
     """
 
     flow: str | None
@@ -52,7 +52,7 @@ class Wanted:
 
 def _check_forecast() -> None:
     try:
-        import langflow_otel.insights.arima  # noqa: F401
+        import langflow_otel.insights._anomalies.arima  # noqa: F401
     except ImportError as exc:
         package = (exc.name or "").partition(".")[0]
         give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[insights,forecast]'")
@@ -64,8 +64,8 @@ def anomalies(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
     since_ns = since_ns_of(wanted.since)
     with opened_traces(paths) as traces:
         from langflow_otel.cli import anomalies_view
+        from langflow_otel.insights._anomalies.detection import Rules
         from langflow_otel.insights.anomalies import find_anomalies
-        from langflow_otel.insights.detection import Rules
         from langflow_otel.insights.selection import Selection
 
         check_flow(traces, wanted.flow)
@@ -99,8 +99,8 @@ def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bo
         give_up("--since is for what was; --follow shows what comes")
     chosen = chosen_paths(paths)
     try:
+        from langflow_otel.insights._anomalies.detection import Rules
         from langflow_otel.insights.anomalies import watch_of
-        from langflow_otel.insights.detection import Rules
         from langflow_otel.insights.following import Following
     except ImportError as exc:
         give_up(f"{exc.name} is not installed; this needs: pip install 'langflow-otel[insights]'")

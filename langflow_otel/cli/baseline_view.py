@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import finite, glyphs_of, heading, in_money, in_percent, in_words, printable
+from langflow_otel.insights._statistics.significance import least_count
 from langflow_otel.insights.baseline_comparison import (
     BETTER,
     NO_DIFFERENCE,
@@ -22,7 +23,6 @@ from langflow_otel.insights.baseline_comparison import (
     GraphChange,
 )
 from langflow_otel.insights.baselines import COST, DURATION, FAILED, SAMPLE_SIZE
-from langflow_otel.insights.significance import least_count
 
 _MAX_NAMED = 5
 _MAX_NAME = 32

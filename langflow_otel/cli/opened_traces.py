@@ -13,7 +13,7 @@ from langflow_otel.cli.console import BAD_INPUT, give_up, printable, say
 from langflow_otel.cli.progress import bytes_bar
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.otlp_lines import Problems
+    from langflow_otel.insights._reading.otlp_lines import Problems
     from langflow_otel.insights.traces import Reading, Traces
 
 TRACE_FILE = "LANGFLOW_OTEL_TRACE_FILE"

@@ -16,11 +16,11 @@ from langflow_otel.cli.choosing import trace_and_paths, trace_id_of
 from langflow_otel.cli.console import give_up, heading, make_console, printable, say, shortened
 from langflow_otel.cli.opened_traces import chosen_paths, opened_traces, problem_lines
 from langflow_otel.cli.tree_view import tree_view
-from langflow_otel.insights.otlp_lines import Problems
+from langflow_otel.insights._reading.otlp_lines import Problems
+from langflow_otel.insights._reading.trace_search import LongLineError, last_trace_id, spans_of_trace
+from langflow_otel.insights._reading.trace_sources import trace_files
 from langflow_otel.insights.selection import FAILED, LAST, SLOWEST
 from langflow_otel.insights.trace import TraceSpan, build_trees, without_scope
-from langflow_otel.insights.trace_search import LongLineError, last_trace_id, spans_of_trace
-from langflow_otel.insights.trace_sources import trace_files
 
 
 def tree(which: str, paths: Sequence[Path], *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """When was a flow, or one of its types of components, not as it usually is, and what else was going on then?
 
-Detection is in :mod:`~langflow_otel.insights.detection`; here are the spans that it is fed with, and the resources of
+Detection is in :mod:`~langflow_otel.insights._anomalies.detection`; here are the spans that it is fed with, and the resources of
 the same minutes.
 """
 
@@ -12,19 +12,19 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Final, Protocol
 
-from langflow_otel.insights.correlation import Correlation, correlations
-from langflow_otel.insights.detection import HISTORY_S, Detector, Rules
-from langflow_otel.insights.episodes import Anomaly
+from langflow_otel.insights._anomalies.detection import HISTORY_S, Detector, Rules
+from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.three_sigma import ThreeSigma
+from langflow_otel.insights._anomalies.windows import NS, Execution, Key, Panes, Second
+from langflow_otel.insights._statistics.correlation import Correlation, correlations
 from langflow_otel.insights.resources import ResourcePoint, resources_from_runs
-from langflow_otel.insights.three_sigma import ThreeSigma
-from langflow_otel.insights.windows import NS, Execution, Key, Panes, Second
 
 if TYPE_CHECKING:
     import duckdb
 
 METHODS: Final = ("calibrated", "arima", "sigma", "mad")
-"""How windows are compared: as :mod:`~langflow_otel.insights.detection` does it, by what
-:mod:`~langflow_otel.insights.arima` predicts, by mean and standard deviation, by median and median absolute
+"""How windows are compared: as :mod:`~langflow_otel.insights._anomalies.detection` does it, by what
+:mod:`~langflow_otel.insights._anomalies.arima` predicts, by mean and standard deviation, by median and median absolute
 deviation."""
 RESOURCES: Final = ("cpu", "memory", "loop_delay")
 STATUSES: Final = ("ok", "error", "cancelled")
@@ -67,7 +67,7 @@ def watch_of(method: str, rules: Rules | None = None) -> Watch:
         ImportError: ``arima`` needs ``pip install 'langflow-otel[forecast]'``.
     """
     if method == "arima":
-        from langflow_otel.insights.arima import ArimaWatch
+        from langflow_otel.insights._anomalies.arima import ArimaWatch
 
         return ArimaWatch(rules)
     return Detector(rules) if method == "calibrated" else ThreeSigma(robust=method == "mad")

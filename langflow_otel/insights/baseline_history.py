@@ -1,7 +1,7 @@
 """When figures of flows and components changed for good, over days, versions or baselines that were kept.
 
 A figure has one value a step; how far values differ from step to step without a change is seen in the steps
-themselves (:mod:`~langflow_otel.insights.level_shifts`). With all figures together, a change is claimed in at most 5 %
+themselves (:mod:`~langflow_otel.insights._statistics.level_shifts`). With all figures together, a change is claimed in at most 5 %
 of histories without any (Holm's correction, of those figures that are known for long enough).
 
 Needs ``pip install 'langflow-otel[forecast]'``.
@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from langflow_otel.insights._statistics.level_shifts import Shift, chance_of_shift, least_p_value, level_shifts
+from langflow_otel.insights._statistics.significance import ALPHA, holm
 from langflow_otel.insights.baseline_comparison import ERROR_RATE, LEAST_DIFFERENCE_S
 from langflow_otel.insights.baselines import DURATION, FAILED, INPUT_TOKENS, OUTPUT_TOKENS, Baseline, Entry
 from langflow_otel.insights.components import percentile
-from langflow_otel.insights.level_shifts import Shift, chance_of_shift, least_p_value, level_shifts
-from langflow_otel.insights.significance import ALPHA, holm
 
 MEAN: Final = "mean"
 """The statistic of tokens."""

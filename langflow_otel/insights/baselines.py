@@ -19,9 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from langflow_otel.insights._statistics.significance import Sample
 from langflow_otel.insights.figures import COMPONENT, FLOW, Measured, Value
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask, rows
-from langflow_otel.insights.significance import Sample
 from langflow_otel.version import __version__
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from langflow_otel import _semconv as semconv
+from langflow_otel.insights._anomalies.windows import NS
 from langflow_otel.insights.selection import EVERY_RUN, Selection, rows
-from langflow_otel.insights.windows import NS
 
 if TYPE_CHECKING:
     import duckdb

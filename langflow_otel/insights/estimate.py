@@ -31,10 +31,10 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final
 
-from langflow_otel.insights.estimate_trials import Tried, tried_on
-from langflow_otel.insights.execution_history import CALLS, INPUT_TOKENS, OUTPUT_TOKENS, PastRun
-from langflow_otel.insights.flow_graph import FlowComponent, FlowGraph
-from langflow_otel.insights.run_drawing import FLOW, MIN_RUNS, SECONDS, SEED, Drawn, DrawnFlow, interval
+from langflow_otel.insights._estimates.estimate_trials import Tried, tried_on
+from langflow_otel.insights._estimates.execution_history import CALLS, INPUT_TOKENS, OUTPUT_TOKENS, PastRun
+from langflow_otel.insights._estimates.flow_graph import FlowComponent, FlowGraph
+from langflow_otel.insights._estimates.run_drawing import FLOW, MIN_RUNS, SECONDS, SEED, Drawn, DrawnFlow, interval
 
 MEMORY: Final = "memory"
 DRAWS: Final = 2000

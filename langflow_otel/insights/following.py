@@ -11,12 +11,12 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.windows import LATENESS_S, NS, Execution, Key, Panes
+from langflow_otel.insights._reading.growing_files import GrowingFiles
 from langflow_otel.insights.anomalies import STATUSES, UNKNOWN, Watch, executions, resources_around
-from langflow_otel.insights.episodes import Anomaly
-from langflow_otel.insights.growing_files import GrowingFiles
 from langflow_otel.insights.resources import ResourcePoint
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
-from langflow_otel.insights.windows import LATENESS_S, NS, Execution, Key, Panes
 
 FUTURE_S: Final = 60
 """What ended so much later than now has the time of a wrong clock, and is left out."""

@@ -1,7 +1,7 @@
 """Which attribute of a run goes with how much time, CPU and memory, all others held equal.
 
 For each resource a linear model of single runs: what a run used is a sum of what goes with each of its attributes. The
-coefficients, and their intervals, are those of :mod:`langflow_otel.insights.robust_regression`.
+coefficients, and their intervals, are those of :mod:`langflow_otel.insights._statistics.robust_regression`.
 
 - **CPU and memory are of the whole process**, and runs at the same time share them. So the model of CPU and memory is
   one of all runs that were in the process: what was measured during a run is the sum of what goes with its own
@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.insights.attribute_columns import Column, columns_of
+from langflow_otel.insights._statistics.attribute_columns import Column, columns_of
+from langflow_otel.insights._statistics.robust_regression import Array, Coefficient, independent, regression
 from langflow_otel.insights.differences import Fact
-from langflow_otel.insights.robust_regression import Array, Coefficient, independent, regression
 from langflow_otel.insights.run_facts import RUNNING, own_facts
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask, rows
 

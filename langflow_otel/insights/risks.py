@@ -29,9 +29,9 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final
 
 from langflow_otel import _semconv as semconv
+from langflow_otel.insights._anomalies.windows import NS
+from langflow_otel.insights._statistics.tails import chance_of
 from langflow_otel.insights.selection import EVERY_RUN, Selection, rows
-from langflow_otel.insights.tails import chance_of
-from langflow_otel.insights.windows import NS
 
 if TYPE_CHECKING:
     import duckdb

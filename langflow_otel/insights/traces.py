@@ -22,10 +22,10 @@ from typing import Any
 
 import duckdb
 
-from langflow_otel.insights.span_views import span_views
+from langflow_otel.insights._reading.span_views import span_views
+from langflow_otel.insights._reading.trace_cache import CacheError, Read, default_cache_dir, remove_old
+from langflow_otel.insights._reading.trace_reader import read_files
 from langflow_otel.insights.trace import SpanEvent, TraceSpan, build_trees
-from langflow_otel.insights.trace_cache import CacheError, Read, default_cache_dir, remove_old
-from langflow_otel.insights.trace_reader import read_files
 
 
 class NoSpansError(ValueError):

@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from made_series import START_S, Day
 
+from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.windows import Panes
 from langflow_otel.insights.anomalies import METHODS, watch_of
-from langflow_otel.insights.episodes import Anomaly
-from langflow_otel.insights.windows import Panes
 
 GRACE_S = 60
 AT_S = 7200

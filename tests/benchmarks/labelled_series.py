@@ -28,8 +28,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median, stdev
 
-from langflow_otel.insights.arima import Curve
-from langflow_otel.insights.tails import less_certain, z_of
+from langflow_otel.insights._anomalies.arima import Curve
+from langflow_otel.insights._statistics.tails import less_certain, z_of
 
 DAY_S = 86_400
 HOUR_S = 3600

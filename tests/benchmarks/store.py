@@ -77,7 +77,7 @@ def timed(name: str, action: Callable[[], int | None], of_server: Callable[[], f
 def batches_of(path: Path) -> list[dict[str, pa.Table]]:
     kept = Kept()
     storing = Storing(kept, keep_days=KEEP_DAYS, wait=no_wait, on_problem=print)
-    from langflow_otel.insights.span_stream import stream_spans
+    from langflow_otel.insights._reading.span_stream import stream_spans
 
     for table in stream_spans([path], storing.stored.problems):
         storing.add(table)

@@ -10,9 +10,9 @@ from backends import made_span, send
 from collector_process import Collector, eventually
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from langflow_otel.insights.otlp_lines import Problems
-from langflow_otel.insights.trace_search import last_trace_id
-from langflow_otel.insights.trace_sources import trace_files
+from langflow_otel.insights._reading.otlp_lines import Problems
+from langflow_otel.insights._reading.trace_search import last_trace_id
+from langflow_otel.insights._reading.trace_sources import trace_files
 from langflow_otel.insights.traces import NoSpansError, open_traces
 
 pytestmark = pytest.mark.slow

@@ -501,7 +501,7 @@ def test_daily_figures_fill_every_column():
 
 
 def tables_of(path: Path) -> list[pa.Table]:
-    from langflow_otel.insights.otlp_arrow import read_block
+    from langflow_otel.insights._reading.otlp_arrow import read_block
 
     return read_block(path.read_bytes()).tables
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from langflow_otel.insights.execution_history import Execution, PastRun
-from langflow_otel.insights.flow_graph import FlowComponent, FlowGraph
+from langflow_otel.insights._estimates.execution_history import Execution, PastRun
+from langflow_otel.insights._estimates.flow_graph import FlowComponent, FlowGraph
 
 TYPES = ("ChatInput", "Prompt", "Model", "Agent", "Search", "Parser", "ChatOutput")
 LEVELS_S = {

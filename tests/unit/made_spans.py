@@ -10,9 +10,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from langflow_otel.insights.span_columns import FLOAT_COLUMNS, INTEGER_COLUMNS, INTERNAL_COLUMNS, TEXT_COLUMNS
-from langflow_otel.insights.span_table import SCHEMA
-from langflow_otel.insights.span_views import add_runs
+from langflow_otel.insights._reading.span_columns import FLOAT_COLUMNS, INTEGER_COLUMNS, INTERNAL_COLUMNS, TEXT_COLUMNS
+from langflow_otel.insights._reading.span_table import SCHEMA
+from langflow_otel.insights._reading.span_views import add_runs
 
 START_NS = 1_800_000_000_000_000_000
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from made_series import KEY, START_S, Day
 
+from langflow_otel.insights._anomalies.detection import Detector, Rules
+from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.windows import NS, Execution, Key, Panes
 from langflow_otel.insights.anomalies import find_anomalies, watch_of
-from langflow_otel.insights.detection import Detector, Rules
-from langflow_otel.insights.episodes import Anomaly
-from langflow_otel.insights.windows import NS, Execution, Key, Panes
 
 from .made_spans import START_NS, MadeTraces
 

@@ -18,9 +18,9 @@ pytest.importorskip("statsforecast", reason="pip install 'langflow-otel[forecast
 import numpy as np
 from statsforecast.models import ARIMA
 
+from langflow_otel.insights._anomalies.arima import LEARNING, ArimaWatch, Curve
+from langflow_otel.insights._anomalies.windows import NS, Execution, Key, Pane, Second
 from langflow_otel.insights.anomalies import find_anomalies, watch_of
-from langflow_otel.insights.arima import LEARNING, ArimaWatch, Curve
-from langflow_otel.insights.windows import NS, Execution, Key, Pane, Second
 
 from .made_spans import START_NS
 from .test_anomalies import anomalies, connection, made  # noqa: F401
@@ -175,7 +175,7 @@ def test_command_takes_the_method(tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "statsforecast.models", None)
-    monkeypatch.delitem(sys.modules, "langflow_otel.insights.arima")
+    monkeypatch.delitem(sys.modules, "langflow_otel.insights._anomalies.arima")
 
     said = cli(tmp_path, "--method", "arima", code=2).stderr
 

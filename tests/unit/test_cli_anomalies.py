@@ -16,10 +16,10 @@ from made_series import Day
 from typer.testing import CliRunner, Result
 
 from langflow_otel.cli.main import app
+from langflow_otel.insights._anomalies.detection import Rules
+from langflow_otel.insights._anomalies.windows import LATENESS_S, NS
 from langflow_otel.insights.anomalies import watch_of
-from langflow_otel.insights.detection import Rules
 from langflow_otel.insights.following import Following, state_of
-from langflow_otel.insights.windows import LATENESS_S, NS
 
 from .made_spans import START_NS, MadeTraces
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from langflow_otel.cli.main import app
-from langflow_otel.insights import trace_search
+from langflow_otel.insights._reading import trace_search
 
 S = 1_000_000_000
 START_S = 1_790_000_000

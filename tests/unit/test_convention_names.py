@@ -23,7 +23,7 @@ OLD = (
 )
 READS_THEM = {
     "langflow_otel/_sdk/content_attributes.py": "what other instrumentors may write",
-    "langflow_otel/insights/span_columns.py": "spans of others, and files of older versions",
+    "langflow_otel/insights/_reading/span_columns.py": "spans of others, and files of older versions",
     "langflow_otel/_semconv.py": "TOKENS_OF_OTHERS",
 }
 """Files that know old names, to recognize them on spans of others."""

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from langflow_otel.insights.correlation import correlations
+from langflow_otel.insights._statistics.correlation import correlations
 
 
 def wandering(rand: random.Random, count: int, memory: float) -> list[float]:

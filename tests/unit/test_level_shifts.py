@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("ruptures", reason="pip install 'langflow-otel[forecast]'")
 
-from langflow_otel.insights.level_shifts import LEAST_STEPS, chance_of_shift, least_p_value, level_shifts
+from langflow_otel.insights._statistics.level_shifts import LEAST_STEPS, chance_of_shift, least_p_value, level_shifts
 
 
 def series(rand: random.Random, steps: int, *shifts: tuple[int, float], linked: float = 0.0) -> list[float]:

@@ -18,7 +18,7 @@ from langflow_otel.cli.main import app
 from langflow_otel.cli.mcp.asked import Given
 from langflow_otel.cli.mcp.source import Source
 from langflow_otel.cli.mcp.toolbox import Toolbox
-from langflow_otel.insights.flow_graph import flow_graph
+from langflow_otel.insights._estimates.flow_graph import flow_graph
 from langflow_otel.insights.prometheus_source import PrometheusError
 
 from .made_spans import MadeTraces
@@ -153,7 +153,7 @@ def test_wrong_questions_get_a_clear_line(source, tool, arguments, problem):
     ("tool", "package", "module"),
     [
         ("forecast", "statsforecast.models", "langflow_otel.insights.forecast"),
-        ("baseline_history", "ruptures", "langflow_otel.insights.level_shifts"),
+        ("baseline_history", "ruptures", "langflow_otel.insights._statistics.level_shifts"),
     ],
 )
 def test_missing_extra_is_said(source, monkeypatch, tool, package, module):

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langflow_otel.insights import otlp_arrow
-from langflow_otel.insights.otlp_lines import Problems
-from langflow_otel.insights.trace_search import _spans_of
+from langflow_otel.insights._reading import otlp_arrow
+from langflow_otel.insights._reading.otlp_lines import Problems
+from langflow_otel.insights._reading.trace_search import _spans_of
 from langflow_otel.insights.traces import _typed
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -18,9 +18,9 @@ pytest.importorskip("numpy", reason="pip install 'langflow-otel[forecast]'")
 import numpy as np
 
 from langflow_otel.cli.main import app
-from langflow_otel.insights import robust_regression
+from langflow_otel.insights._statistics import robust_regression
+from langflow_otel.insights._statistics.robust_regression import independent, regression
 from langflow_otel.insights.resource_use import Effect, Resource, use_of
-from langflow_otel.insights.robust_regression import independent, regression
 
 from .made_spans import MadeTraces
 from .made_use import MIB, Facts, made_runs

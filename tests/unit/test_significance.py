@@ -7,9 +7,7 @@ import statistics
 
 import pytest
 
-from langflow_otel.insights.components import percentile
-from langflow_otel.insights.differences import chance
-from langflow_otel.insights.significance import (
+from langflow_otel.insights._statistics.significance import (
     ALPHA,
     Sample,
     design_effect,
@@ -18,6 +16,8 @@ from langflow_otel.insights.significance import (
     quantile_difference,
     share_difference,
 )
+from langflow_otel.insights.components import percentile
+from langflow_otel.insights.differences import chance
 
 
 def lognormal(seed: int, count: int, factor: float = 1.0) -> list[float]:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import pytest
 
-from langflow_otel.insights.tails import chance_of, count_z, failures_z, less_certain, ranks_z, z_of
+from langflow_otel.insights._statistics.tails import chance_of, count_z, failures_z, less_certain, ranks_z, z_of
 
 
 def beyond(z: float) -> float:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.insights import new_lines, otlp_arrow, span_views, trace_cache, trace_reader, trace_sources, traces
-from langflow_otel.insights.otlp_lines import CUT_OFF
+from langflow_otel.insights import traces
+from langflow_otel.insights._reading import new_lines, otlp_arrow, span_views, trace_cache, trace_reader, trace_sources
+from langflow_otel.insights._reading.otlp_lines import CUT_OFF
 from langflow_otel.insights.traces import Reading, open_traces
 
 

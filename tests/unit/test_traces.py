@@ -12,10 +12,10 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from langflow_otel._sdk.trace_file import otlp_json
-from langflow_otel.insights import otlp_arrow, otlp_lines, trace_sources
-from langflow_otel.insights.otlp_lines import CUT_OFF, TOO_LONG, Problems
+from langflow_otel.insights._reading import otlp_arrow, otlp_lines, trace_sources
+from langflow_otel.insights._reading.otlp_lines import CUT_OFF, TOO_LONG, Problems
+from langflow_otel.insights._reading.trace_search import last_trace_id, spans_of_trace
 from langflow_otel.insights.trace import build_trees, from_sdk
-from langflow_otel.insights.trace_search import last_trace_id, spans_of_trace
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
 
 from .support import FLOW, component, spans_with

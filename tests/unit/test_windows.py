@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from langflow_otel.insights.windows import (
+from langflow_otel.insights._anomalies.windows import (
     NS,
     OTHER,
     Execution,

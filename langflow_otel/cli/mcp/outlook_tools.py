@@ -11,10 +11,10 @@ from pydantic import Field
 from langflow_otel.cli import estimate_view
 from langflow_otel.cli.mcp.answers import AnswerError, cut, moment, page, present
 from langflow_otel.cli.mcp.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since
+from langflow_otel.insights._estimates.execution_history import past_runs
 from langflow_otel.insights.daily import day_of, series_from_runs
 from langflow_otel.insights.estimate import NoHistoryError
 from langflow_otel.insights.estimate import estimate as estimate_of
-from langflow_otel.insights.execution_history import past_runs
 from langflow_otel.insights.metric_risks import find_risks_of_metrics
 from langflow_otel.insights.prometheus_source import PrometheusError
 from langflow_otel.insights.risks import KINDS, Risk, Risks, find_risks

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langflow_otel.cli.mcp.answers import AnswerError
-from langflow_otel.insights.trace_sources import trace_files
+from langflow_otel.insights._reading.trace_sources import trace_files
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
 
 _READING_SHARE = 0.05

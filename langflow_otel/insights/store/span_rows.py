@@ -33,7 +33,7 @@ def rows_of(spans: pa.Table, *, content: bool = False) -> dict[str, pa.Table]:
     """The rows of each table, by its name; none of a table without rows.
 
     Args:
-        spans: As :data:`langflow_otel.insights.span_table.SCHEMA`.
+        spans: As :data:`langflow_otel.insights._reading.span_table.SCHEMA`.
         content: With what was recorded of messages, inputs and outputs.
     """
     what, status = spans["what"], spans["status"]

@@ -13,9 +13,9 @@ from typing import Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from langflow_otel.insights.growing_files import GrowingFiles
-from langflow_otel.insights.otlp_lines import Problems
-from langflow_otel.insights.span_stream import stream_spans
+from langflow_otel.insights._reading.growing_files import GrowingFiles
+from langflow_otel.insights._reading.otlp_lines import Problems
+from langflow_otel.insights._reading.span_stream import stream_spans
 from langflow_otel.insights.store.database import Database, PassingError
 from langflow_otel.insights.store.span_rows import rows_of
 

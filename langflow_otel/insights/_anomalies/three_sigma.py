@@ -2,7 +2,7 @@
 
 The plain rule, and its robust form, in which the median absolute deviation takes the place of the standard deviation
 (B. Iglewicz and D. C. Hoaglin, "How to Detect and Handle Outliers", 1993). Both take each window as an independent
-normal variable. :mod:`~langflow_otel.insights.detection` does not, and raises fewer false alarms; these are what it is
+normal variable. :mod:`~langflow_otel.insights._anomalies.detection` does not, and raises fewer false alarms; these are what it is
 measured against.
 """
 
@@ -13,10 +13,10 @@ from collections import deque
 from statistics import median
 from typing import Final, Protocol
 
-from langflow_otel.insights.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
-from langflow_otel.insights.minutes import Minutes
-from langflow_otel.insights.tails import chance_of
-from langflow_otel.insights.windows import Key, Second, SlidingWindows, Window
+from langflow_otel.insights._anomalies.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
+from langflow_otel.insights._anomalies.minutes import Minutes
+from langflow_otel.insights._anomalies.windows import Key, Second, SlidingWindows, Window
+from langflow_otel.insights._statistics.tails import chance_of
 
 SIGMAS: Final = 3.0
 HISTORY_S: Final = 3600
@@ -28,7 +28,7 @@ _MEDIAN_AGE_S: Final = 60
 
 
 class ThreeSigma:
-    """As :class:`~langflow_otel.insights.detection.Detector`, by this rule, in windows of 5 seconds.
+    """As :class:`~langflow_otel.insights._anomalies.detection.Detector`, by this rule, in windows of 5 seconds.
 
     Args:
         robust: By median and median absolute deviation.

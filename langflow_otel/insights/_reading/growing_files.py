@@ -9,9 +9,9 @@ from typing import BinaryIO, Final
 
 import pyarrow as pa
 
-from langflow_otel.insights.otlp_arrow import read_block
-from langflow_otel.insights.otlp_lines import Problems
-from langflow_otel.insights.trace_sources import Blocks, is_compressed, trace_files
+from langflow_otel.insights._reading.otlp_arrow import read_block
+from langflow_otel.insights._reading.otlp_lines import Problems
+from langflow_otel.insights._reading.trace_sources import Blocks, is_compressed, trace_files
 
 _LOOKED_BACK: Final = 64 * 1024
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.insights.otlp_lines import MAX_SLOW_BYTES, Problems, parsed_line, parsed_rest
+from langflow_otel.insights._reading.otlp_lines import MAX_SLOW_BYTES, Problems, parsed_line, parsed_rest
+from langflow_otel.insights._reading.trace_sources import BLOCK_BYTES, Blocks, content, is_compressed
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
-from langflow_otel.insights.trace_sources import BLOCK_BYTES, Blocks, content, is_compressed
 
 _ERROR_CODE = 2
 _RUN = 2

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.insights.span_columns import COLUMNS, FLOAT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
+from langflow_otel.insights._reading.span_columns import COLUMNS, FLOAT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
 
 _TEXTS = pa.map_(pa.string(), pa.string())
 _EVENTS = pa.list_(pa.struct([("name", pa.string()), ("time_ns", pa.int64()), ("attributes", _TEXTS)]))

@@ -1,7 +1,7 @@
 """Lines of OTLP JSON to Arrow: parsed by pyarrow, many lines at once, without Python objects for spans.
 
 What pyarrow cannot read, or reads as something else than OTLP's JSON means, is left to
-:mod:`langflow_otel.insights.otlp_lines`, line by line.
+:mod:`langflow_otel.insights._reading.otlp_lines`, line by line.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.json
 
-from langflow_otel.insights.otlp_lines import Problems, parsed_line
-from langflow_otel.insights.span_table import Spans, flat_spans
+from langflow_otel.insights._reading.otlp_lines import Problems, parsed_line
+from langflow_otel.insights._reading.span_table import Spans, flat_spans
 
 _PREFIX = b'{"resourceSpans"'
 _LONG_BYTES = 8 * 1024 * 1024
@@ -77,7 +77,7 @@ class Block:
     """What a block of lines held.
 
     Attributes:
-        tables: Flat spans, as :data:`langflow_otel.insights.span_table.SCHEMA` has them.
+        tables: Flat spans, as :data:`langflow_otel.insights._reading.span_table.SCHEMA` has them.
         lines: Lines that are not empty.
         problems: What could not be read of them.
         end_before_start: Spans whose end lay before their start.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final
 
-from langflow_otel.insights.execution_history import CALLS, PastRun
-from langflow_otel.insights.flow_graph import FlowComponent, FlowGraph
-from langflow_otel.insights.run_drawing import LEAST_S, MIN_RUNS, SECONDS, SEED, DrawnFlow, interval, scaled
+from langflow_otel.insights._estimates.execution_history import CALLS, PastRun
+from langflow_otel.insights._estimates.flow_graph import FlowComponent, FlowGraph
+from langflow_otel.insights._estimates.run_drawing import LEAST_S, MIN_RUNS, SECONDS, SEED, DrawnFlow, interval, scaled
 
 COVERAGE: Final = 0.9
 MIN_FLOWS: Final = 3

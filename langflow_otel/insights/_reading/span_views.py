@@ -12,7 +12,7 @@ from typing import Final
 
 import duckdb
 
-from langflow_otel.insights.span_columns import INTERNAL_COLUMNS
+from langflow_otel.insights._reading.span_columns import INTERNAL_COLUMNS
 
 _MEMORY_LIMIT: Final = "1GB"
 _MAX_KEPT: Final = 8

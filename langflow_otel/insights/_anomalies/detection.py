@@ -8,7 +8,7 @@ chance. Instead:
 
 - What is compared does not depend on the shape of the durations: their ranks among those of the hour before. Numbers
   of failures and of executions have the tails of the beta-binomial and of the Poisson distribution. So a window counts
-  by how many executions it holds (:mod:`~langflow_otel.insights.tails`).
+  by how many executions it holds (:mod:`~langflow_otel.insights._statistics.tails`).
 - Durations that depend on each other, and traffic in bursts, make such scores larger than chance alone. By how much is
   seen in the hour before: scores are divided by the spread that theirs had (its 90th and 99th percentile, those of a
   normal variable being 1), and that is an estimate from few windows that do not overlap, so Student's t is used.
@@ -26,10 +26,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from langflow_otel.insights.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
-from langflow_otel.insights.minutes import Minutes, value_of
-from langflow_otel.insights.tails import chance_of, count_z, failures_z, less_certain, ranks_z, z_of
-from langflow_otel.insights.windows import STEP_S, WINDOW_S, Key, Pane, Second, Sketch, merged_panes
+from langflow_otel.insights._anomalies.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
+from langflow_otel.insights._anomalies.minutes import Minutes, value_of
+from langflow_otel.insights._anomalies.windows import STEP_S, WINDOW_S, Key, Pane, Second, Sketch, merged_panes
+from langflow_otel.insights._statistics.tails import chance_of, count_z, failures_z, less_certain, ranks_z, z_of
 
 STEPS: Final = {WINDOW_S: STEP_S, 60: 10, 300: 60}
 """Lengths of windows in seconds, and from the end of one to the end of the next."""

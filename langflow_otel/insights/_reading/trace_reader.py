@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from langflow_otel.insights.trace_cache import CachedFile, Read
-from langflow_otel.insights.trace_sources import Blocks, content, is_compressed, trace_files
+from langflow_otel.insights._reading.trace_cache import CachedFile, Read
+from langflow_otel.insights._reading.trace_sources import Blocks, content, is_compressed, trace_files
 
 _MAX_LISTINGS: Final = 3
 MAX_WORKERS: Final = 4
@@ -85,7 +85,7 @@ def _read_file(
             if not compressed:
                 file.seek(read.until)
             # Without anything new, pyarrow is not needed.
-            from langflow_otel.insights.new_lines import read_on
+            from langflow_otel.insights._reading.new_lines import read_on
 
             read_on(Blocks(stream, position=read.until), read, kept, pool, lambda: progress.at(file))
             kept.save(read, complete=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from langflow_otel.insights.episodes import Figure
-from langflow_otel.insights.windows import Pane
+from langflow_otel.insights._anomalies.episodes import Figure
+from langflow_otel.insights._anomalies.windows import Pane
 
 MINUTES: Final = 61
 """So many before an anomaly are kept."""

@@ -10,10 +10,10 @@ from typing import BinaryIO, Final
 
 import pyarrow as pa
 
-from langflow_otel.insights.new_lines import parsed_blocks, parsed_rest
-from langflow_otel.insights.otlp_lines import CUT_OFF, TOO_LONG, Problems
-from langflow_otel.insights.trace_reader import MAX_WORKERS
-from langflow_otel.insights.trace_sources import Blocks, content, is_compressed, trace_files
+from langflow_otel.insights._reading.new_lines import parsed_blocks, parsed_rest
+from langflow_otel.insights._reading.otlp_lines import CUT_OFF, TOO_LONG, Problems
+from langflow_otel.insights._reading.trace_reader import MAX_WORKERS
+from langflow_otel.insights._reading.trace_sources import Blocks, content, is_compressed, trace_files
 
 _MAX_LISTINGS: Final = 3
 

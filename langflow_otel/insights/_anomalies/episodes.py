@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from langflow_otel.insights.windows import WINDOW_S, Key
+from langflow_otel.insights._anomalies.windows import WINDOW_S, Key
 
 Figure = Literal["duration", "errors", "throughput"]
 FIGURES: Final[tuple[Figure, ...]] = ("duration", "errors", "throughput")

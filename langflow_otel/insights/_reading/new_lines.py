@@ -9,11 +9,11 @@ from typing import Final
 
 import pyarrow as pa
 
-from langflow_otel.insights.otlp_arrow import Block, read_block
-from langflow_otel.insights.otlp_lines import CUT_OFF, NOT_JSON, TOO_LONG, is_cut
-from langflow_otel.insights.trace_cache import CachedFile, Read
-from langflow_otel.insights.trace_parts import PartWriter, merge_small
-from langflow_otel.insights.trace_sources import Blocks
+from langflow_otel.insights._reading.otlp_arrow import Block, read_block
+from langflow_otel.insights._reading.otlp_lines import CUT_OFF, NOT_JSON, TOO_LONG, is_cut
+from langflow_otel.insights._reading.trace_cache import CachedFile, Read
+from langflow_otel.insights._reading.trace_parts import PartWriter, merge_small
+from langflow_otel.insights._reading.trace_sources import Blocks
 
 _PART_BYTES: Final = 256 * 1024 * 1024
 """So much of a trace file, at most, is read again after an interruption."""

@@ -11,8 +11,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from langflow_otel.insights.span_table import SCHEMA
-from langflow_otel.insights.trace_cache import Part, Read
+from langflow_otel.insights._reading.span_table import SCHEMA
+from langflow_otel.insights._reading.trace_cache import Part, Read
 
 _MAX_SMALL: Final = 8
 _ROW_GROUP: Final = 100_000

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from langflow_otel.insights.tails import chance_of, less_certain
+from langflow_otel.insights._statistics.tails import chance_of, less_certain
 
 Array = Any
 """``numpy.ndarray``; numpy is optional here, and so are its types."""

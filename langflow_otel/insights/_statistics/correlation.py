@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from langflow_otel.insights.tails import chance_of, less_certain
+from langflow_otel.insights._statistics.tails import chance_of, less_certain
 
 MAX_LAG: Final = 5
 MIN_PAIRS: Final = 15

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Final
 
+from langflow_otel.insights._estimates.execution_history import CALLS, Execution, PastRun
+from langflow_otel.insights._estimates.flow_graph import FlowComponent, FlowGraph
 from langflow_otel.insights.components import percentile
-from langflow_otel.insights.execution_history import CALLS, Execution, PastRun
-from langflow_otel.insights.flow_graph import FlowComponent, FlowGraph
 
 SECONDS: Final = "seconds"
 MIN_RUNS: Final = 5

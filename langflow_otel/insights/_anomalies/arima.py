@@ -29,11 +29,11 @@ from typing import Any, Final
 import numpy as np
 from statsforecast.models import ARIMA
 
-from langflow_otel.insights.detection import HISTORY_S, Rules
-from langflow_otel.insights.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
-from langflow_otel.insights.minutes import Minutes, value_of
-from langflow_otel.insights.tails import chance_of, count_z, failures_z, less_certain, z_of
-from langflow_otel.insights.windows import Key, Pane, Second
+from langflow_otel.insights._anomalies.detection import HISTORY_S, Rules
+from langflow_otel.insights._anomalies.episodes import FIGURES, Anomaly, Episodes, Figure, Unusual
+from langflow_otel.insights._anomalies.minutes import Minutes, value_of
+from langflow_otel.insights._anomalies.windows import Key, Pane, Second
+from langflow_otel.insights._statistics.tails import chance_of, count_z, failures_z, less_certain, z_of
 
 STEPS: Final = (60, 300)
 LEARNING: Final = {60: 60, 300: 36}
@@ -257,7 +257,7 @@ class _State:
 
 
 class ArimaWatch:
-    """As :class:`~langflow_otel.insights.detection.Detector`, by predicted intervals.
+    """As :class:`~langflow_otel.insights._anomalies.detection.Detector`, by predicted intervals.
 
     Args:
         rules: Of these, ``false_a_day`` and by how much a figure must differ.

@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from langflow_otel.insights.otlp_lines import Problems
-from langflow_otel.insights.span_columns import COLUMNS
+from langflow_otel.insights._reading.otlp_lines import Problems
+from langflow_otel.insights._reading.span_columns import COLUMNS
 from langflow_otel.version import __version__
 
 try:
