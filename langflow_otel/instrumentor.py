@@ -31,10 +31,10 @@ from langflow_otel._hooks.versions import (
 )
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._process.process import Given, ProcessTelemetry
-from langflow_otel._runs.outgoing_context import tell_current_spans, tell_nearest_spans
 from langflow_otel._runs.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel._runs.request import end_open_requests
 from langflow_otel._runs.run import end_open_runs
+from langflow_otel._sdk.outgoing_context import tell_current_spans, tell_nearest_spans
 from langflow_otel._settings.audit import audit_line
 from langflow_otel._settings.masking import one_line
 from langflow_otel._settings.settings import ScrapeSettings, Settings

@@ -1,1 +1,1 @@
-"""Facts become spans. Knows nothing of LangFlow."""
+"""Runs of flows, components, model calls, tools and streams become spans and measurements. OpenTelemetry API only."""

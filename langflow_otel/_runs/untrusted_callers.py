@@ -1,7 +1,7 @@
 """The context of an untrusted caller in another process: nothing of it goes on, to spans or to called services.
 
-Its ``traceparent`` and ``tracestate`` go where the run's place is decided, see ``parents.py``. Its baggage needs no
-``traceparent`` beside it, and the host may have put it into the context before we are asked.
+Its ``traceparent`` and ``tracestate`` go where the place of the run is decided, see ``parent_context.py``. Its baggage
+needs no ``traceparent`` beside it, and the host may have put it into the context before we are asked.
 """
 
 from __future__ import annotations

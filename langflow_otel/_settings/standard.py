@@ -99,7 +99,7 @@ def _need_a_sampler_for_the_argument(env: Mapping[str, str], found: Accepted) ->
 def _speak_to_older_sdks(env: Mapping[str, str], found: Accepted) -> None:
     """What they refuse though it is right; what it says is done by other means."""
     if found.values[PROPAGATORS] == "none" and PROPAGATORS in env:
-        found.changes[PROPAGATORS] = "tracecontext"  # See propagation.py.
+        found.changes[PROPAGATORS] = "tracecontext"  # See propagators.py.
     for signal in ("", *(f"{signal}_" for signal in SIGNALS)):
         name = f"{OTLP}{signal}TIMEOUT"
         if name in env:

@@ -15,7 +15,7 @@ import langflow_otel
 from langflow_otel._hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel.cli.console import give_up
 
-_AUTOSTART = Path(langflow_otel.__file__).parent / "autostart"
+_AUTOSTART = Path(langflow_otel.__file__).parent / "_autostart"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells say it
 
 

@@ -76,7 +76,7 @@ def demo(
     LANGFLOW_OTEL_TRACE_FILE is set, the traces go there as well. While it runs, its metrics can be scraped
     at OTEL_EXPORTER_PROMETHEUS_HOST and _PORT, or at any free port if that one is taken.
     """
-    from langflow_otel.cli.demo.command import command
+    from langflow_otel.cli.demo import command
 
     command.demo(svg, serve=serve)
 
@@ -142,7 +142,7 @@ def doctor(
     OTLP destination. No answer is waited for longer than OTEL_EXPORTER_OTLP_TIMEOUT (10 s). LangFlow is imported
     to see which hooks fit. The exit code is 1 if something is wrong.
     """
-    from langflow_otel.cli.doctor.command import command
+    from langflow_otel.cli.doctor import command
 
     command.doctor(as_json=as_json)
 
@@ -676,7 +676,7 @@ def mcp_(
     estimate does. No other files than these can be read by them, and no other address than --prometheus be asked. It
     ends when stdin does. Needs langflow-otel[mcp], and no LangFlow.
     """
-    from langflow_otel.cli.mcp.command import command
+    from langflow_otel.cli.mcp import command
 
     beside = command.Beside(baseline, flows or [], prometheus, token_file, ca_file)
     command.mcp(traces or [], beside, content=content)

@@ -1,8 +1,8 @@
 """When figures of flows and components changed for good, over days, versions or baselines that were kept.
 
 A figure has one value a step; how far values differ from step to step without a change is seen in the steps
-themselves (:mod:`~langflow_otel.insights._statistics.level_shifts`). With all figures together, a change is claimed in at most 5 %
-of histories without any (Holm's correction, of those figures that are known for long enough).
+themselves (:mod:`~langflow_otel.insights._statistics.level_shifts`). With all figures together, a change is claimed in
+at most 5 % of histories without any (Holm's correction, of those figures that are known for long enough).
 
 Needs ``pip install 'langflow-otel[forecast]'``.
 """

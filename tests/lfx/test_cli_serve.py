@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from test_cli_demo import COMMAND, environment, pushed_runs
 
-from langflow_otel.cli.demo.command import serve as module
+from langflow_otel.cli.demo import serve as module
 from langflow_otel.cli.demo.serve import Stop, serve
 from langflow_otel.cli.scraping import ScrapedPage
 from langflow_otel.insights.trace import build_trees, from_file, without_scope

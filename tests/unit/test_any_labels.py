@@ -218,6 +218,6 @@ def test_a_page_does_not_grow_with_the_length_of_names():
 
 
 def test_the_longest_name_is_what_the_store_says():
-    store = Path(__file__).parents[2] / "langflow_otel" / "recording" / "store.py"
+    store = Path(__file__).parents[2] / "langflow_otel" / "_metrics" / "store.py"
 
     assert f"_MAX_LABEL = {LONGEST}\n" in store.read_text()

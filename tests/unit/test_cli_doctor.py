@@ -28,10 +28,10 @@ from langflow_otel._metrics.endpoint import ScrapeEndpoint
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.cli.doctor.command import command as doctor
-from langflow_otel.cli.doctor.command import hooks as doctor_hooks
-from langflow_otel.cli.doctor.command import installed as doctor_installed
-from langflow_otel.cli.doctor.command import listener, probe
+from langflow_otel.cli.doctor import command as doctor
+from langflow_otel.cli.doctor import hooks as doctor_hooks
+from langflow_otel.cli.doctor import installed as doctor_installed
+from langflow_otel.cli.doctor import listener, probe
 from langflow_otel.cli.doctor.hooks import hooks_section
 from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.cli.main import app

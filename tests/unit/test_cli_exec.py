@@ -21,7 +21,7 @@ from langflow_otel.cli import exec as module
 from langflow_otel.cli.exec import run_command
 
 OURS = "from langflow_otel.cli.main import main; main()"
-AUTOSTART = str(Path(langflow_otel.__file__).parent / "autostart")
+AUTOSTART = str(Path(langflow_otel.__file__).parent / "_autostart")
 
 STATE = (
     "import json, sys; from langflow_otel._runs.recorder import active_recorder;"

@@ -34,7 +34,7 @@ from langflow_otel._runs.preparations import Preparations
 from langflow_otel._runs.recorder import Recorder, active_recorder
 from langflow_otel._runs.request import RequestInfo
 from langflow_otel._settings.settings import Settings
-from langflow_otel.cli.doctor.command import installed
+from langflow_otel.cli.doctor import installed
 from langflow_otel.insights.trace import from_file
 from langflow_otel.instrumentor import NOTHING_TO_DO
 

@@ -1,0 +1,1 @@
+"""``langflow-otel demo``."""

@@ -1,0 +1,1 @@
+"""``langflow-otel doctor``, and the probes by which it tests destinations."""

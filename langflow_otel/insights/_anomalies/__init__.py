@@ -1,0 +1,1 @@
+"""Windows over event time, and the methods that find unusual ones."""

@@ -2,8 +2,8 @@
 
 The plain rule, and its robust form, in which the median absolute deviation takes the place of the standard deviation
 (B. Iglewicz and D. C. Hoaglin, "How to Detect and Handle Outliers", 1993). Both take each window as an independent
-normal variable. :mod:`~langflow_otel.insights._anomalies.detection` does not, and raises fewer false alarms; these are what it is
-measured against.
+normal variable. :mod:`~langflow_otel.insights._anomalies.detection` does not, and raises fewer false alarms; these are
+what it is measured against.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Trace files as tables: OTLP JSON parsed into Arrow, cached as Parquet files, read by DuckDB."""

@@ -1,0 +1,1 @@
+"""Tests, intervals and models that more than one analysis uses."""
