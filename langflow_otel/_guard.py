@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
-from langflow_otel._content.errors import frames_of
+from langflow_otel._errors import stack_of
 
 logger = logging.getLogger("langflow_otel")
 
@@ -69,5 +69,5 @@ def _log(step: str, exc: Exception) -> None:
         "An error inside langflow-otel was contained at %s; the flow itself is not affected. "
         "Further ones at this step are counted, not logged.\n%s",
         step,
-        frames_of(exc),
+        stack_of(exc),
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from langflow_otel._content.error_causes import attribute_of
+from langflow_otel._errors import attribute_of
 
 _MARK: Final = "_langflow_otel_denied"
 _MOST_IN_CHAIN: Final = 100

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._content.errors import redacted
+from langflow_otel._content.error_texts import redacted
 from langflow_otel._content.limits import chosen
 from langflow_otel._content.log_lines import SEVERITIES, LogLine, log_sink
 from langflow_otel._content.messages import as_json, fitted

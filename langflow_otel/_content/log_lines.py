@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.denied_errors import is_denied, quotes_denied
-from langflow_otel._content.errors import error_type, frames_of, message_of, qualified_type, redacted
+from langflow_otel._content.error_texts import error_type, frames_of, message_of, qualified_type, redacted
 from langflow_otel._content.limits import MAX_VALUE, chosen, cut
 from langflow_otel._content.plain_values import MARGIN, sendable
 from langflow_otel._content.stacktraces import without_source

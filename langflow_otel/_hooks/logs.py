@@ -20,7 +20,7 @@ import wrapt
 from opentelemetry import _logs, trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from langflow_otel._content.errors import error_type
+from langflow_otel._content.error_texts import error_type
 from langflow_otel._content.log_lines import SEVERITIES, log_line, log_sink
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.patching import Hook, Patches

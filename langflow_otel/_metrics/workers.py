@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,6 @@ import psutil
 
 from langflow_otel._metrics.shared_file import BrokenFileError, FileStore, OtherVersionError, ValuesReader, add_up
 from langflow_otel._metrics.store import Series
-from langflow_otel._runs.recorder import count_dropped
 
 try:
     import fcntl
@@ -81,16 +80,24 @@ class WorkerGroup:
         common_pid: The process that they have in common; it names the folder.
         root: Where the folders of all groups are.
         max_values: Of one label in the total of the dead workers; further ones are counted together as ``other``.
+        on_broken_file: Called for each file of a worker that cannot be read.
 
     Raises:
         OSError: The folder cannot be made, or somebody else could write to it; or, later, it is gone.
     """
 
-    def __init__(self, common_pid: int, root: Path | None = None, max_values: int = 0) -> None:
+    def __init__(
+        self,
+        common_pid: int,
+        root: Path | None = None,
+        max_values: int = 0,
+        on_broken_file: Callable[[], None] = lambda: None,
+    ) -> None:
         self._root = _private_folder(root or default_root())
         self.folder = self._root / f"{common_pid}-{_start_time(common_pid)}"
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._max_values = max(max_values, _MAX_VALUES)
+        self._on_broken_file = on_broken_file
         self._readers: dict[str, ValuesReader] = {}
         self._unreadable: set[str] = set()
         self._leader_lock: BinaryIO | None = None
@@ -229,7 +236,7 @@ class WorkerGroup:
         except FileNotFoundError:
             return  # Another worker was quicker.
         logger.warning("%s. It is set aside as %s; its numbers are missing in the scrape.", why, broken.name)
-        count_dropped("metrics", "broken_file")
+        self._on_broken_file()
 
     def _forget(self, name: str) -> None:
         reader = self._readers.pop(name, None)

@@ -31,7 +31,7 @@ from langflow_otel._process.conditions import RunConditions
 from langflow_otel._process.price_file import PriceFile
 from langflow_otel._runs.measuring import RunMetrics
 from langflow_otel._runs.process_watch import ProcessWatch
-from langflow_otel._runs.recorder import Recorder, process_recorder
+from langflow_otel._runs.recorder import Recorder, count_dropped, process_recorder
 from langflow_otel._sdk.providers import choose_meter_provider, unless_refused
 from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.settings import ScrapeSettings, Settings
@@ -130,7 +130,11 @@ class MetricsPipeline:
             return MemoryStore()
 
     def _make_group(self, common_pid: int) -> WorkerGroup:
-        return WorkerGroup(common_pid, max_values=self.settings.max_flows)
+        return WorkerGroup(
+            common_pid,
+            max_values=self.settings.max_flows,
+            on_broken_file=functools.partial(count_dropped, "metrics", "broken_file"),
+        )
 
     def _make_scrape(self, store: MemoryStore) -> Scrape:
         scrape = Scrape(

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from typing import Final, Literal
 
-from langflow_otel._content.error_causes import attribute_of, http_status_of, with_causes
+from langflow_otel._errors import attribute_of, http_status_of, with_causes
 from langflow_otel._runs.facts import Outcome
 
 Category = Literal[

@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._content.errors import error_type
+from langflow_otel._content.error_texts import error_type
 from langflow_otel._metrics import catalogue, window
 from langflow_otel._metrics.catalogue import Cells, Metric, Reading
 from langflow_otel._metrics.derived import NESTED, derived_readings, next_average

@@ -21,7 +21,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._content.errors import error_type
+from langflow_otel._content.error_texts import error_type
 from langflow_otel._content.limits import chosen
 from langflow_otel._guard import Guard
 from langflow_otel._metrics import catalogue

@@ -10,9 +10,9 @@ from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._content.error_causes import http_status_of, with_causes
-from langflow_otel._content.errors import error_type, frames_of, message_of, qualified_type
+from langflow_otel._content.error_texts import error_type, frames_of, message_of, qualified_type
 from langflow_otel._content.limits import bounded, bounded_value, chosen
+from langflow_otel._errors import http_status_of, with_causes
 from langflow_otel._runs.facts import (
     ComponentInfo,
     Costs,

@@ -19,7 +19,7 @@ from opentelemetry.trace import Status
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.denied_errors import quotes_denied
-from langflow_otel._content.errors import redactor
+from langflow_otel._content.error_texts import redactor
 from langflow_otel._content.gate import ContentGate
 from langflow_otel._content.stacktraces import without_source
 from langflow_otel._guard import Guard

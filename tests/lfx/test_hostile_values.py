@@ -27,7 +27,7 @@ from test_streams import pair
 
 from langflow_otel import _guard as guard
 from langflow_otel import span
-from langflow_otel._content.errors import frames_of, message_of
+from langflow_otel._content.error_texts import frames_of, message_of
 from langflow_otel._sdk.trace_file import otlp_json
 from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import capture_telemetry

@@ -97,65 +97,75 @@ SPAN = "others ask a span, too; it only reads or notes"
 WEAK = "Python itself contains what fails in the callback of a weak reference, or in __del__"
 COUNTS = "it is what counts what an exporter loses; the SDK contains what fails in an exporter"
 NO_STEPS = {
-    **dict.fromkeys(["recording.guard.Guard.__enter__", "recording.guard.Guard.__exit__"], GUARDED),
-    **dict.fromkeys([f"recording.streams.{name}" for name in ("_pull", "_leave", "_chunk")], GUARDED),
-    **dict.fromkeys(["recording.streams._Proxy._close", "recording.streams._Proxy._failed"], GUARDED),
-    **dict.fromkeys(["export.nested.NestedModelSpans.on_start", "export.nested.NestedModelSpans.on_end"], GUARDED),
+    **dict.fromkeys(["_guard.Guard.__enter__", "_guard.Guard.__exit__"], GUARDED),
+    **dict.fromkeys([f"_runs.stream_proxies.{name}" for name in ("_pull", "_leave", "_chunk")], GUARDED),
+    **dict.fromkeys(["_runs.stream_proxies._Proxy._close", "_runs.stream_proxies._Proxy._failed"], GUARDED),
     **dict.fromkeys(
-        ["export.counting.CountingBatchSpanProcessor.on_end", "export.sampling.DecidedSampler.should_sample"], GUARDED
+        ["_sdk.instrumentor_spans.NestedModelSpans.on_start", "_sdk.instrumentor_spans.NestedModelSpans.on_end"],
+        GUARDED,
     ),
     **dict.fromkeys(
-        [f"export.sampling.PresetIds.{name}" for name in ("generate_span_id", "generate_trace_id")], TRIVIAL
+        ["_sdk.counting.CountingBatchSpanProcessor.on_end", "_sdk.sampling.DecidedSampler.should_sample"], GUARDED
     ),
-    "export.sampling.PresetIds.is_trace_id_random": GUARDED,
-    "recording.held.preset_ids": TRIVIAL,
+    **dict.fromkeys([f"_sdk.sampling.PresetIds.{name}" for name in ("generate_span_id", "generate_trace_id")], TRIVIAL),
+    "_sdk.sampling.PresetIds.is_trace_id_random": GUARDED,
+    "_runs.buffered_spans.preset_ids": TRIVIAL,
     **dict.fromkeys(
-        [f"hooks.models._Followed.{name}" for name in ("_first_token", "_first_event", "_ended", "_failed")], HOST
+        [f"_hooks.model_call._Followed.{name}" for name in ("_first_token", "_first_event", "_ended", "_failed")], HOST
     ),
-    **dict.fromkeys(["hooks.models.watched", "hooks.models._follow_all", "hooks.models._Followed._chunk"], GUARDED),
-    "hooks.models._Followed._function": TRIVIAL,
-    "recording.event_loop._Timer._note": GUARDED,
-    **dict.fromkeys(["hooks.embeddings.embed", "hooks.retrieval._search"], HOST),
-    **dict.fromkeys([f"recording.spans_of_others.ReportedSpans.{name}" for name in ("__init__", "__enter__")], TRIVIAL),
-    **dict.fromkeys(["recording.spans_of_others.ReportedSpans.__exit__", "hooks.embeddings._finish"], GUARDED),
-    "export.http_clients._calling_model": GUARDED,
-    "export.http_clients._below_call": HOST,
-    **dict.fromkeys(["hooks.tools._note_component", "hooks.tools._note_failure", "hooks.component._off"], GUARDED),
+    **dict.fromkeys(
+        ["_hooks.model_call.watched", "_hooks.model_call._follow_all", "_hooks.model_call._Followed._chunk"], GUARDED
+    ),
+    "_hooks.model_call._Followed._function": TRIVIAL,
+    "_metrics.event_loop._Timer._note": GUARDED,
+    **dict.fromkeys(["_hooks.embeddings.embed", "_hooks.retrieval._search"], HOST),
+    **dict.fromkeys([f"_runs.foreign_spans.ReportedSpans.{name}" for name in ("__init__", "__enter__")], TRIVIAL),
+    **dict.fromkeys(["_runs.foreign_spans.ReportedSpans.__exit__", "_hooks.embeddings._finish"], GUARDED),
+    "_sdk.http_clients._calling_model": GUARDED,
+    "_sdk.http_clients._below_call": HOST,
+    **dict.fromkeys(["_hooks.tool._note_component", "_hooks.tool._note_failure", "_hooks.component._off"], GUARDED),
     **dict.fromkeys([f"metrics.{name}" for name in ("Counter.add", "Gauge.set", "Histogram.record")], GUARDED),
-    **dict.fromkeys(["custom._start", "custom._watched", "custom.record_retry", "custom.set_attributes"], GUARDED),
-    **dict.fromkeys(["custom._CustomSpan.__exit__", "custom._CustomSpan.set_attributes"], GUARDED),
-    **dict.fromkeys(["custom._CustomSpan.__init__", "custom._CustomSpan.__enter__", "custom.span"], TRIVIAL),
-    **dict.fromkeys(["recording.component_runs.ComponentRun.observed", "hooks.patching._Switch.__call__"], TRIVIAL),
-    **dict.fromkeys(["hooks.server.ServerMiddleware.__init__", "export.below_runs.TracerBelowRuns.__init__"], TRIVIAL),
-    **dict.fromkeys([f"recording.streams.{name}" for name in STREAM_STEPS], HOST),
-    **dict.fromkeys(["hooks.flow._with_caller_context"], HOST),
-    **dict.fromkeys(["export.below_runs.TracerBelowRuns.start_as_current_span"], HOST),
     **dict.fromkeys(
-        [f"export.below_runs.{name}" for name in ("TracersBelowRuns.get_tracer", "TracerBelowRuns.start_span")], GUARDED
+        ["_authoring._start", "_authoring._watched", "_authoring.record_retry", "_authoring.set_attributes"], GUARDED
     ),
-    **dict.fromkeys(["recording.runs.Run.leave", "recording.runs.step_out", "hooks.embeddings._leave"], RESTORES),
-    **dict.fromkeys(["recording.requests.RequestRun.finish", "hooks.server._finish"], RESTORES),
+    **dict.fromkeys(["_authoring._CustomSpan.__exit__", "_authoring._CustomSpan.set_attributes"], GUARDED),
+    **dict.fromkeys(
+        ["_authoring._CustomSpan.__init__", "_authoring._CustomSpan.__enter__", "_authoring.span"], TRIVIAL
+    ),
+    **dict.fromkeys(["_runs.component.ComponentRun.observed", "_hooks.patching._Switch.__call__"], TRIVIAL),
+    **dict.fromkeys(
+        ["_hooks.server.ServerMiddleware.__init__", "_sdk.instrumentor_tracers.TracerBelowRuns.__init__"], TRIVIAL
+    ),
+    **dict.fromkeys([f"_runs.stream_proxies.{name}" for name in STREAM_STEPS], HOST),
+    **dict.fromkeys(["_hooks.flow._with_caller_context"], HOST),
+    **dict.fromkeys(["_sdk.instrumentor_tracers.TracerBelowRuns.start_as_current_span"], HOST),
+    **dict.fromkeys(
+        [f"_sdk.instrumentor_tracers.{name}" for name in ("TracersBelowRuns.get_tracer", "TracerBelowRuns.start_span")],
+        GUARDED,
+    ),
+    **dict.fromkeys(["_runs.run.Run.leave", "_runs.run.step_out", "_hooks.embeddings._leave"], RESTORES),
+    **dict.fromkeys(["_runs.request.RequestRun.finish", "_hooks.server._finish"], RESTORES),
     **dict.fromkeys(
         [f"custom.{name}" for name in ("traced", "_decorate", "_wrapper_for", "_traced_coroutine")], DEFINES
     ),
     **dict.fromkeys([f"metrics.{name}" for name in ("_names_of", "counter", "gauge", "histogram")], DEFINES),
-    **dict.fromkeys(["metrics._define", "metrics._check", "recording.metrics.Metric.prometheus_name"], DEFINES),
-    **dict.fromkeys([f"recording.held.HeldSpan.{name}" for name in HELD_SPAN], SPAN),
-    "recording.held.new_span_context": SPAN,
-    "recording.sampling.UnsampledFlowSpan.is_recording": SPAN,
-    **dict.fromkeys([f"recording.recorder.{name}_recorder" for name in ("active", "process")], TRIVIAL),
-    "recording.runs.Run.recording": TRIVIAL,
-    **dict.fromkeys(["recording.streams._Proxy.__del__", "hooks.identity._forget"], WEAK),
-    "hooks.flow._give_up_stepping": WEAK,
-    **dict.fromkeys(["export.counting.CountingSpanExporter.export", "export.refusals.export_in_parts"], COUNTS),
-    "export.log_records.CountingLogExporter.export": COUNTS,
+    **dict.fromkeys(["metrics._define", "metrics._check", "_metrics.catalogue.Metric.prometheus_name"], DEFINES),
+    **dict.fromkeys([f"_runs.buffered_spans.HeldSpan.{name}" for name in HELD_SPAN], SPAN),
+    "_runs.buffered_spans.new_span_context": SPAN,
+    "_runs.sampling.UnsampledFlowSpan.is_recording": SPAN,
+    **dict.fromkeys([f"_runs.recorder.{name}_recorder" for name in ("active", "process")], TRIVIAL),
+    "_runs.run.Run.recording": TRIVIAL,
+    **dict.fromkeys(["_runs.stream_proxies._Proxy.__del__", "_hooks.facts._forget"], WEAK),
+    "_hooks.flow._give_up_stepping": WEAK,
+    **dict.fromkeys(["_sdk.counting.CountingSpanExporter.export", "_sdk.too_large.export_in_parts"], COUNTS),
+    "_sdk.log_records.CountingLogExporter.export": COUNTS,
 }
 """Functions that may not fail, and why they need not be able to."""
 ENTERS = (
-    *("recording.recorder.Recorder.start_flow", "recording.recorder.Recorder.start_request"),
-    *("recording.requests.RequestRun.__init__", "recording.requests.RequestRun.start", "recording.runs.Run.enter"),
-    *("hooks.flow._start_playground", "hooks.flow._start_unless_inside", "hooks.flow._stepped_run"),
-    "hooks.server._start",
+    *("_runs.recorder.Recorder.start_flow", "_runs.recorder.Recorder.start_request"),
+    *("_runs.request.RequestRun.__init__", "_runs.request.RequestRun.start", "_runs.run.Run.enter"),
+    *("_hooks.flow._start_playground", "_hooks.flow._start_unless_inside", "_hooks.flow._stepped_run"),
+    "_hooks.server._start",
 )
 """When these are done, only what they give back can undo what they did to the caller's context."""
 HOOKED = {hook.wrapper for hook in (*HOOKS, *LOG_HOOKS)}

@@ -281,7 +281,7 @@ def test_one_line_for_a_protocol_that_each_signal_replaces_by_another():
 
 def test_all_that_is_read_is_in_here():
     """A variable of ours that is new is tested by itself; a new form of an OTLP variable is added above."""
-    source = Path(__file__).parents[2] / "langflow_otel" / "otlp_target.py"
+    source = Path(__file__).parents[2] / "langflow_otel" / "_settings" / "otlp_target.py"
     forms = re.findall(r"OTEL_EXPORTER_OTLP_(?:\{\w+\}_?)?([A-Z]+)", source.read_text())
 
     assert {*forms} == {name.rpartition("_")[2] for name in OTLP}

@@ -244,7 +244,7 @@ def test_too_short_a_history_is_one_line(tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(spans, monkeypatch):
     monkeypatch.setitem(sys.modules, "ruptures", None)
-    for name in ("baseline_history", "level_shifts"):
+    for name in ("baseline_history", "_statistics.level_shifts"):
         monkeypatch.delitem(sys.modules, f"langflow_otel.insights.{name}")
     monkeypatch.delitem(sys.modules, "langflow_otel.cli.history_view", raising=False)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel._content.error_causes import http_status_of, with_causes
+from langflow_otel._errors import http_status_of, with_causes
 
 
 class Refused(Exception):  # noqa: N818

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from langflow_otel._content.errors import message_of
+from langflow_otel._content.error_texts import message_of
 from langflow_otel._content.gate import ContentGate
 from langflow_otel._content.log_lines import log_line
 from langflow_otel._metrics.instruments import Instruments

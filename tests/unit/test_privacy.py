@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from langflow_otel import span, traced
-from langflow_otel._content.errors import error_type, frames_of, message_of, qualified_type
+from langflow_otel._content.error_texts import error_type, frames_of, message_of, qualified_type
 from langflow_otel._runs.facts import Outcome, ToolInfo
 from langflow_otel._sdk.trace_file import otlp_json
 from langflow_otel._settings.settings import Settings

@@ -336,7 +336,7 @@ from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 scrape = Scrape(MemoryStore(), own_pid=7, window_s=60, cores=1.0, read=lambda pids: [], info={"a": "b"},
                 registry=DefaultRegistry())
-scrape.group = __import__("langflow_otel._metrics.workers").export.workers.WorkerGroup(1)
+scrape.group = __import__("langflow_otel._metrics.workers")._metrics.workers.WorkerGroup(1)
 print(scrape.page("", "").body.decode())
 """
 

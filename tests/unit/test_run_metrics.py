@@ -66,7 +66,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    for module in ("flow_runs", "component_runs", "stream_runs", "model_runs"):
+    for module in ("flow", "component", "stream", "model_call"):
         stopped = SimpleNamespace(perf_counter=clock, time_ns=time.time_ns)
         monkeypatch.setattr(f"langflow_otel._runs.{module}.time", stopped)
     return clock

@@ -15,6 +15,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,7 @@ from langflow_otel._metrics.instruments import Instruments
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup, common_process
+from langflow_otel._runs.recorder import count_dropped
 
 from .processes import Start, parent, processes
 from .support import at_once
@@ -103,7 +105,7 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def group(root) -> Iterator[WorkerGroup]:
-    group = WorkerGroup(os.getpid(), root)
+    group = WorkerGroup(os.getpid(), root, on_broken_file=partial(count_dropped, "metrics", "broken_file"))
     yield group
     group.leave()
 
@@ -1043,7 +1045,9 @@ def test_without_file_locks_there_are_no_groups(monkeypatch):
 
 def test_the_start_of_a_process_is_the_same_for_all_who_ask():
     own = workers._start_time(os.getpid())
-    code = "import sys; from langflow_otel._sdk import workers; print(workers._start_time(int(sys.argv[1])), end='')"
+    code = (
+        "import sys; from langflow_otel._metrics import workers; print(workers._start_time(int(sys.argv[1])), end='')"
+    )
     done = subprocess.run([sys.executable, "-c", code, str(os.getpid())], capture_output=True, text=True, timeout=60)
 
     assert own == done.stdout != ""

@@ -1,12 +1,15 @@
-"""What an error says of itself, whatever library it is of: its attributes, its causes, an HTTP status."""
+"""What an error says of itself, whatever library it is of: its attributes, its causes, its stack, an HTTP status."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Final
 
 _MAX_CAUSES: Final = 5
+_MAX_FRAMES: Final = 50
+_MAX_NAME: Final = 1_000
 _STATUSES: Final = ("status_code", "status")
 
 
@@ -32,6 +35,36 @@ def with_causes(error: BaseException | None, *, contexts: bool) -> Iterator[Base
         # Not `or`: an exception's truth value is its author's code.
         hidden = error.__context__ if contexts and not error.__suppress_context__ else None
         error = error.__cause__ if error.__cause__ is not None else hidden
+
+
+def type_name(error: BaseException) -> str:
+    """The error's class with its module; builtins go without."""
+    module, name = type(error).__module__, type(error).__qualname__
+    return name if module in ("builtins", "__main__", None) else f"{module}.{name}"
+
+
+def stack_of(
+    error: BaseException,
+    last_line: Callable[[BaseException], str] = type_name,
+    shorten: Callable[[str], str] = lambda name: name[:_MAX_NAME],
+) -> str:
+    """Stack of the error and of its causes, outermost frame first: file, line and function, no line of source.
+
+    At most 5 causes and the innermost 50 frames of each.
+
+    Args:
+        error: The error.
+        last_line: What stands below the frames of each; by default its class.
+        shorten: Cuts the names of files and functions, by default to 1,000 characters.
+    """
+    stacks = []
+    for each in with_causes(error, contexts=True):
+        frames = [
+            f'  File "{shorten(frame.f_code.co_filename)}", line {line}, in {shorten(frame.f_code.co_name)}'
+            for frame, line in traceback.walk_tb(each.__traceback__)
+        ]
+        stacks.append("\n".join([*frames[-_MAX_FRAMES:], last_line(each)]))
+    return "\ncaused by\n".join(stacks)
 
 
 def http_status_of(error: BaseException) -> int | None:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import functools
-import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from langflow_otel._content.denied_errors import is_denied, quotes_denied
-from langflow_otel._content.error_causes import with_causes
 from langflow_otel._content.limits import chosen, cut
 from langflow_otel._content.plain_values import MARGIN, cut_mark, sendable
 from langflow_otel._content.stacktraces import without_source
+from langflow_otel._errors import stack_of, type_name
 from langflow_otel._settings.settings import Settings
 from langflow_otel.redaction.known_secrets import without_secrets
 from langflow_otel.redaction.urls import text_without_url_values
 
 if TYPE_CHECKING:
     from langflow_otel.redaction.redactor import Redactor
-
-_MAX_FRAMES = 50
 
 
 def error_type(exc: BaseException) -> str:
@@ -29,9 +26,7 @@ def error_type(exc: BaseException) -> str:
 
 def qualified_type(exc: BaseException) -> str:
     """The exception's class with its module, for ``exception.type`` (builtins go without)."""
-    module = type(exc).__module__
-    name = type(exc).__qualname__
-    return chosen(name if module in ("builtins", "__main__", None) else f"{module}.{name}")
+    return chosen(type_name(exc))
 
 
 def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Collection[str] = ()) -> str:
@@ -45,9 +40,13 @@ def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Co
         settings: If they let messages leave, each class is followed by its message; None for no messages.
         withheld: See :func:`message_of`.
     """
+
+    def last_line(error: BaseException) -> str:
+        message = None if settings is None else message_of(error, settings, withheld)
+        return qualified_type(error) + (f": {message}" if message else "")
+
     # A file's name need not be text.
-    stacks = [_one_stack(each, settings, withheld) for each in with_causes(exc, contexts=True)]
-    return sendable("\ncaused by\n".join(stacks))
+    return sendable(stack_of(exc, last_line, cut))
 
 
 def message_of(exc: BaseException, settings: Settings, withheld: Collection[str] = ()) -> str | None:
@@ -129,13 +128,3 @@ def _redactor(pattern: str | None, ips: bool, hook: Callable[[str], str] | None)
     from langflow_otel.redaction.redactor import Redactor
 
     return Redactor(pattern, ips=ips, hook=hook)
-
-
-def _one_stack(exc: BaseException, settings: Settings | None, withheld: Collection[str]) -> str:
-    frames = [
-        f'  File "{cut(frame.f_code.co_filename)}", line {line}, in {cut(frame.f_code.co_name)}'
-        for frame, line in traceback.walk_tb(exc.__traceback__)
-    ]
-    message = None if settings is None else message_of(exc, settings, withheld)
-    last = qualified_type(exc) + (f": {message}" if message else "")
-    return "\n".join([*frames[-_MAX_FRAMES:], last])
