@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,30 @@ MODULES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
 )
-MAY_IMPORT_THE_HOST = ("langflow_otel._hooks", "langflow_otel.cli")
+HOST_COMMANDS = ("langflow_otel.cli.demo", "langflow_otel.cli.run")
+SDK_ROOMS = ("_sdk", "_process", "testing", "cli")
+LAYERS = (
+    {"version", "_semconv", "_errors"},
+    {"_guard"},
+    {"redaction"},
+    {"_settings"},
+    {"_content"},
+    {"_metrics"},
+    {"_runs"},
+    {"_authoring", "metrics"},
+    {"_hooks"},
+    {"_sdk"},
+    {"_process"},
+    {"instrumentor"},
+    {"asgi", "plugin", "prometheus"},
+    {"_autostart"},
+    {"insights"},
+    {"testing"},
+    {"cli"},
+    {"__main__"},
+)
+"""The lowest first."""
+LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 
 WITHOUT_HOST = f"""
 import sys
@@ -83,9 +108,9 @@ def test_an_authors_import_is_quick(tmp_path):
 
 
 def test_all_but_the_hooks_work_without_langflow():
-    names = [name for name in MODULES if name.startswith(("langflow_otel._runs", "langflow_otel._sdk"))]
-    names += ["langflow_otel", "langflow_otel.instrumentor", "langflow_otel.testing", "langflow_otel.insights.trace"]
-    assert len(names) >= 15
+    rooms = ("_content", "_metrics", "_process", "_runs", "_sdk", "_settings", "instrumentor", "testing")
+    names = ["langflow_otel", "langflow_otel.insights.trace", *(name for name in MODULES if room(name) in rooms)]
+    assert len(names) >= 80
 
     run(WITHOUT_HOST + "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in names))
 
@@ -97,14 +122,20 @@ def test_traced_functions_work_without_langflow():
 
 
 def imports_of(path: Path) -> set[str]:
-    """Top packages that a file imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add(node.module or "")
-    return found
+    """Modules that a file imports, wherever in it, without what only type checkers import."""
+    return set(_imported(ast.parse(path.read_text("utf-8"))))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.level == 0:
+            full = {f"{child.module}.{alias.name}" for alias in child.names}
+            yield from full & set(MODULES) or {child.module or ""}
+        yield from _imported(child)
 
 
 def module_file(name: str) -> Path:
@@ -112,32 +143,62 @@ def module_file(name: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+def room(name: str) -> str:
+    """What a module belongs to: the part of its name below the package."""
+    return name.partition(".")[2].partition(".")[0]
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_only_the_hooks_and_the_command_line_know_langflow(name: str):
+def test_langflow_is_imported_only_by_hooks_and_commands(name: str):
     hosts = {each for each in imports_of(module_file(name)) if each.partition(".")[0] in HOSTS}
 
-    assert hosts == set() or name.startswith(MAY_IMPORT_THE_HOST)
+    assert hosts == set() or room(name) == "_hooks" or name.startswith(HOST_COMMANDS)
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_imports_go_one_way(name: str):
-    """recording/ knows neither hooks nor exporters, export/ knows no hooks."""
-    forbidden = {
-        "langflow_otel._runs": ("langflow_otel._hooks", "langflow_otel._sdk", "opentelemetry.sdk"),
-        "langflow_otel._sdk": ("langflow_otel._hooks", "langflow_otel.insights", "langflow_otel.cli"),
-        "langflow_otel._hooks": ("langflow_otel._sdk", "langflow_otel.insights", "opentelemetry.sdk"),
-        "langflow_otel._settings.settings": ("langflow_otel._runs", "langflow_otel._sdk", "opentelemetry"),
-        "langflow_otel._settings.variables": (
-            "langflow_otel._runs",
-            "langflow_otel._settings.settings",
-            "opentelemetry",
-        ),
-        "langflow_otel.redaction": ("langflow_otel._hooks", "langflow_otel._sdk", "opentelemetry"),
-        "langflow_otel._settings.otlp_target": ("langflow_otel._runs", "langflow_otel._sdk", "opentelemetry"),
-    }
-    for package, others in forbidden.items():
-        if name.startswith(package):
-            assert [each for each in imports_of(module_file(name)) if each.startswith(others)] == []
+def test_sdk_is_imported_only_where_it_is_wrapped(name: str):
+    sdk = {each for each in imports_of(module_file(name)) if each.startswith("opentelemetry.sdk")}
+
+    assert sdk == set() or room(name) in SDK_ROOMS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_metrics_room_needs_neither_langflow_nor_the_sdk(name: str):
+    if room(name) in ("_metrics", "_content", "_settings", "redaction"):
+        found = imports_of(module_file(name))
+        assert [each for each in found if each.partition(".")[0] in HOSTS or each.startswith("opentelemetry.sdk")] == []
+
+
+def test_each_room_has_its_layer():
+    rooms = {room(name) for name in MODULES} - {""}
+
+    assert rooms == set(LAYER)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_down(name: str):
+    """A room imports what stands below it, and nothing beside or above."""
+    if room(name):
+        rooms = {room(each) for each in graph()[name]} - {room(name), ""}
+        assert [each for each in rooms if LAYER[each] >= LAYER[room(name)]] == []
+
+
+def test_no_modules_import_each_other():
+    """Neither at their top nor within functions; imports for annotations alone are left out."""
+    before = graph()
+    while True:
+        after = {name: kept for name, above in before.items() if (kept := {each for each in above if each in before})}
+        if after == before:
+            break
+        before = after
+
+    assert before == {}
+
+
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    """Which modules of ours each module imports."""
+    return {name: imports_of(module_file(name)) & set(MODULES) for name in MODULES}
 
 
 def test_all_is_what_can_be_imported():
