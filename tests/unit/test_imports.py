@@ -121,6 +121,7 @@ def test_traced_functions_work_without_langflow():
     assert run(f"{WITHOUT_HOST}{code}print(add(1, 2))") == "3\n"
 
 
+@functools.cache
 def imports_of(path: Path) -> set[str]:
     """Modules that a file imports, wherever in it, without what only type checkers import."""
     return set(_imported(ast.parse(path.read_text("utf-8"))))
