@@ -283,3 +283,18 @@ def test_pictures_are_shown_and_small():
 
     assert pictures <= shown
     assert [path.name for path in pictures if path.stat().st_size > 60_000] == []
+
+
+def test_architecture_names_what_is_there():
+    """Each package and public module has its row, and each file that is named exists."""
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "langflow_otel"
+    named = set(re.findall(r"`([\w./-]+(?:/|\.py))`", text))
+    rows = {name for row in re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/*.py")}
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
+
+    assert [
+        name for name in named if not any((base / name).exists() for base in (ROOT, package, package / "cli"))
+    ] == []
+    assert folders | modules <= rows
