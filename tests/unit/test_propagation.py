@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 
 from langflow_otel import _guard as guard
-from langflow_otel._runs import outgoing_context
+from langflow_otel._sdk import outgoing_context
 from langflow_otel._sdk.outgoing_context import tell_current_spans, tell_nearest_spans
 
 from .support import FLOW, recorder, recording
