@@ -6,7 +6,7 @@ so that neither a prompt nor a user's own pattern can hang the host: 900 instruc
 musl, which RE2 lacks, but an unlucky pattern would spend its timeout on each text, on the event loop.
 
 Not the patterns of detect-secrets 1.5.0, which are made to point at a line and not to cut a secret out of it: of the
-keys and tokens in ``tests/unit/secret_corpus.py`` its 46 remove 32 % (of a JWT not the signature, of a private key
+keys and tokens in ``tests/support/secret_corpus.py`` its 46 remove 32 % (of a JWT not the signature, of a private key
 only the heading; nothing for Google, Anthropic, Hugging Face), for 540 us per kB and 250 ms of import, some of them in
 quadratic time. Nor ``phonenumbers``, Presidio or python-stdnum: a checksum is five lines, the others are megabytes.
 """

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/redaction.py [--texts 2000] [--rounds 50] [--json]
 
-Needs no LangFlow. Recall and precision are those of tests/unit/secret_corpus.py, times are the best of their rounds.
+Needs no LangFlow. Recall and precision are those of tests/support/secret_corpus.py, times are the best of their rounds.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-from unit import secret_corpus  # noqa: E402
-from unit.secret_corpus import LOOK_ALIKES, SENTENCES  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from langflow_otel.redaction.known_secrets import without_secrets  # noqa: E402
 from langflow_otel.redaction.redactor import Redactor  # noqa: E402
+from tests.support import secret_corpus  # noqa: E402
+from tests.support.secret_corpus import LOOK_ALIKES, SENTENCES  # noqa: E402
 
 SIZES = (1_000, 8_000)
 KNOWN_SECRETS = (5, 50, 256)

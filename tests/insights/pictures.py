@@ -37,7 +37,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from made_series import Day  # noqa: E402
 from made_traces import made_lines, write  # noqa: E402
 
-from tests.unit.made_spans import START_NS, MadeTraces  # noqa: E402
+from tests.support.made_spans import START_NS, MadeTraces  # noqa: E402
 
 NS: Final = 10**9
 DAY_S: Final = 86_400

@@ -298,7 +298,7 @@ class TestDemo:
 
         assert set(slow) == {300}
         assert sum(1 for each in took_s if each > 0.9) == 4
-        # tests/unit/test_why.py rests on it.
+        # tests/unit/insights/test_why.py rests on it.
         assert min(each for each in took_s if each > 0.9) >= 3.6
 
     def test_its_last_lines_are_commands_that_find_it(self, demo: Demo) -> None:

@@ -34,7 +34,6 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client.parser import text_string_to_metric_families
 from test_components import router_flow
 from test_streams import pair
-from unit.broken_collectors import gibberish, grpc_server, http_server, make_pem, nobody, silent
 from waiting import wait_in_loop
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
@@ -42,6 +41,7 @@ from langflow_otel import _guard as guard
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._runs.recorder import set_active_recorder
 from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from tests.support.broken_collectors import gibberish, grpc_server, http_server, make_pem, nobody, silent
 
 ALL = bool(os.environ.get("LONG_TESTS"))
 TIMEOUT_S = 0.4

@@ -33,13 +33,13 @@ from nodes import basic, streams
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from otlp_receiver import Receiver, otlp_receiver
 from test_hooks import IMPORTABLE, _current
-from unit.broken_collectors import silent
 from waiting import wait_until
 
 from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel import _guard as guard
 from langflow_otel._runs.recorder import active_recorder
 from langflow_otel.testing import Telemetry, capture_telemetry
+from tests.support.broken_collectors import silent
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 TIMES = 1000 if LONG else 60

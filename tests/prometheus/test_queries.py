@@ -21,7 +21,7 @@ from promql import CONFIG, PanelQuery, alerts, annotation_queries, dashboards, o
 pytestmark = pytest.mark.slow
 
 EXEMPT = {
-    "hw_gpu_": "no GPU here; tests/unit/test_gpu.py reads them",
+    "hw_gpu_": "no GPU here; tests/unit/_metrics/test_gpu.py reads them",
     'resource="gpu': "no GPU here",
     "langflow_queue_": "the pool of background jobs is LangFlow's server's, and these flows run on its engine alone",
     'resource="background_jobs"': "the same",

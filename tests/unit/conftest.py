@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from langflow_otel.testing import Telemetry
-
-from .support import recording
+from tests.support.recording import recording
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,14 +28,14 @@ EXAMPLE = "/var/log/langflow/"
 """The folder of trace files in examples of commands."""
 
 ONLY_PARSED = {
-    "doctor": "imports LangFlow in a process of its own: tests/unit/test_cli_doctor.py",
-    "top": "goes on until q is pressed: tests/unit/test_cli_top.py",
-    "mcp": "answers until its client goes: tests/unit/test_mcp_stdio.py",
-    "--follow": "goes on until a signal: tests/unit/test_cli_anomalies.py, tests/store",
+    "doctor": "imports LangFlow in a process of its own: tests/unit/cli/test_doctor.py",
+    "top": "goes on until q is pressed: tests/unit/cli/test_top.py",
+    "mcp": "answers until its client goes: tests/unit/cli/mcp/test_stdio.py",
+    "--follow": "goes on until a signal: tests/unit/cli/test_anomalies.py, tests/store",
     "--prometheus": "needs a Prometheus: tests/prometheus",
-    "forecast": "needs months of history: tests/unit/test_forecast.py",
-    "history": "needs weeks of history: tests/unit/test_baseline_history.py",
-    "exec": "runs another program: tests/unit/test_cli_exec.py",
+    "forecast": "needs months of history: tests/unit/insights/test_forecast.py",
+    "history": "needs weeks of history: tests/unit/insights/test_baseline_history.py",
+    "exec": "runs another program: tests/unit/cli/test_exec.py",
 }
 """Commands and options of which only the arguments are checked, and which tests run them."""
 

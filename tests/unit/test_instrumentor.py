@@ -37,8 +37,7 @@ from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor import installed
 from langflow_otel.insights.trace import from_file
 from langflow_otel.instrumentor import NOTHING_TO_DO
-
-from .support import at_once
+from tests.support.recording import at_once
 
 CHECK = LangflowInstrumentor._check_dependency_conflicts
 HINT = "LangFlow is not installed here. Install it with: pip install 'langflow-otel[lfx]' (or [langflow])"

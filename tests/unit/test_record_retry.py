@@ -17,8 +17,7 @@ from langflow_otel._runs.facts import OK, Outcome, ToolInfo
 from langflow_otel._runs.recorder import set_active_recorder
 from langflow_otel._runs.run import current_run
 from langflow_otel.testing import Telemetry
-
-from .support import FLOW, component, recorder, recording
+from tests.support.recording import FLOW, component, recorder, recording
 
 
 class ServiceError(Exception):

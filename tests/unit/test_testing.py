@@ -16,8 +16,7 @@ from langflow_otel._runs.facts import CANCELLED, OK
 from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import LeakError, Telemetry, capture_telemetry
-
-from .support import FLOW, component, recorder, recording
+from tests.support.recording import FLOW, component, recorder, recording
 
 
 def record_a_flow() -> None:

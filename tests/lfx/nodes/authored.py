@@ -7,11 +7,11 @@ from typing import Any
 
 from lfx.schema.message import Message
 from opentelemetry import trace
-from unit import secret_corpus
 
 from langflow_otel import metrics, record_retry, set_attributes, span, traced
 from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
 from nodes.basic import Echo
+from tests.support import secret_corpus
 
 tracers = TracersBelowRuns()
 """As an instrumentor of a library gets them; who captures telemetry says what makes the spans."""
