@@ -51,6 +51,7 @@ class Pager:
                 "annotations": {
                     "summary": f"{labels['alertname']} of {_about(labels)}",
                     "description": "It is so.",
+                    "impact": f"Users notice: {labels['alertname']}.",
                     "dashboard_url": f"http://grafana/d/?var-flow={labels.get('flow', '')}",
                     "runbook_url": f"http://runbook#{labels['alertname'].lower()}",
                 },
@@ -159,6 +160,7 @@ def test_a_page_has_the_summary_of_every_alert(pager: Pager):
     details = event["payload"]["custom_details"]["firing"]
     linked = rf"Dashboard: {dashboard('shop')}\nTraces: \S+\nRunbook: http://runbook#langflowcomponentfailing"
     assert len(re.findall(linked, details)) == 3
+    assert details.count("LangflowComponentFailing of shop\nUsers notice: LangflowComponentFailing.\nIt is so.\n") == 3
     runbook, link = event["links"]
     assert runbook == {"href": "http://runbook#langflowcomponentfailing", "text": "Runbook"}
     found = re.fullmatch(dashboard("shop"), link["href"])
@@ -343,5 +345,8 @@ def test_a_ticket_and_a_note_name_their_alerts(pager: Pager):
     [ticket] = [body for path, body in pager.sent if path == "/webhook"]
     for flow in ("a", "b"):
         links = rf"<{dashboard(flow)}\|dashboard> <http://runbook#langflowfasterthanlastweek\|runbook>"
-        assert re.search(f"LangflowFasterThanLastWeek of {flow} {links}", note["attachments"][0]["text"])
-    assert [each["labels"]["alertname"] for each in ticket["alerts"]] == ["LangflowCpuHigh"]
+        told = f"LangflowFasterThanLastWeek of {flow}. Users notice: LangflowFasterThanLastWeek. {links}"
+        assert re.search(told, note["attachments"][0]["text"])
+    [alert] = ticket["alerts"]
+    assert alert["labels"]["alertname"] == "LangflowCpuHigh"
+    assert alert["annotations"]["impact"] == "Users notice: LangflowCpuHigh."

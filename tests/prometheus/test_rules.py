@@ -127,7 +127,7 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict):
     uids = {uid for uid, _ in panels()}
 
     assert alert["labels"]["severity"] in ("page", "ticket", "log", "watchdog")
-    assert set(told) == {"summary", "description", "dashboard_url", "runbook_url"}
+    assert set(told) == {"summary", "description", "impact", "dashboard_url", "runbook_url"}
     assert re.search(r"\{\{ (with )?\$", told["summary"])
     assert re.fullmatch(r"http://localhost:3000/d/([\w-]+)(\?.+)?", told["dashboard_url"])[1] in uids
     assert told["runbook_url"] == f"http://localhost:9090/user/RUNBOOK.html#{alert['alert'].lower()}"
@@ -170,7 +170,11 @@ def test_an_alert_says_what_users_notice_and_a_page_what_to_do_first():
     pages = {alert["alert"] for alert in alerts() if alert["labels"]["severity"] == "page"}
 
     told = {section.partition("\n")[0]: section for section in sections}
-    assert {alert["alert"] for alert in alerts() if "**Users notice:**" not in told[alert["alert"]]} == set()
+    noticed = {name: re.findall(r"\*\*Users notice:\*\* (.+?\.)(?: \*\*|$)", told[name], re.MULTILINE) for name in told}
+    assert noticed == {
+        alert["alert"]: [alert["annotations"]["impact"].removeprefix("Users notice: ")] for alert in alerts()
+    }
+    assert {name: says for name, [says] in noticed.items() if ". " in says} == {}
     assert {name for name in pages if "**Do first" not in told[name]} == set()
 
 
