@@ -37,6 +37,8 @@ langflow_server.START_S = 900.0  # several start at once, on a machine that may 
 
 SETTLED_S = 180.0
 """For so long all is well before the first fault: what is usual is known."""
+SHORT_OF_CPU = 0.9
+"""A machine that is busier delays every event loop, also those of servers without a fault."""
 
 
 def main() -> None:
@@ -79,8 +81,12 @@ class Row:
 
     @property
     def is_as_wanted(self) -> bool:
-        """People were told once, of each alert that they are to be told of, and of no other."""
-        return sorted(each.alert for each in self.told) == sorted(self.fault.told)
+        """People were told once, of each alert that they are to be told of, and of no other of this fault."""
+        told = sorted(each.alert for each in self.told if not self._is_of_the_machine(each))
+        return told == sorted(self.fault.told)
+
+    def _is_of_the_machine(self, told: Told) -> bool:
+        return told.alert == "LangflowEventLoopBlocked" and self.busy > SHORT_OF_CPU
 
     def cells(self) -> list[str]:
         wanted = "" if self.is_as_wanted else f" (wanted: {', '.join(self.fault.told) or 'nobody'})"
@@ -89,7 +95,11 @@ class Row:
         return [fault, self._said(self.told) + wanted, str(pages), f"{self.busy:.0%}", self._said(self.beside)]
 
     def _said(self, told: list[Told]) -> str:
-        each_of = (f"{each.receiver}: {each.alert}, {each.at_s - self.noticed_s:.0f} s" for each in told)
+        each_of = (
+            f"{each.receiver}: {each.alert}, {each.at_s - self.noticed_s:.0f} s"
+            + (" (of the machine)" if self._is_of_the_machine(each) else "")
+            for each in told
+        )
         return "; ".join(each_of) or "nobody"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import signal
 import sys
@@ -25,10 +26,31 @@ pytestmark = [
 ]
 
 import langflow_server  # noqa: E402, F401 - skips these tests where LangFlow is not installed
-from deployments import Deployment, deployment, opened, watch  # noqa: E402
+from deployments import Deployment, Told, deployment, opened, watch  # noqa: E402
+from fault_list import FAULTS  # noqa: E402
 
 DEADLINE_S = 240.0
 """Of a page, on a busy machine: on an idle one each is there after 10 to 30 s."""
+
+
+@pytest.mark.parametrize(
+    ("alert", "busy", "is_as_wanted"),
+    [
+        ("LangflowEventLoopBlocked", 0.95, True),
+        ("LangflowEventLoopBlocked", 0.5, False),
+        ("LangflowEventLoopStopped", 0.95, False),
+    ],
+)
+def test_a_busy_machine_is_no_alert_too_much(alert: str, busy: float, *, is_as_wanted: bool) -> None:
+    """What the command exits with: all rows are as wanted."""
+    row = runpy.run_path(str(TESTS / "scenarios" / "__main__.py"))["Row"]
+    [queue] = [fault for fault in FAULTS if fault.name == "queue"]
+    told = [Told(1, "ticket", "langflow-flows", name, name) for name in ("LangflowQueueWaits", alert)]
+
+    made = row(queue, 0, told, [], busy)
+
+    assert made.is_as_wanted is is_as_wanted
+    assert ("(of the machine)" in made.cells()[1]) is is_as_wanted
 
 
 def test_each_worse_fault_is_one_page_more(tmp_path: Path) -> None:
