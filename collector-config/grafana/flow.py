@@ -21,6 +21,7 @@ from panels import (
     jaeger_variable,
     number,
     query,
+    runbook_variable,
     share,
     to_traces,
     variable,
@@ -73,6 +74,7 @@ def flow() -> Dashboard:
         board.with_row(Row(title).collapsed(title == versions))
         for panel in panels:
             board.with_panel(panel)
+    board.with_variable(runbook_variable())
     board.with_variable(jaeger_variable())
     board.with_row(Row("Failed runs in Jaeger").collapsed(collapsed=True))
     tags = 'error=true langflow.status=error langflow.flow.name="$flow"'
@@ -119,7 +121,7 @@ def _numbers() -> Iterator[Panel]:
 
 
 def _faults() -> Iterator[Panel]:
-    about = "What fires now about this flow, and for how long. The notification has the runbook's address."
+    about = "What fires now about this flow, and for how long. A click on an alert opens the runbook at what to do."
     yield firing("Alerts that fire", about, f',{JOB},flow=~"$flow"')
     about = (
         "The newest 20 of the time range, from Tempo. A click opens the trace: the red span is the component"

@@ -21,6 +21,7 @@ from panels import (
     jaeger_variable,
     number,
     query,
+    runbook_variable,
     to_flow,
     to_traces,
 )
@@ -51,6 +52,7 @@ def overview() -> Dashboard:
         board.with_row(Row(title))
         for panel in panels:
             board.with_panel(panel)
+    board.with_variable(runbook_variable())
     board.with_variable(jaeger_variable())
     board.with_row(Row("Failed runs in Jaeger").collapsed(collapsed=True))
     board.with_panel(found_in_jaeger("Failed runs in Jaeger", IN_JAEGER, "error=true langflow.status=error"))
@@ -93,8 +95,8 @@ def _numbers() -> Iterator[Panel]:
 
 def _faults() -> Iterator[Panel]:
     about = (
-        "What fires now, and for how long. A click on a flow opens its dashboard; the notification has the"
-        " runbook's address."
+        "What fires now, and for how long. A click on an alert opens the runbook at what to do, one on a flow its"
+        " dashboard."
     )
     yield firing("Alerts that fire", about, ',job=~"$job|otel-collector.*|prometheus|alertmanager|"')
     about = (

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from grafana_foundation_sdk.builders import common, heatmap, stat, table, tempo, timeseries
 from grafana_foundation_sdk.builders.dashboard import (
     AnnotationQuery,
+    ConstantVariable,
     Dashboard,
     DashboardLink,
     DatasourceVariable,
@@ -58,6 +59,8 @@ PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 TEMPO: Final = DataSourceRef(type_val="tempo", uid="${traces}")
 JAEGER: Final = DataSourceRef(type_val="jaeger", uid="${jaeger}")
 TAG: Final = "langflow"
+RUNBOOK: Final = "http://localhost:9090/user/RUNBOOK.html"
+"""As the alerts have it."""
 Panel: TypeAlias = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel
 Limits: TypeAlias = tuple[float, float]
 
@@ -352,11 +355,15 @@ def grid(
 
 
 def firing(title: str, about: str, where: str, width: int = 12) -> table.Panel:
-    """The alerts that fire, the longest first; the flow of each leads to its dashboard."""
+    """The alerts that fire, the longest first: each leads to its section of the runbook, its flow to its dashboard.
+
+    A list of Grafana's own (``alertlist``) has no data links. Needs :func:`runbook_variable`.
+    """
     since = f'time() - ALERTS_FOR_STATE{{alertname!="Watchdog"{where}}}'
     expr = f'({since}) and ignoring (alertstate) ALERTS{{alertstate="firing",alertname!="Watchdog"{where}}}'
     shown = ("alertname", "severity", "flow", "component_type", "instance", "Value")
     names = {"alertname": "alert", "component_type": "component", "Value": "for"}
+    runbook_link = [link("What to do", "${runbook}#${__value.raw}").target_blank(target_blank=True).build().to_json()]
     flow_link = [to_flow("${__value.raw}").build().to_json()]
     return (
         table.Panel()
@@ -368,6 +375,7 @@ def firing(title: str, about: str, where: str, width: int = 12) -> table.Panel:
         .no_value("No alert fires.")
         .with_target(query(expr).ref_id("A").instant().format(PromQueryFormat.TABLE))
         .override_by_name("for", [DynamicConfigValue(id_val="unit", value="s")])
+        .override_by_name("alert", [DynamicConfigValue(id_val="links", value=runbook_link)])
         .override_by_name("flow", [DynamicConfigValue(id_val="links", value=flow_link)])
         .sort_by([common.TableSortByFieldState().display_name("for").desc(desc=True)])
         .with_transformation(
@@ -444,6 +452,10 @@ def variable(name: str, label: str, values_of: str, *, several: bool = True, all
 
 def jaeger_variable() -> DatasourceVariable:
     return DatasourceVariable("jaeger").label("Jaeger").type("jaeger").hide(VariableHide.HIDE_VARIABLE)
+
+
+def runbook_variable() -> ConstantVariable:
+    return ConstantVariable("runbook").label("Runbook").value(RUNBOOK)
 
 
 class _Window(Builder[VariableModel]):

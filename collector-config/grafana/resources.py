@@ -9,9 +9,6 @@ from panels import Panel, dashboard, graph, number, query, variable
 from queries import JOB, LONGEST_DELAY, of_machine_per_second
 
 PODS = f'{JOB},pod=~"$pod"'
-OF_PODS = f"and on (job, namespace, instance) up{{{PODS}}}"
-"""Recorded series have no pod: those of the targets that are chosen."""
-
 USED = "job_instance_resource:langflow_utilization:ratio"
 CONTAINERS = 'container=~"langflow.*",namespace=~"$namespace",pod=~"$pod"'
 HOST = 'job="host"'
@@ -56,7 +53,7 @@ def _numbers() -> Iterator[Panel]:
         ("GPU memory", "gpu_memory"),
     ):
         about = f"{title}: the replica that uses most of it. Red: see Saturation for which one, and add replicas."
-        used = f'max({USED}{{{JOB},resource="{resource}"}} {OF_PODS})'
+        used = f'max({USED}{{{PODS},resource="{resource}"}})'
         yield number(title, "percentunit", about, used, LIMITS, width=4)
 
 
@@ -65,7 +62,7 @@ def _saturation() -> Iterator[Panel]:
         "Used, as a share of what may be used",
         "percentunit",
         "The fullest replica, for each resource. A ticket comes at 80 %.",
-        query(f"max by (resource) ({USED}{{{JOB}}} {OF_PODS})", "{{resource}}"),
+        query(f"max by (resource) ({USED}{{{PODS}}})", "{{resource}}"),
         width=6,
         limit=LIMITS[0],
     )
@@ -80,7 +77,7 @@ def _saturation() -> Iterator[Panel]:
         "Delay of the event loop (P99)",
         "s",
         "How late it ran what was due. Above 0.5 s a component blocks it.",
-        query(f"job_instance:langflow_event_loop_delay_seconds:p99_5m{{{JOB}}} {OF_PODS}", "{{instance}}"),
+        query(f"job_instance:langflow_event_loop_delay_seconds:p99_5m{{{PODS}}}", "{{instance}}"),
         width=6,
         limit=0.5,
         above=LONGEST_DELAY,

@@ -26,7 +26,8 @@ body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 sys
 code {{ background: #eee; padding: 0 .2em; overflow-wrap: anywhere; }}
 pre {{ background: #eee; padding: .5em; overflow-x: auto; }}
 li {{ margin: .3em 0; }}
-h2:target {{ background: #fe9; }}
+h2 a {{ color: inherit; text-decoration: none; }}
+h2:target, h2:has(:target) {{ background: #fe9; }}
 </style>
 </head>
 <body>
@@ -40,13 +41,13 @@ def main() -> None:
 
 
 def page(markdown: str) -> str:
-    """The runbook as HTML. The id of a section is its alert's name in lower case, as GitHub has it."""
+    """The runbook as HTML. A section is found by its alert's name, and by that in lower case, as on GitHub."""
     body = MarkdownIt("commonmark").render(markdown)
     return PAGE.format(body=re.sub(r"<h2>(\w+)</h2>", lambda found: _heading(found[1]), body))
 
 
 def _heading(alert: str) -> str:
-    return f'<h2 id="{alert.lower()}">{alert}</h2>'
+    return f'<h2 id="{alert.lower()}"><a id="{alert}" href="#{alert}">{alert}</a></h2>'
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_a_dashboard_leads_to_live_7_days_and_30_days(uid: str):
     for title, start in (("Live", "now-15m"), ("7 days", "now-7d"), ("30 days", "now-30d")):
         assert links[title]["url"].startswith(f"/d/{uid}?from={start}&to=now&")
     kept = set(re.findall(r"\$\{(\w+):queryparam\}", links["Live"]["url"]))
-    assert kept == variables(uid) - {"window", "jaeger"}
+    assert kept == variables(uid) - {"window", "jaeger", "runbook"}
 
 
 def variables(uid: str) -> set[str]:
@@ -87,8 +87,8 @@ def test_a_data_link_gives_each_variable_that_both_dashboards_have():
     seen = 0
     for uid in UIDS:
         for leads_to, parameters in re.findall(r"/d/([\w-]+)\?([^\"]*)", json.dumps(board(uid)["panels"])):
-            # The rollup follows the time range, versions are those of a flow, and the variable of Jaeger is hidden.
-            shared = variables(uid) & variables(leads_to) - {"window", "version", "jaeger"}
+            # The rollup follows the time range, versions are those of a flow, and the others are hidden.
+            shared = variables(uid) & variables(leads_to) - {"window", "version", "jaeger", "runbook"}
             given = {*re.findall(r"var-(\w+)=", parameters), *re.findall(r"\$\{(\w+):queryparam\}", parameters)}
             assert shared <= given, (uid, parameters)
             seen += 1
@@ -112,6 +112,23 @@ def test_a_flow_leads_to_its_dashboard_and_that_to_traces():
     assert leading == {"Duration", "Failed", "Errors by type"}
     asked = [target for panel in of_the_flow for target in panel["targets"] if "expr" not in target]
     assert [each["queryType"] for each in asked] == ["traceql", "search"]
+
+
+def test_an_alert_that_fires_leads_to_its_section_of_the_runbook():
+    firing = [(uid, panel) for uid, panel in panels() if panel["title"] == "Alerts that fire"]
+    addresses = {alert["annotations"]["runbook_url"].partition("#")[0] for alert in alerts()}
+
+    assert {uid for uid, _ in firing} == {"langflow-overview", "langflow-flow"}
+    for uid, panel in firing:
+        [properties] = [
+            o["properties"] for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == "alert"
+        ]
+        [link] = properties[0]["value"]
+        assert link["url"] == "${runbook}#${__value.raw}"
+        assert link["targetBlank"] is True
+        [variable] = [each for each in board(uid)["templating"]["list"] if each["name"] == "runbook"]
+        assert variable["type"] == "constant"
+        assert {variable["query"]} == addresses
 
 
 def test_a_click_opens_explore_with_a_query_of_traces():

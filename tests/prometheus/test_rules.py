@@ -152,6 +152,17 @@ def test_a_dashboard_opens_with_what_the_alert_is_about(alert: dict):
         assert given >= {"pod"} or "langflow-resources?" not in url
 
 
+def test_what_leads_to_the_dashboard_of_a_pod_has_the_pod():
+    """Not left out by the alert, nor by the rule whose series it reads."""
+    of_pods = [alert for alert in alerts() if "var-pod=" in alert["annotations"]["dashboard_url"]]
+    recorded = {name for alert in of_pods for name in metrics_in(alert["expr"])}
+    exprs = [alert["expr"] for alert in of_pods] + [r["expr"] for r in recordings() if r["record"] in recorded]
+
+    grouped = [labels for expr in exprs for labels in re.findall(r"by \(([^)]*)\)", expr) if "instance" in labels]
+    assert len(grouped) > 10
+    assert [labels for labels in grouped if "pod" not in labels.split(", ")] == []
+
+
 def of_alerts(case: dict) -> set[str]:
     return {name for expected in case["exp_alerts"] or () for name in expected["exp_labels"]}
 
@@ -163,6 +174,9 @@ def test_the_link_of_an_alert_opens_at_its_section():
     assert script["MADE"].read_text() == script["page"](RUNBOOK), "run collector-config/prometheus/runbook.py"
     places = set(re.findall(r'<h2 id="(\w+)">', script["MADE"].read_text()))
     assert places == {alert["annotations"]["runbook_url"].partition("#")[2] for alert in alerts()}
+    # The dashboards' tables of alerts have their names alone.
+    named = re.findall(r'<a id="(\w+)"', script["MADE"].read_text())
+    assert sorted(named) == sorted(alert["alert"] for alert in alerts())
 
 
 def test_an_alert_says_what_users_notice_and_a_page_what_to_do_first():
@@ -268,9 +282,9 @@ def test_a_deployment_is_a_job_and_its_namespace():
 def test_recorded_names_tell_level_metric_and_operation():
     for rule in recordings():
         assert re.fullmatch(r"[a-z_]+:[a-z_]+:[a-z]\w+", rule["record"]), rule["record"]
-        # What the level says is what the rule groups by; more labels are the rule's own.
+        # What the level says is what the rule groups by; more labels are the rule's own. A pod goes with its instance.
         by = re.search(r"by \((.+?)\)", rule["expr"])
         if by and rule["record"].startswith("job"):
             # A namespace goes with each job, where there is one.
-            grouped = {*by[1].split(", "), *rule.get("labels", {})} - {"le", "namespace"}
+            grouped = {*by[1].split(", "), *rule.get("labels", {})} - {"le", "namespace", "pod"}
             assert all(label in rule["record"].split(":")[0] for label in grouped), rule["record"]
