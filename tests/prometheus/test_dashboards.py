@@ -115,15 +115,13 @@ def test_a_flow_leads_to_its_dashboard_and_that_to_traces():
 
 
 def test_an_alert_that_fires_leads_to_its_section_of_the_runbook():
-    firing = [(uid, panel) for uid, panel in panels() if panel["title"] == "Alerts that fire"]
+    firing = {uid: panel for uid, panel in panels() if (panel["title"], panel["type"]) == ("Alerts that fire", "table")}
     addresses = {alert["annotations"]["runbook_url"].partition("#")[0] for alert in alerts()}
 
-    assert {uid for uid, _ in firing} == {"langflow-overview", "langflow-flow"}
-    for uid, panel in firing:
-        [properties] = [
-            o["properties"] for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == "alert"
-        ]
-        [link] = properties[0]["value"]
+    assert firing.keys() == {"langflow-overview", "langflow-flow"}
+    for uid, panel in firing.items():
+        columns = {each["matcher"]["options"]: each["properties"] for each in panel["fieldConfig"]["overrides"]}
+        [link] = columns["alert"][0]["value"]
         assert link["url"] == "${runbook}#${__value.raw}"
         assert link["targetBlank"] is True
         [variable] = [each for each in board(uid)["templating"]["list"] if each["name"] == "runbook"]
