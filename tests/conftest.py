@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from langflow_otel import _guard as guard
-from langflow_otel._content import denied_errors
+from langflow_otel._content import error_texts
 from langflow_otel.redaction import known_secrets
 
 # An example may take long on a busy machine, and says nothing about the code then.
@@ -73,4 +73,4 @@ def _no_known_secrets() -> None:
 @pytest.fixture(autouse=True)
 def _no_denied_errors() -> None:
     """Nor are the messages of its errors known in another."""
-    denied_errors.forget_denied()
+    error_texts.forget_denied()

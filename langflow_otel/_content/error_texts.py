@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
-from langflow_otel._content.denied_errors import is_denied, quotes_denied
 from langflow_otel._content.limits import chosen, cut
 from langflow_otel._content.plain_values import MARGIN, cut_mark, sendable
-from langflow_otel._content.stacktraces import without_source
-from langflow_otel._errors import stack_of, type_name
+from langflow_otel._errors import attribute_of, stack_of, type_name
 from langflow_otel._settings.settings import Settings
 from langflow_otel.redaction.known_secrets import without_secrets
 from langflow_otel.redaction.urls import text_without_url_values
@@ -128,3 +129,150 @@ def _redactor(pattern: str | None, ips: bool, hook: Callable[[str], str] | None)
     from langflow_otel.redaction.redactor import Redactor
 
     return Redactor(pattern, ips=ips, hook=hook)
+
+
+# Errors of components whose content is denied
+
+
+_MARK: Final = "_langflow_otel_denied"
+_MOST_IN_CHAIN: Final = 100
+_MOST_TEXTS: Final = 128
+_SHORTEST: Final = 4
+"""Characters. A shorter text would be found everywhere."""
+_READ: Final = 256
+"""Characters of a message by which it is known."""
+
+_recent: dict[str, None] = {}
+
+
+def deny(error: BaseException) -> None:
+    """From here on neither its message leaves, nor that of an error that it was raised from."""
+    for each in _chain(error):
+        # Not by setattr(): an author's class may not allow it.
+        with suppress(Exception):
+            object.__setattr__(each, _MARK, True)
+        for text in _texts_of(each):
+            _recent.pop(text, None)
+            _recent[text] = None
+    while len(_recent) > _MOST_TEXTS:
+        # Another thread may be at it as well.
+        _recent.pop(next(iter(_recent.copy()), ""), None)
+
+
+def is_denied(error: BaseException) -> bool:
+    """True for an error that was denied, or that was raised from one, or while one was handled."""
+    return any(_is_marked(each) for each in _chain(error))
+
+
+def quotes_denied(text: str) -> bool:
+    """True if the message of one of the errors that were denied lately is in the text."""
+    return bool(_recent) and any(each in text for each in tuple(_recent.copy()))
+
+
+def forget_denied() -> None:
+    """For tests."""
+    _recent.clear()
+
+
+def _is_marked(error: BaseException) -> bool:
+    try:
+        return _MARK in object.__getattribute__(error, "__dict__")
+    except Exception:  # noqa: BLE001 - a class may hide it
+        return False
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, those that it was raised from or while they were handled, and those in a group."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting and len(seen) < _MOST_IN_CHAIN:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [found for found in (each.__cause__, each.__context__) if found is not None]
+        group = attribute_of(each, "exceptions")
+        if isinstance(group, (tuple, list)):
+            waiting += [found for found in group if isinstance(found, BaseException)]
+
+
+def _texts_of(error: BaseException) -> Iterator[str]:
+    """By what its message is known: as it is, and as ``repr`` and JSON write it."""
+    try:
+        found = [str(error)]
+        found += [each for each in error.args if type(each) is str and len(error.args) == 1]
+    except Exception:  # noqa: BLE001 - __str__ is the author's code
+        return
+    for message in found:
+        lines = (line.strip() for line in message[: 16 * _READ].splitlines())
+        line = next((line for line in lines if len(line) >= _SHORTEST), None)
+        if line is not None:
+            known = line[:_READ]
+            yield from {known, repr(known)[1:-1], json.dumps(known)[1:-1]}
+
+
+# Stack traces without source
+
+
+# Bounded, so that a line of a million spaces takes no longer than another. The margin is that of a group of exceptions.
+_FRAME: Final = re.compile(
+    r'(?P<margin>[ |+>-]{0,64}?)(?P<indent>[ \t]{0,64})(?P<where>File "[^"\n]*", line [0-9]+(?:, in \S+)?)'
+)
+_REPEATED: Final = "[Previous line repeated"
+_HEADER: Final = "Traceback (most recent call last)"
+_BOX: Final = ("╭", "│", "╰")
+"""How lines begin of a stack trace that rich has drawn."""
+_ESCAPED_FRAME: Final = re.compile(r'\\n[ |\\t]{0,64}File \\?"')
+_ESCAPED_BREAK: Final = re.compile(r"(?:\\r)?\\n")
+
+
+def without_source(text: str) -> str:
+    """The text with the frames of its stack traces as file, line and function, and nothing of their source.
+
+    Stack traces as Python writes them: chained ones, groups of exceptions, with marks below the source, local variables
+    and errors of syntax; also where line breaks are escaped, as in the ``repr`` of an error. What is no frame and
+    belongs to none stays: an exception's class, its message and its notes.
+    """
+    if "File " not in text and _HEADER not in text:
+        return text
+    if _ESCAPED_FRAME.search(text):
+        text = _ESCAPED_BREAK.sub("\n", text).replace('File \\"', 'File "').replace('\\", line', '", line')
+    kept: list[str] = []
+    above: _Frame | None = None
+    drawn = _BOX[0] in text
+    # Not splitlines(): a line of source may hold other separators, and its end would pass for a message.
+    for line in text.split("\n"):
+        found = _FRAME.match(line)
+        if found is not None:
+            above = _Frame(found)
+            kept.append(f"{found['margin']}{found['indent']}{found['where']}")
+        elif drawn and line.lstrip().startswith(_BOX):
+            above = None
+        elif above is None or not above.owns(line):
+            above = None
+            kept.append(line)
+    return "\n".join(kept)
+
+
+class _Frame:
+    """The frame that was read last: what is indented below it is its source."""
+
+    def __init__(self, found: re.Match[str]) -> None:
+        self._margin = found["margin"]
+        self._indent = len(found["indent"].expandtabs())
+        self._has_line_below = self._indent == 0
+
+    def owns(self, line: str) -> bool:
+        """True for a line of the frame's source, of its marks and of its variables."""
+        rest = line.removeprefix(self._margin)
+        if rest.lstrip().startswith(_REPEATED):
+            return False
+        if self._indent == 0:
+            # Where a formatter has taken the indentation off, only its place tells that a line is source.
+            owned, self._has_line_below = self._has_line_below and _HEADER not in rest, False
+            return owned
+        if not rest.strip(" |"):
+            return True
+        rest = rest.expandtabs()
+        return len(rest) - len(rest.lstrip()) >= self._indent

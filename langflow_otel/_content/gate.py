@@ -15,9 +15,8 @@ from opentelemetry.util.types import AttributeValue
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.error_texts import redacted
-from langflow_otel._content.limits import chosen
+from langflow_otel._content.limits import as_json, chosen, fitted
 from langflow_otel._content.log_lines import SEVERITIES, LogLine, log_sink
-from langflow_otel._content.messages import as_json, fitted
 from langflow_otel._content.plain_values import MARGIN, plain
 from langflow_otel._settings.settings import Settings
 

@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._content.denied_errors import is_denied, quotes_denied
-from langflow_otel._content.error_texts import error_type, frames_of, message_of, qualified_type, redacted
+from langflow_otel._content.error_texts import (
+    error_type,
+    frames_of,
+    is_denied,
+    message_of,
+    qualified_type,
+    quotes_denied,
+    redacted,
+    without_source,
+)
 from langflow_otel._content.limits import MAX_VALUE, chosen, cut
 from langflow_otel._content.plain_values import MARGIN, sendable
-from langflow_otel._content.stacktraces import without_source
 from langflow_otel._settings.settings import Settings
 from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 from langflow_otel.redaction.secret_names import is_name_of_secret_number, is_secret_name

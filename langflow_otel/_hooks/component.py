@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from langflow_otel._content.denied_errors import deny
+from langflow_otel._content.error_texts import deny
 from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._guard import Guard
 from langflow_otel._hooks import flow as flow_hooks

@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._content.denied_errors import deny
+from langflow_otel._content.error_texts import deny
 from langflow_otel._guard import Guard
 from langflow_otel._runs import span_attributes
 from langflow_otel._runs.buffered_spans import end_span

@@ -16,9 +16,8 @@ from opentelemetry.util.types import Attributes
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._runs.buffered_spans import HeldSpan, Send
-from langflow_otel._sdk.instrumentor_content import deny_content
+from langflow_otel._sdk.content_filter import deny_content, with_dropped
 from langflow_otel._sdk.instrumentor_spans import NestedModelSpans
-from langflow_otel._sdk.replaced_span import with_dropped
 from langflow_otel._sdk.sampling import DecidedSampler
 from langflow_otel.version import __version__
 

@@ -19,7 +19,7 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel._guard import Guard
 from langflow_otel._sdk import http_clients
 from langflow_otel._sdk.http_clients import HttpClients
-from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
+from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.variables import CAPTURE
 

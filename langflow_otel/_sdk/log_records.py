@@ -16,11 +16,9 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRec
 
 from langflow_otel._content.log_lines import LogLine
 from langflow_otel._runs.recorder import count_dropped, nearest_context
-from langflow_otel._sdk.counting import count_left, is_full, queue_of
-from langflow_otel._sdk.encoding import GivingWay
+from langflow_otel._sdk.batches import GivingWay, count_left, export_in_parts, is_full, queue_of, raise_too_large
 from langflow_otel._sdk.otlp import otlp_exporter
 from langflow_otel._sdk.resource import langflow_resource
-from langflow_otel._sdk.too_large import export_in_parts, raise_too_large
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted_environment

@@ -26,14 +26,18 @@ from opentelemetry.trace import TracerProvider
 
 from langflow_otel._content.limits import MAX_SPAN_TEXT
 from langflow_otel._metrics.store import MemoryStore
-from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
-from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.batches import (
+    CountingBatchSpanProcessor,
+    CountingMetricExporter,
+    CountingSpanExporter,
+    raise_too_large,
+)
+from langflow_otel._sdk.content_filter import ContentFilter
 from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans
 from langflow_otel._sdk.otlp import otlp_exporter
 from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._sdk.sampling import let_recorder_decide
 from langflow_otel._sdk.store_metrics import READ_FROM_STORE, StoreMetrics, store_has_what_is_wanted
-from langflow_otel._sdk.too_large import raise_too_large
 from langflow_otel._settings.masking import one_line, shown_value
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted_environment

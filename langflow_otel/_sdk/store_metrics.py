@@ -30,7 +30,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from langflow_otel import _semconv as semconv
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.store import MemoryStore, Series
-from langflow_otel._sdk.encoding import GivingWay
+from langflow_otel._sdk.batches import GivingWay
 from langflow_otel.version import __version__
 
 READ_FROM_STORE: Final = frozenset(

@@ -158,7 +158,7 @@ def _pattern(text: str) -> str | None:
     if text.strip().lower() == "none":
         return None
     # Not at the top: RE2 is loaded only where a pattern is given.
-    from langflow_otel.redaction.own_pattern import check_pattern
+    from langflow_otel.redaction.scan import check_pattern
 
     return check_pattern(text)
 

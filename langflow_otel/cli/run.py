@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from langflow_otel import _semconv as semconv
 from langflow_otel._hooks.versions import INSTALL_HINT, lfx_is_installed
 from langflow_otel._runs.facts import Interrupted
-from langflow_otel._sdk.counting import CountingMetricExporter
+from langflow_otel._sdk.batches import CountingMetricExporter
 from langflow_otel._sdk.otlp import otlp_exporter
 from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.settings import Settings

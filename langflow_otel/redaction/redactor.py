@@ -19,8 +19,7 @@ from typing import Any, Final
 
 from langflow_otel._guard import Guard
 from langflow_otel.redaction import keys, personal
-from langflow_otel.redaction.own_pattern import compiled_own
-from langflow_otel.redaction.scan import MARKER, Finding, Scan
+from langflow_otel.redaction.scan import MARKER, Finding, Scan, compiled_own
 
 _BUDGET_S: Final = 0.5
 _BUDGET_S_PER_MB: Final = 2.0
@@ -41,7 +40,7 @@ class Redactor:
         hook: Gets the redacted text and returns what may leave of it. It runs for each text, in the caller's thread.
 
     Raises:
-        ValueError: ``pattern`` is not acceptable; see :func:`~langflow_otel.redaction.own_pattern.check_pattern`.
+        ValueError: ``pattern`` is not acceptable; see :func:`~langflow_otel.redaction.scan.check_pattern`.
         ImportError: ``google-re2`` is missing.
     """
 

@@ -40,7 +40,7 @@ from langflow_otel import LangflowInstrumentor, instrument, uninstrument
 from langflow_otel import _guard as guard
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._runs.recorder import set_active_recorder
-from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel._sdk.batches import CountingBatchSpanProcessor, CountingSpanExporter
 from tests.support.broken_collectors import gibberish, grpc_server, http_server, make_pem, nobody, silent
 
 ALL = bool(os.environ.get("LONG_TESTS"))

@@ -28,7 +28,7 @@ from langflow_otel._content.log_lines import WITHHELD
 from langflow_otel._hooks import logs
 from langflow_otel._hooks.table import log_lines
 from langflow_otel._runs.model_call import calling_model
-from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.content_filter import ContentFilter
 from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans
 from langflow_otel._sdk.logs import LogsPipeline
 from langflow_otel._settings.settings import Settings

@@ -13,7 +13,7 @@ from test_loops import loop_flow
 from test_streams import pair
 from test_tools import agent_flow
 
-from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.content_filter import ContentFilter
 from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 

@@ -34,9 +34,9 @@ from langflow_otel import _guard as guard
 from langflow_otel._hooks.table import HOOKS, LOG_HOOKS
 from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._runs.run import end_open_runs, innermost_run
-from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel._sdk.batches import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel._sdk.content_filter import ContentFilter
 from langflow_otel._sdk.ended_span import EndedSpans
-from langflow_otel._sdk.instrumentor_content import ContentFilter
 from langflow_otel._sdk.log_records import CountingLogExporter, in_memory_logger_provider
 from langflow_otel._sdk.sampling import follows_recorder
 from langflow_otel._sdk.trace_file import TraceFileExporter

@@ -37,7 +37,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from test_denied_tools import ARGUMENT, Asking, wired
 
-from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.content_filter import ContentFilter
 from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans
 from langflow_otel._sdk.instrumentors import OtherInstrumentors
 from langflow_otel._settings.settings import Settings

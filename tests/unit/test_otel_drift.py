@@ -24,13 +24,13 @@ from langflow_otel._sdk.sampling import PresetIds
 ALL: Final = "all: it is the SDK's own class, with something added"
 NOTHING_TO_SEND: Final = "it sends nothing"
 INHERITED: Final[dict[str, dict[str, str]]] = {
-    "_sdk.instrumentor_tracers.TracerBelowRuns": {},
-    "_sdk.instrumentor_tracers.TracersBelowRuns": {},
-    "_sdk.instrumentor_content.ContentFilter": {},
-    "_sdk.replaced_span.ReplacedSpan": {"*": ALL},
-    "_sdk.counting.CountingBatchSpanProcessor": {"*": ALL},
-    "_sdk.counting.CountingMetricExporter": {},
-    "_sdk.counting.CountingSpanExporter": {},
+    "_sdk.instrumentor_spans.TracerBelowRuns": {},
+    "_sdk.instrumentor_spans.TracersBelowRuns": {},
+    "_sdk.content_filter.ContentFilter": {},
+    "_sdk.content_filter.ReplacedSpan": {"*": ALL},
+    "_sdk.batches.CountingBatchSpanProcessor": {"*": ALL},
+    "_sdk.batches.CountingMetricExporter": {},
+    "_sdk.batches.CountingSpanExporter": {},
     "_sdk.log_records.CountingBatchLogRecordProcessor": {"*": ALL},
     "_sdk.log_records.CountingLogExporter": {},
     "_sdk.outgoing_context.BelowRunsPropagator": {},

@@ -9,7 +9,7 @@ from lfx.schema.message import Message
 from opentelemetry import trace
 
 from langflow_otel import metrics, record_retry, set_attributes, span, traced
-from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
+from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns
 from nodes.basic import Echo
 from tests.support import secret_corpus
 

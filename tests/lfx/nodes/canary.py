@@ -18,7 +18,7 @@ from lfx.schema.dataframe import DataFrame
 from lfx.schema.message import Message
 
 from langflow_otel import set_attributes, span, traced
-from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
+from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns
 from nodes.basic import Echo
 from nodes.models import CallsOneTool, FakeAgent, FakeModel, create_tool_calling_agent
 from nodes.nested import USAGE, CountingChatModel

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel._content.denied_errors import deny, is_denied, quotes_denied
-from langflow_otel._content.error_texts import frames_of, message_of
+from langflow_otel._content.error_texts import deny, frames_of, is_denied, message_of, quotes_denied
 from langflow_otel._content.log_lines import WITHHELD, log_line
 from langflow_otel._settings.settings import Settings
 

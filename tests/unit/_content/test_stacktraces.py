@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel._content.stacktraces import without_source
+from langflow_otel._content.error_texts import without_source
 
 KEY = "source-canary"
 

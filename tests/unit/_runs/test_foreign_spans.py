@@ -15,10 +15,9 @@ from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelInfo, ModelR
 from langflow_otel._runs.foreign_spans import ReportedSpans
 from langflow_otel._runs.model_call import calling_model
 from langflow_otel._runs.recorder import Recorder, set_active_recorder
+from langflow_otel._sdk.content_filter import ContentFilter
 from langflow_otel._sdk.destinations import reaches_same_backend
-from langflow_otel._sdk.instrumentor_content import ContentFilter
-from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans, watch_other_tracers
-from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
+from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns, watch_nested_model_spans, watch_other_tracers
 from langflow_otel._sdk.sampling import let_recorder_decide
 from langflow_otel._settings.settings import Settings
 from tests.support.recording import recorder, recording

@@ -25,7 +25,7 @@ from langflow_otel._runs.request import RequestInfo
 from langflow_otel._runs.run import current_run
 from langflow_otel._runs.sampling_ratios import FlowRatios
 from langflow_otel._runs.tail_sampling import HeldTrace, Keeper
-from langflow_otel._sdk.instrumentor_tracers import TracersBelowRuns
+from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns
 from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry, capture_telemetry
 from tests.support.recording import LONG

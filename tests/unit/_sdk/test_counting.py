@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from langflow_otel._runs.recorder import set_active_recorder
-from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
+from langflow_otel._sdk.batches import CountingBatchSpanProcessor, CountingMetricExporter, CountingSpanExporter
 from langflow_otel.testing import Telemetry
 from tests.support.recording import recording
 

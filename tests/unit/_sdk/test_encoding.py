@@ -8,15 +8,15 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from langflow_otel._sdk import encoding
-from langflow_otel._sdk.encoding import EVERY, GivingWay
-from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk import batches
+from langflow_otel._sdk.batches import EVERY, GivingWay
+from langflow_otel._sdk.content_filter import ContentFilter
 
 
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
     pauses: list[float] = []
-    monkeypatch.setattr(encoding.time, "sleep", pauses.append)
+    monkeypatch.setattr(batches.time, "sleep", pauses.append)
     return pauses
 
 

@@ -18,8 +18,7 @@ from langflow_otel import _guard as guard
 from langflow_otel._runs.facts import ComponentInfo, FlowInfo, Outcome
 from langflow_otel._runs.recorder import active_recorder
 from langflow_otel._sdk import content_attributes
-from langflow_otel._sdk.instrumentor_content import ContentFilter, treat_as_library
-from langflow_otel._sdk.replaced_span import ReplacedSpan
+from langflow_otel._sdk.content_filter import ContentFilter, ReplacedSpan, treat_as_library
 from langflow_otel._settings.settings import Settings
 from langflow_otel.redaction.known_secrets import remember_secrets
 from langflow_otel.testing import Telemetry, capture_telemetry

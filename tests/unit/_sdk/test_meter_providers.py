@@ -22,7 +22,7 @@ from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._runs.facts import CANCELLED, OK, ComponentInfo, FlowInfo, Outcome
 from langflow_otel._runs.measuring import Finished, RunMetrics
 from langflow_otel._runs.recorder import Recorder, set_active_recorder
-from langflow_otel._sdk.counting import CountingMetricExporter
+from langflow_otel._sdk.batches import CountingMetricExporter
 from langflow_otel._sdk.providers import Choice, build_meter_provider, build_tracer_provider, choose_meter_provider
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings

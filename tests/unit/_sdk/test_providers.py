@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 
-from langflow_otel._sdk.counting import CountingBatchSpanProcessor, CountingSpanExporter
-from langflow_otel._sdk.instrumentor_content import ContentFilter
+from langflow_otel._sdk.batches import CountingBatchSpanProcessor, CountingSpanExporter
+from langflow_otel._sdk.content_filter import ContentFilter
 from langflow_otel._sdk.instrumentor_spans import NestedModelSpans
 from langflow_otel._sdk.otlp import headers_in, otlp_exporter
 from langflow_otel._sdk.providers import Choice, build_tracer_provider, choose_tracer_provider

@@ -15,12 +15,17 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel._content.log_lines import LogLine
-from langflow_otel._sdk import too_large as refusals
-from langflow_otel._sdk.counting import CountingSpanExporter
+from langflow_otel._sdk import batches
+from langflow_otel._sdk.batches import (
+    MAX_REFUSED,
+    CountingSpanExporter,
+    TooLargeError,
+    export_in_parts,
+    raise_too_large,
+)
 from langflow_otel._sdk.log_records import emit_function, otlp_logger_provider
 from langflow_otel._sdk.otlp import Signal, otlp_exporter
 from langflow_otel._sdk.providers import build_meter_provider, build_tracer_provider
-from langflow_otel._sdk.too_large import MAX_REFUSED, TooLargeError, export_in_parts, raise_too_large
 from langflow_otel._settings.otlp_target import OtlpTarget, otlp_target
 from langflow_otel._settings.settings import Settings
 from langflow_otel.testing import Telemetry
@@ -33,7 +38,7 @@ LARGE = "x" * 14_000
 
 @pytest.fixture(autouse=True)
 def telemetry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Telemetry]:
-    monkeypatch.setattr(refusals, "_warned", set())
+    monkeypatch.setattr(batches, "_warned", set())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     with recording(strict=False) as captured:
         yield captured
@@ -159,7 +164,7 @@ def test_a_refusal_that_is_not_about_size_is_a_failed_export(telemetry):
     """A receiver over its quota answers by gRPC with the same code, and a batch that is malformed is refused, too."""
     for answer in (busy, malformed):
         with pytest.raises(type(answer)):
-            refusals._Client(Answering(answer)).Export(request=None)
+            batches._Client(Answering(answer)).Export(request=None)
 
     with otlp_receiver("http/protobuf") as found:
         found.status = 400
@@ -201,7 +206,7 @@ class Answering:
 )
 def test_what_grpc_says_about_size_is_understood(details: str):
     """In C++ and Python, in Go, in Java and in .NET."""
-    client = refusals._Client(Answering(GrpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, details)))
+    client = batches._Client(Answering(GrpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, details)))
 
     with pytest.raises(TooLargeError):
         client.Export(request=None)

@@ -34,7 +34,7 @@ from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
 from opentelemetry.sdk.metrics.export import MetricExportResult
 
 from langflow_otel._content.log_lines import LogLine
-from langflow_otel._sdk.counting import CountingMetricExporter
+from langflow_otel._sdk.batches import CountingMetricExporter
 from langflow_otel._sdk.log_records import emit_function, in_memory_logger_provider, otlp_logger_provider
 from langflow_otel._sdk.otlp import otlp_exporter
 from langflow_otel._sdk.providers import build_meter_provider, build_tracer_provider

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from langflow_otel import _guard as guard
 from langflow_otel.redaction import redactor as redaction
 from langflow_otel.redaction import scan
-from langflow_otel.redaction.own_pattern import check_pattern
 from langflow_otel.redaction.redactor import Redactor
+from langflow_otel.redaction.scan import check_pattern
 from tests.support import secret_corpus
 from tests.support.secret_corpus import LOOK_ALIKES, PLANTED, Score
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from langflow_otel.redaction.url_words import WORDS
 from langflow_otel.redaction.urls import (
+    WORDS,
     path_without_values,
     template_without_values,
     text_without_url_values,

@@ -10,24 +10,21 @@ taken out of all of them, our own too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import Link, Status
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._content.denied_errors import quotes_denied
-from langflow_otel._content.error_texts import redactor
+from langflow_otel._content.error_texts import quotes_denied, redactor, without_source
 from langflow_otel._content.gate import ContentGate
-from langflow_otel._content.stacktraces import without_source
 from langflow_otel._guard import Guard
 from langflow_otel._runs.span_attributes import OwnEvent
 from langflow_otel._sdk import content_attributes
-from langflow_otel._sdk.encoding import GivingWay
-from langflow_otel._sdk.known_secrets import KnownSecrets
-from langflow_otel._sdk.replaced_span import ReplacedSpan, replaced_event, replaced_link
+from langflow_otel._sdk.batches import GivingWay
 from langflow_otel._settings.settings import Settings
 from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 from langflow_otel.redaction.secret_names import is_secret_name
@@ -217,3 +214,164 @@ def _is_content(name: str) -> bool:
 
 def _event_passes(name: str, strict: bool) -> bool:
     return name in content_attributes.SAFE_EVENTS if strict else name not in content_attributes.CONTENT_EVENTS
+
+
+# Known secrets
+
+
+_MOST_REMEMBERED: Final = 5000
+_LONGEST_REMEMBERED: Final = 200
+
+
+class KnownSecrets:
+    """Takes the known secrets out of spans. For one exporter at a time: names, ids and types that come again with each
+    span are searched once, until another secret is known."""
+
+    def __init__(self) -> None:
+        # As one value: another thread may export at the same time.
+        self._known: tuple[tuple[str, ...], set[str]] = (), set()
+
+    def refresh(self) -> None:
+        """Look which secrets are known now."""
+        secrets = recent_secrets()
+        if secrets != self._known[0]:
+            self._known = secrets, set()
+
+    def taken_out_of(self, span: ReadableSpan) -> ReadableSpan:
+        """The span without them: the same one if it has none."""
+        secrets, free = self._known
+        if not secrets:
+            return span
+        unseen = {text for text in _texts_of(span) if text not in free}
+        # One search through all of them is faster than one through each, and most spans hold no secret.
+        together = "\n".join(unseen)
+        if without_secrets(together, secrets) != together:
+            return _Replacing(secrets).span(span)
+        if len(free) > _MOST_REMEMBERED:
+            free.clear()
+        free.update(text for text in unseen if len(text) <= _LONGEST_REMEMBERED)
+        return span
+
+
+class _Replacing:
+    """Makes the span without them."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+
+    def span(self, span: ReadableSpan) -> ReadableSpan:
+        return ReplacedSpan(
+            span,
+            name=self._text(span.name),
+            attributes=self._attributes(span.attributes),
+            events=[
+                replaced_event(each, self._text(each.name), self._attributes(each.attributes)) for each in span.events
+            ],
+            links=[replaced_link(each, self._attributes(each.attributes)) for each in span.links],
+            status=Status(span.status.status_code, self._value(span.status.description)),
+        )
+
+    def _attributes(self, attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {self._text(name): self._value(value) for name, value in (attributes or {}).items()}
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, bytes):
+            return self._text(value.decode("latin-1")).encode("latin-1")
+        if isinstance(value, Mapping):
+            return self._attributes(value)
+        return tuple(map(self._value, value)) if isinstance(value, Sequence) else value
+
+    def _text(self, text: str) -> str:
+        return without_secrets(text, self._secrets)
+
+
+def _texts_of(span: ReadableSpan) -> Iterator[str]:
+    yield span.name
+    yield from _texts_in(span.attributes)
+    for each in span.events:
+        yield each.name
+        yield from _texts_in(each.attributes)
+    for link in span.links:
+        yield from _texts_in(link.attributes)
+    if span.status.description is not None:
+        yield span.status.description
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):
+        yield value.decode("latin-1")
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield name
+            yield from _texts_in(each)
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _texts_in(each)
+
+
+# Changed copies of ended spans
+
+
+def with_dropped(attributes: Mapping[str, Any], dropped: int) -> Mapping[str, Any]:
+    """The attributes, and how many more there were: the SDK reads that only from its own class."""
+    if not dropped:
+        return attributes
+    bounded = BoundedAttributes(None, attributes)
+    bounded.dropped = dropped
+    return bounded
+
+
+def replaced_event(event: Event, name: str, attributes: Mapping[str, Any]) -> Event:
+    """The same event with another name and other attributes."""
+    return Event(name, with_dropped(attributes, event.dropped_attributes), event.timestamp)
+
+
+def replaced_link(link: Link, attributes: Mapping[str, Any]) -> Link:
+    """The same link with other attributes."""
+    return Link(link.context, with_dropped(attributes, link.dropped_attributes))
+
+
+class ReplacedSpan(ReadableSpan):
+    """The same span with parts replaced. Through the public constructor: were a copy's fields renamed by a new SDK,
+    content would leave and nobody would notice.
+
+    Args:
+        original: The span.
+        parts: ``name``, ``attributes``, ``events``, ``links``, ``status``: what is different.
+    """
+
+    def __init__(self, original: ReadableSpan, **parts: Any) -> None:
+        whole = {
+            "name": original.name,
+            "attributes": original.attributes,
+            "events": original.events,
+            "links": original.links,
+            "status": original.status,
+        }
+        super().__init__(
+            context=original.get_span_context(),
+            parent=original.parent,
+            resource=original.resource,
+            kind=original.kind,
+            start_time=original.start_time,
+            end_time=original.end_time,
+            instrumentation_scope=original.instrumentation_scope,
+            **(whole | parts),
+        )
+        self._original = original
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._original.dropped_attributes
+
+    @property
+    def dropped_events(self) -> int:
+        return self._original.dropped_events
+
+    @property
+    def dropped_links(self) -> int:
+        return self._original.dropped_links
