@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from promql import CONFIG, RULES
 
 HERE = Path(__file__).parent
@@ -88,8 +89,13 @@ def process(
 
 
 @contextmanager
-def living(folder: Path) -> Iterator[Live]:
-    """Starts everything, lets the flows run for a while, and hands it over."""
+def living(folder: Path, made: str | None = None) -> Iterator[Live]:
+    """Starts everything, lets the flows run for a while, and hands it over.
+
+    Args:
+        folder: Of its files.
+        made: host:port of a page of made series that is scraped as well; see made_series.py.
+    """
     flows, prometheus, alertmanager, store, nobody = (f"127.0.0.1:{free_port()}" for _ in range(5))
     addresses = {
         "langflow:9464": flows,
@@ -100,6 +106,8 @@ def living(folder: Path) -> Iterator[Live]:
         "blackbox:9115": nobody,
     }
     config = rewritten(folder, addresses)
+    if made is not None:
+        _scrape(config, made)
     with ExitStack() as running:
         has_store = shutil.which("victoria-metrics") is not None
         if has_store:
@@ -187,6 +195,14 @@ def rewritten(folder: Path, addresses: dict[str, str]) -> Path:
     return config
 
 
+def _scrape(config: Path, made: str) -> None:
+    """Series keep the labels that they have on the page."""
+    settings = yaml.safe_load(config.read_text())
+    job = {"job_name": "made", "honor_labels": True, "static_configs": [{"targets": [made]}]}
+    settings["scrape_configs"].append(job)
+    config.write_text(yaml.safe_dump(settings))
+
+
 def wait_for_a_scrape(found: Live) -> None:
     """Until the newest scrapes of the flows were answered: on a busy machine one may take longer than its second, and
     no gauge has a value then."""
@@ -194,7 +210,7 @@ def wait_for_a_scrape(found: Live) -> None:
     while True:
         found.at_s = time.time() - 0.5
         answered = found.now('min_over_time(up{job="langflow"}[3s])')
-        if [series["value"][1] for series in answered] == ["1"]:
+        if {series["value"][1] for series in answered} == {"1"}:
             return
         assert time.monotonic() < deadline_s, "the flows' process does not answer"
         time.sleep(0.5)

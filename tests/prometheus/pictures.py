@@ -1,18 +1,27 @@
-"""The dashboards as pictures, from what a Prometheus answers to their queries: what a person would look at."""
+"""The dashboards as pictures, from what a Prometheus answers to their queries: what a person would look at.
+
+    python tests/prometheus/pictures.py FOLDER [DASHBOARD ...]    # by uid, such as langflow-overview; by default all
+
+Needs Debian's prometheus, lfx and matplotlib. Real flows run meanwhile; what is not here, such as Kubernetes, is made
+(made_series.py).
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
 
 mpl.use("Agg")
 
-from live import Live
+from live import living
+from made_series import served
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from promql import DASHBOARDS, chosen
@@ -21,14 +30,32 @@ CELL_IN = (0.75, 0.32)
 """One cell of Grafana's grid, in inches."""
 
 
-def draw(live: Live, folder: Path, window: str = "1m") -> list[Path]:
-    """One picture for each dashboard."""
+class Answers(Protocol):
+    """What a Prometheus answers; see :class:`live.Live`."""
+
+    started_s: float
+    at_s: float
+
+    def now(self, promql: str) -> list[dict[str, Any]]: ...
+
+    def lines(self, promql: str) -> list[dict[str, Any]]: ...
+
+
+def main() -> None:
+    folder, *chosen_uids = sys.argv[1:]
+    with served() as made, tempfile.TemporaryDirectory() as data, living(Path(data), made) as live:
+        for uid in chosen_uids or sorted(path.stem for path in DASHBOARDS.glob("*.json")):
+            print(draw(live, uid, Path(folder)), flush=True)
+
+
+def draw(live: Answers, uid: str, folder: Path, window: str = "1m") -> Path:
+    """The picture of one dashboard."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [_Picture(live, path, window).draw(folder) for path in sorted(DASHBOARDS.glob("*.json"))]
+    return _Picture(live, DASHBOARDS / f"{uid}.json", window).draw(folder)
 
 
 class _Picture:
-    def __init__(self, live: Live, path: Path, window: str) -> None:
+    def __init__(self, live: Answers, path: Path, window: str) -> None:
         self._live = live
         self._window = window
         self._dashboard = json.loads(path.read_text())
@@ -203,3 +230,7 @@ def _worded(value: float, field: dict[str, Any]) -> str:
     if unit.startswith("suffix:"):
         return f"{value:.3g}{unit.removeprefix('suffix:')}"
     return f"{value:.3g}{ {'s': ' s', 'cps': '/s'}.get(unit, '') }"
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -327,14 +326,3 @@ def test_of_the_query_log_what_people_asked_is_kept(live: Live):
     again = f"{asked} + 1"
     live.now(again)
     assert again in log.read_text()
-
-
-@pytest.mark.skipif("PICTURES" not in os.environ, reason="draws the dashboards for a person: set PICTURES=folder")
-def test_the_dashboards_can_be_looked_at(live: Live):
-    pytest.importorskip("matplotlib", reason="draws: pip install matplotlib")
-    from pictures import draw
-
-    made = draw(live, Path(os.environ["PICTURES"]))
-
-    assert {path.stem for path in made} == {query.dashboard for query in panel_queries()}
-    assert all(path.stat().st_size > 20_000 for path in made)
