@@ -195,7 +195,7 @@ def _kubernetes() -> Iterator[Panel]:
         "none",
         "Of LangFlow's containers, by pod. kubectl logs --previous says why; OOMKilled: the memory limit.",
         query(
-            f"sum by (namespace, pod) (increase(kube_pod_container_status_restarts_total{{{CONTAINERS}}}[1h]))",
+            f"round(sum by (namespace, pod) (increase(kube_pod_container_status_restarts_total{{{CONTAINERS}}}[1h])))",
             "{{namespace}}/{{pod}}",
         ),
         width=8,

@@ -24,7 +24,7 @@ def _accepted(item: str) -> str:
 
 def _of_5_minutes(notifications: str) -> str:
     """Alertmanager counts those of each integration that there is, in use or not."""
-    return f"sum by (integration) (increase({notifications}[5m])) > 0"
+    return f"round(sum by (integration) (increase({notifications}[5m]))) > 0"
 
 
 def telemetry() -> Dashboard:

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ from promql import DASHBOARDS, chosen
 
 CELL_IN = (0.75, 0.32)
 """One cell of Grafana's grid, in inches."""
+_UNITS = {"s": " s", "cps": "/s"}
 
 
 class Answers(Protocol):
@@ -75,7 +77,8 @@ class _Picture:
         figure.suptitle(title, x=0.01, ha="left", y=1 - 0.3 / (rows + 2), fontsize=14)
         for panel in panels:
             place = panel["gridPos"]
-            left, bottom = (place["x"] + 0.9) / 24, (rows - place["y"] - place["h"] + 0.9) / (rows + 2)
+            below = 0 if panel["type"] == "row" else 0.9
+            left, bottom = (place["x"] + 0.9) / 24, (rows - place["y"] - place["h"] + below) / (rows + 2)
             size = (place["w"] - 1.3) / 24, max(place["h"] - 2.2, 0.1) / (rows + 2)
             axes = figure.add_axes((left, bottom, *size))
             weight = "bold" if panel["type"] == "row" else None
@@ -128,7 +131,8 @@ class _Picture:
                 [*(s["metric"].get(name, "") for name in shown[:-1]), _worded(float(s["value"][1]), {"unit": "s"})]
                 for s in found
             ]
-            columns = shown
+            renamed = panel["transformations"][1]["options"]["renameByName"]
+            columns = [renamed.get(name, name) for name in shown]
         else:
             by = panel["transformations"][0]["options"]["byField"]
             answers = {t["legendFormat"]: {s["metric"].get(by, ""): s for s in self._now(t)} for t in panel["targets"]}
@@ -147,20 +151,23 @@ class _Picture:
         if not cells:
             axes.text(0.5, 0.5, panel["fieldConfig"]["defaults"].get("noValue", "No data"), ha="center", color="grey")
             return
-        drawn = axes.table(cells[:14], colLabels=columns, loc="upper left")
+        # As many as there is room for: a person would scroll.
+        drawn = axes.table(cells[: int(1.2 * panel["gridPos"]["h"])], colLabels=columns, loc="upper left")
         drawn.auto_set_font_size(False)
         drawn.set_fontsize(7)
+        drawn.auto_set_column_width(range(len(columns)))
 
     def _draw_heatmap(self, panel: dict[str, Any], axes: Axes) -> None:
         found = sorted(self._lines(panel["targets"][0]), key=lambda each: float(each["metric"]["le"]))
         if not found:
             axes.text(0.5, 0.5, "No data", ha="center", transform=axes.transAxes, color="grey")
             return
-        at = sorted({time for each in found for time, _ in each["values"]})
-        counts = np.array([[float(dict(each["values"]).get(time, 0)) for time in at] for each in found])
+        at = sorted({at_s for each in found for at_s, _ in each["values"]})
+        counts = np.array([[float(dict(each["values"]).get(at_s, 0)) for at_s in at] for each in found])
         axes.imshow(np.diff(counts, axis=0, prepend=0), aspect="auto", origin="lower", cmap="Oranges")
         bounds = [f"{float(each['metric']['le']):g} s" for each in found]
         axes.set_yticks(range(len(bounds)), bounds, fontsize=6)
+        axes.set_xticks([])
         axes.tick_params(labelsize=6)
 
     def _draw_lines(self, panel: dict[str, Any], axes: Axes) -> None:
@@ -176,7 +183,8 @@ class _Picture:
         else:
             for label, (times, values) in lines.items():
                 axes.plot(times, values, linewidth=1, label=label, marker="." if len(times) == 1 else None)
-            axes.set_ylim(bottom=min(0, defaults.get("min", 0)))
+            highest = max((max(values) for _, values in lines.values()), default=0)
+            axes.set_ylim(min(0, defaults.get("min", 0)), 1.1 * highest if highest > 0 else 1)
         for step in defaults.get("thresholds", {}).get("steps", ())[1:]:
             if axes.get_ylim()[1] > step["value"]:
                 axes.axhline(step["value"], color="red", linewidth=0.7, linestyle="--")
@@ -185,17 +193,20 @@ class _Picture:
                 axes.axvline(at, color=color, linewidth=0.7, linestyle=":")
         axes.set_xlim(self._live.started_s, self._live.at_s)
         if lines:
-            axes.legend(fontsize=6, loc="upper left", ncols=1 + len(lines) // 7)
+            axes.legend(fontsize=6, loc="upper left", ncols=1 + len(lines) // 7, framealpha=0.5)
         else:
             axes.text(0.5, 0.5, "No data", ha="center", transform=axes.transAxes, color="grey")
-        axes.yaxis.set_major_formatter(lambda value, _: _worded(value, {"unit": defaults["unit"]}))
+        # Words of a unit are long, and stand in the legend.
+        unit = "none" if defaults["unit"].startswith("suffix:") else defaults["unit"]
+        axes.yaxis.set_major_formatter(lambda value, _: _worded(value, {"unit": unit}))
+        axes.xaxis.set_major_formatter(lambda at_s, _: time.strftime("%H:%M:%S", time.localtime(at_s)))
         axes.tick_params(labelsize=6)
         axes.grid(alpha=0.3)
 
 
 def _stack(lines: dict[str, Any], axes: Axes) -> None:
-    at = sorted({time for times, _ in lines.values() for time in times})
-    values = np.array([[dict(zip(*line, strict=True)).get(time, 0.0) for time in at] for line in lines.values()])
+    at = sorted({at_s for times, _ in lines.values() for at_s in times})
+    values = np.array([[dict(zip(*line, strict=True)).get(at_s, 0.0) for at_s in at] for line in lines.values()])
     if len(at) > 0:
         axes.stackplot(at, values / np.maximum(values.sum(axis=0), 1e-9), labels=list(lines))
 
@@ -227,9 +238,8 @@ def _worded(value: float, field: dict[str, Any]) -> str:
     if unit == "s" and value >= 60:
         size, name = next((value / n, p) for n, p in ((86400, "days"), (3600, "hours"), (60, "min")) if value >= n)
         return f"{size:.3g} {name}"
-    if unit.startswith("suffix:"):
-        return f"{value:.3g}{unit.removeprefix('suffix:')}"
-    return f"{value:.3g}{ {'s': ' s', 'cps': '/s'}.get(unit, '') }"
+    number = f"{value / 1000:.3g} K" if abs(value) >= 1000 and unit != "s" else f"{value:.3g}"
+    return number + (unit.removeprefix("suffix:") if unit.startswith("suffix:") else _UNITS.get(unit, ""))
 
 
 if __name__ == "__main__":
