@@ -25,6 +25,7 @@ from live import living
 from made_series import served
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from promql import DASHBOARDS, chosen
 
 CELL_IN = (0.75, 0.32)
@@ -199,6 +200,7 @@ class _Picture:
         # Words of a unit are long, and stand in the legend.
         unit = "none" if defaults["unit"].startswith("suffix:") else defaults["unit"]
         axes.yaxis.set_major_formatter(lambda value, _: _worded(value, {"unit": unit}))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(lambda at_s, _: time.strftime("%H:%M:%S", time.localtime(at_s)))
         axes.tick_params(labelsize=6)
         axes.grid(alpha=0.3)

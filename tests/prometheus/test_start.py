@@ -177,19 +177,22 @@ def test_the_dashboards_are_posted_to_grafana(pasted: Pasted):
 def test_its_own_start_with_tls_is_as_the_readme_says(tmp_path: Path):
     if shutil.which("prometheus") is None:
         pytest.skip("Prometheus is not installed: apt-get install prometheus")
-    shutil.copytree(CONFIG / "prometheus", tmp_path, dirs_exist_ok=True)
+    folder, dashboards = tmp_path / "prometheus", tmp_path / "grafana" / "dashboards"
+    shutil.copytree(CONFIG / "prometheus", folder)
+    shutil.copytree(CONFIG / "grafana" / "dashboards", dashboards)
     addresses, start, certificate = commands((CONFIG / "prometheus" / "README.md").read_text(), "Start")
-    made = subprocess.run(["bash", "-euc", addresses + certificate], cwd=tmp_path, capture_output=True, text=True)
+    made = subprocess.run(["bash", "-euc", addresses + certificate], cwd=folder, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
-    assert "https://grafana.example.com" in (tmp_path / "rules" / "alerts-seconds.yml").read_text()
+    assert "https://grafana.example.com" in (folder / "rules" / "alerts-seconds.yml").read_text()
+    assert "https://prometheus.example.com/user/RUNBOOK.html" in (dashboards / "langflow-overview.json").read_text()
     address = f"localhost:{free_port()}"
     options = ["--web.config.file=web.yml", f"--web.listen-address={address}", "--storage.remote.flush-deadline=1s"]
-    context = ssl.create_default_context(cafile=str(tmp_path / "certs" / "prometheus.crt"))
+    context = ssl.create_default_context(cafile=str(folder / "certs" / "prometheus.crt"))
 
-    with process(["bash", "-c", f"exec {start.strip()} {' '.join(options)}"], tmp_path / "log"):
+    with process(["bash", "-c", f"exec {start.strip()} {' '.join(options)}"], folder / "log"):
         deadline_s = time.monotonic() + 60
         while (status := answered(f"https://{address}/-/ready", context)) is None:
-            assert time.monotonic() < deadline_s, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline_s, (folder / "log").read_text()
             time.sleep(0.2)
 
     # It wants a password.
