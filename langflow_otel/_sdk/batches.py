@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from langflow_otel._guard import Guard
 from langflow_otel._runs.recorder import count_dropped
+from langflow_otel._sdk.versions import lift_request_size, queue_of, replace_grpc_client, session_of
 
 if TYPE_CHECKING:
     from langflow_otel._sdk.store_metrics import StoreMetrics
@@ -60,27 +61,14 @@ def raise_too_large(exporter: Exporter) -> Exporter:
     Returns:
         The same exporter; unchanged if it is none that sends by ``requests`` or gRPC.
     """
-    inner: Any = exporter
-    session = session_of(inner)
-    if session is not None:
+    session = session_of(exporter)
+    if session is None:
+        replace_grpc_client(exporter, _Client)
+    else:
         for prefix, adapter in list(session.adapters.items()):
             session.mount(prefix, _Adapter(adapter))
-    elif getattr(inner, "_stub", None) is not None and getattr(inner, "_client", None) is not None:
-        inner._client = _Client(inner._client)
-        # From 1.36 on the exporter makes another client after it lost its connection.
-        stub = inner._stub
-        inner._stub = lambda channel: _Client(stub(channel))
-    if hasattr(inner, "_max_request_size"):
-        # From 1.44 on the exporter drops by itself what is over 64 MiB, as a whole.
-        inner._max_request_size = 0
+    lift_request_size(exporter)
     return exporter
-
-
-def session_of(exporter: Any) -> Any:
-    """What an exporter of the SDK sends HTTP with; None if it sends by anything but ``requests``."""
-    # In 1.45 it is two levels further down; in 1.41 it was not.
-    transport = getattr(getattr(exporter, "_client", None), "_transport", None)
-    return getattr(exporter, "_session", None) or getattr(transport, "_session", None)
 
 
 class _Adapter:
@@ -245,12 +233,6 @@ class CountingBatchSpanProcessor(BatchSpanProcessor):
     def shutdown(self) -> None:
         super().shutdown()  # type: ignore[no-untyped-call]
         count_left("traces", self._waiting)
-
-
-def queue_of(processor: Any) -> Any:
-    """The bounded deque of one of the SDK's batch processors; since 1.33 it is one level further down."""
-    inner = getattr(processor, "_batch_processor", processor)
-    return getattr(inner, "_queue", getattr(inner, "queue", ()))
 
 
 def is_full(queue: Any) -> bool:

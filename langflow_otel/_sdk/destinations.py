@@ -9,6 +9,7 @@ from opentelemetry.trace import Span
 
 from langflow_otel._guard import Guard
 from langflow_otel._runs.parent_context import Reaches, same_provider
+from langflow_otel._sdk.versions import active_processor, endpoint_of, processors_in
 
 Passes = Callable[[Any, str], bool]
 """Whether a span processor sends on what an instrumentation scope makes."""
@@ -26,7 +27,7 @@ def reaches_same_backend(provider: Any, passes: Passes) -> Reaches:
         passes: Knows the host's processors that drop spans.
     """
     of_provider = same_provider(provider)
-    own = getattr(provider, "_active_span_processor", None)
+    own = active_processor(provider)
 
     def reaches(span: Span) -> bool:
         if of_provider(span):
@@ -47,7 +48,7 @@ def _destinations(processor: Any, passes: Callable[[Any], bool]) -> Iterator[obj
     """Where a processor sends: addresses, and exporters that have none."""
     if not passes(processor):
         return
-    for each in getattr(processor, "_span_processors", ()):
+    for each in processors_in(processor):
         yield from _destinations(each, passes)
     wrapped = getattr(processor, "_wrapped", None)
     if wrapped is not None:
@@ -59,8 +60,8 @@ def _destinations(processor: Any, passes: Callable[[Any], bool]) -> Iterator[obj
 
 def _destination(exporter: Any) -> object:
     for _ in range(_DEPTH):
-        endpoint = getattr(exporter, "_endpoint", None)
-        if isinstance(endpoint, str):
+        endpoint = endpoint_of(exporter)
+        if endpoint is not None:
             # The exporter for gRPC takes the scheme away.
             return endpoint.rpartition("://")[2].rstrip("/")
         inner = getattr(exporter, "_exporter", None)

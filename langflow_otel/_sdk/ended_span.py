@@ -19,6 +19,7 @@ from langflow_otel._runs.buffered_spans import HeldSpan, Send
 from langflow_otel._sdk.content_filter import deny_content, with_dropped
 from langflow_otel._sdk.instrumentor_spans import NestedModelSpans
 from langflow_otel._sdk.sampling import DecidedSampler
+from langflow_otel._sdk.versions import active_processor, local_parent_sampled, on_ending_of, processors_in
 from langflow_otel.version import __version__
 
 _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
@@ -26,7 +27,7 @@ _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 
 def _before_ends(cls: Any) -> tuple[object, object]:
     """What a processor does before spans have ended."""
-    return cls.on_start, getattr(cls, "_on_ending", None)  # since SDK 1.32
+    return cls.on_start, on_ending_of(cls)
 
 
 _ONLY_ENDS_MATTER: Final = frozenset(
@@ -44,7 +45,7 @@ class EndedSpans:
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
-        self._processors: Any = provider._active_span_processor
+        self._processors: Any = active_processor(provider)
         self._scope = InstrumentationScope(semconv.SCOPE, __version__, semconv.SCHEMA_URL)
         # The SDK counts the spans that it makes itself.
         self._is_replaceable = _takes_all_below(provider.sampler) and not _is_true(os.environ.get(_SDK_METRICS))
@@ -54,12 +55,12 @@ class EndedSpans:
     def sender(self) -> Send | None:
         """What to call with a span at its end; None if the provider itself must make the spans: a processor needs them
         when they start, or a sampler decides on each of them."""
-        processors = getattr(self._processors, "_span_processors", None)
+        processors = processors_in(self._processors)
         # Another tuple with each processor that is added.
         if processors is not self._checked:
             self._checked, self._only_ends_matter = (
                 processors,
-                all(_before_ends(type(each)) in _ONLY_ENDS_MATTER for each in processors or ()),
+                all(_before_ends(type(each)) in _ONLY_ENDS_MATTER for each in processors),
             )
         return self._send if self._is_replaceable and self._only_ends_matter else None
 
@@ -107,7 +108,7 @@ def _takes_all_below(sampler: Sampler) -> bool:
         return sampler.follows_parent or _takes_all_below(sampler.otherwise)
     decides: object = sampler
     if isinstance(sampler, ParentBased):
-        decides = getattr(sampler, "_local_parent_sampled", None)
+        decides = local_parent_sampled(sampler)
     return type(decides).__module__ == Sampler.__module__
 
 

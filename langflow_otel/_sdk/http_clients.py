@@ -24,6 +24,7 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel._guard import Guard
 from langflow_otel._runs.model_call import ModelRun, calling_model
 from langflow_otel._runs.run import attach, current_run, step_out
+from langflow_otel._sdk.versions import instrumentor_class, is_trace_config_of_aiohttp_instrumentor
 
 # Generic in newer releases only.
 _FunctionWrapper: Any = wrapt.FunctionWrapper
@@ -115,8 +116,7 @@ class HttpClients:
             package = import_module(client.package)
         except ImportError:  # An extra that is not installed.
             return
-        # Older releases of the httpx package do not know httpx2.
-        made = getattr(package, client.instrumentor, None)
+        made = instrumentor_class(package, client.instrumentor)
         if made is None or made().is_instrumented_by_opentelemetry:
             return
         loaded = _Loaded(client, made())
@@ -223,7 +223,7 @@ class _Loaded:
         def gated(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             with _GATE:
                 for config in kwargs.get("trace_configs") or ():
-                    if hasattr(config, "_is_instrumented_by_opentelemetry"):
+                    if is_trace_config_of_aiohttp_instrumentor(config):
                         self._gate_requests(config.on_request_start)
             return wrapped(*args, **kwargs)
 

@@ -31,6 +31,7 @@ from langflow_otel._runs.sampling import held_parent
 from langflow_otel._runs.tail_sampling import HeldTrace
 from langflow_otel._sdk import content_attributes
 from langflow_otel._sdk.content_filter import deny_content, is_library, treat_as_library, without_url_values
+from langflow_otel._sdk.versions import active_processor, global_tracer_provider
 
 _NOTE = Guard("nested.note")
 _DEPTH: Final = 2
@@ -140,7 +141,7 @@ def watch_nested_model_spans(provider: object) -> None:
     A processor cannot be taken away again; without runs of ours this one does nothing.
     """
     if isinstance(provider, SdkTracerProvider):
-        _watch(provider._active_span_processor, provider)
+        _watch(active_processor(provider), provider)
 
 
 def _watch(processors: Any, adds: Any) -> None:
@@ -160,8 +161,7 @@ def watch_other_tracers(handlers: Sequence[object]) -> None:
     Args:
         handlers: Of the callback manager.
     """
-    # Not by its function, which would make a provider where there is none.
-    provider = getattr(trace, "_TRACER_PROVIDER", None)
+    provider = global_tracer_provider()
     if provider is not None:
         watch_nested_model_spans(provider)
     for handler in handlers:

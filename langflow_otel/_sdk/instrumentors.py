@@ -20,6 +20,14 @@ from langflow_otel._guard import Guard
 from langflow_otel._sdk import http_clients
 from langflow_otel._sdk.http_clients import HttpClients
 from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns
+from langflow_otel._sdk.versions import (
+    AUTO_INSTRUMENTATION,
+    OPENINFERENCE_CONTENT,
+    OPENINFERENCE_VECTORS,
+    OPENLLMETRY_CONTENT,
+    is_of_openllmetry,
+    takes_capture_mode,
+)
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.variables import CAPTURE
 
@@ -34,30 +42,6 @@ _UNLOAD = Guard("instrumentors.unload")
 _GROUP: Final = "opentelemetry_instrumentor"
 _VARIABLE: Final = "LANGFLOW_OTEL_INSTRUMENTORS"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
-
-_AUTO_INSTRUMENTATION: Final = "opentelemetry.instrumentation.auto_instrumentation"
-
-_TRACELOOP_SWITCH: Final = "TRACELOOP_TRACE_CONTENT"
-"""OpenLLMetry reads it at each call."""
-_TRACELOOP_MARK: Final = "opentelemetry-semantic-conventions-ai"
-"""All distributions of OpenLLMetry require it, and only they."""
-
-_OTEL_MARK: Final = "opentelemetry-util-genai"
-"""What OpenTelemetry's own GenAI instrumentors require."""
-
-_OPENINFERENCE_SWITCHES: Final = (
-    "OPENINFERENCE_HIDE_INPUTS",
-    "OPENINFERENCE_HIDE_OUTPUTS",
-    "OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS",
-    "OPENINFERENCE_HIDE_LLM_TOOLS",
-    "OPENINFERENCE_HIDE_EMBEDDINGS_TEXT",
-    "OPENINFERENCE_HIDE_PROMPTS",
-    "OPENINFERENCE_HIDE_CHOICES",
-    "OPENINFERENCE_HIDE_RETRIEVAL_DOCUMENTS",
-)
-"""OpenInference reads them once, when it is loaded."""
-_OPENINFERENCE_VECTORS: Final = ("OPENINFERENCE_HIDE_EMBEDDING_VECTORS", "OPENINFERENCE_HIDE_EMBEDDINGS_VECTORS")
-"""The same; the older name of the same, too."""
 
 
 class OtherInstrumentors:
@@ -181,16 +165,15 @@ class OtherInstrumentors:
     def _content_as_it_may_leave(self, entry: EntryPoint) -> Iterator[None]:
         """Content is recorded only where it may leave, unless the user has said otherwise. What leaves is decided by
         the exporters' filter; this saves the work, and holds where the provider is not ours."""
-        switches: tuple[str, ...] = _OPENINFERENCE_VECTORS
-        requires = (entry.dist.requires if entry.dist is not None else None) or ()
+        switches: tuple[str, ...] = OPENINFERENCE_VECTORS
         if self._content_on:
-            if any(each.startswith(_OTEL_MARK) for each in requires):
+            if takes_capture_mode(entry):
                 self._spell_out_mode()
             # OpenInference and OpenLLMetry record content unless they are stopped. Vectors are of no use to a reader.
         else:
-            if any(each.startswith(_TRACELOOP_MARK) for each in requires) and _TRACELOOP_SWITCH not in os.environ:
-                self._change(_TRACELOOP_SWITCH, "false")
-            switches += _OPENINFERENCE_SWITCHES
+            if is_of_openllmetry(entry) and OPENLLMETRY_CONTENT not in os.environ:
+                self._change(OPENLLMETRY_CONTENT, "false")
+            switches += OPENINFERENCE_CONTENT
         added = [name for name in switches if name not in os.environ]
         os.environ.update(dict.fromkeys(added, "true"))
         try:
@@ -211,7 +194,7 @@ class OtherInstrumentors:
 
 def _all_are_loaded_by_somebody_else() -> bool:
     """True below ``opentelemetry-instrument`` with an SDK: it loads each instrumentor, some of them after us."""
-    return _AUTO_INSTRUMENTATION in sys.modules and isinstance(trace.get_tracer_provider(), SdkTracerProvider)
+    return AUTO_INSTRUMENTATION in sys.modules and isinstance(trace.get_tracer_provider(), SdkTracerProvider)
 
 
 def _is_ours(entry: EntryPoint) -> bool:

@@ -6,17 +6,14 @@ not global. Contexts are shared all the same: our spans and LangFlow's form one 
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
@@ -38,14 +35,13 @@ from langflow_otel._sdk.otlp import otlp_exporter
 from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._sdk.sampling import let_recorder_decide
 from langflow_otel._sdk.store_metrics import READ_FROM_STORE, StoreMetrics, store_has_what_is_wanted
+from langflow_otel._sdk.versions import has_ended, no_cardinality_limits
 from langflow_otel._settings.masking import one_line, shown_value
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted_environment
 from langflow_otel._settings.standard_variables import names_for
 
 logger = logging.getLogger("langflow_otel")
-
-_INSTRUMENTS: Final = (Counter, Histogram, ObservableCounter, ObservableGauge, UpDownCounter, _Gauge)
 
 
 Provider = TypeVar("Provider")
@@ -130,27 +126,9 @@ def choose_tracer_provider(settings: Settings, given: TracerProvider | None) -> 
         return Choice(own, own, "our own tracer provider, built from the environment")
     with accepted_environment():
         found = trace.get_tracer_provider()
-    if isinstance(found, SdkTracerProvider) and not _has_ended(found):
+    if isinstance(found, SdkTracerProvider) and not has_ended(found):
         return Choice(found, None, "the global SDK tracer provider; no destination of our own is configured")
     return None
-
-
-def _has_ended(provider: object) -> bool:
-    """True for a provider of the SDK's that was shut down, such as LangFlow's own after its application ended: it would
-    send nothing, and log that for each span or instrument. The SDK says so under no public name."""
-    if isinstance(provider, SdkMeterProvider):
-        return bool(getattr(provider, "_shutdown", False))
-    processors = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
-    return bool(processors) and all(map(_is_shut_down, processors))
-
-
-_ENDED: Final = ("_shutdown", "done", "_stopped")
-
-
-def _is_shut_down(processor: Any) -> bool:
-    inner = getattr(processor, "_batch_processor", processor)
-    exporter = getattr(processor, "span_exporter", None)
-    return any(getattr(each, name, False) is True for each in (inner, exporter) for name in _ENDED)
 
 
 def build_tracer_provider(settings: Settings) -> SdkTracerProvider:
@@ -218,7 +196,7 @@ def choose_meter_provider(
         return Choice(own, own, reason, frozenset() if read is None else READ_FROM_STORE)
     with accepted_environment():
         found = metrics.get_meter_provider()
-    is_usable = isinstance(found, SdkMeterProvider) and not _has_ended(found)
+    is_usable = isinstance(found, SdkMeterProvider) and not has_ended(found)
     if settings.metrics_default and not settings.has_destination and is_usable:
         return Choice(found, None, "the global SDK meter provider; no destination of our own is configured")
     return None
@@ -257,12 +235,8 @@ def _readers(settings: Settings, store: MemoryStore | None) -> dict[str, Callabl
 
 def _reader(exporter: MetricExporter, store: MemoryStore | None) -> PeriodicExportingMetricReader:
     of_store = None if store is None else StoreMetrics(store)
-    kwargs: dict[str, Any] = {}
-    # Newer SDKs count what is past 2,000 series of an instrument together. How many there are is for
-    # LANGFLOW_OTEL_MAX_FLOWS to say, and the scrape has them all.
-    if "cardinality_limits" in inspect.signature(PeriodicExportingMetricReader).parameters:
-        kwargs["cardinality_limits"] = dict.fromkeys(_INSTRUMENTS, sys.maxsize)
-    return PeriodicExportingMetricReader(CountingMetricExporter(exporter, of_store), **kwargs)
+    # LANGFLOW_OTEL_MAX_FLOWS limits the series, and the scrape has them all.
+    return PeriodicExportingMetricReader(CountingMetricExporter(exporter, of_store), **no_cardinality_limits())
 
 
 __all__ = [

@@ -17,6 +17,7 @@ from opentelemetry.util.types import Attributes
 
 from langflow_otel._guard import Guard
 from langflow_otel._runs.buffered_spans import DECIDED, has_random_trace_id, preset_ids
+from langflow_otel._sdk.versions import makes_random_trace_ids
 
 _DECIDE = Guard("trace.decide")
 
@@ -93,5 +94,5 @@ class PresetIds(IdGenerator):
             ids = preset_ids()
             if ids is not None:
                 return has_random_trace_id(ids)
-            return bool(getattr(self._otherwise, "is_trace_id_random", bool)())
+            return makes_random_trace_ids(self._otherwise)
         return False

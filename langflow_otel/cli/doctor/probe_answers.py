@@ -7,7 +7,7 @@ import ssl
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from langflow_otel._sdk.batches import session_of
+from langflow_otel._sdk.versions import session_of
 from langflow_otel._settings.masking import one_line
 
 Outcome = Literal[
