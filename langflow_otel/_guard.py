@@ -1,10 +1,10 @@
-"""The one place where errors of our own are contained, so that no flow ever sees one."""
+"""Contains errors of the library itself, so that none reaches a flow, and logs each kind of them once."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import TracebackType
 
 from langflow_otel._errors import stack_of
@@ -61,6 +61,30 @@ class Guard:
                 on_fault(self.step)
         except Exception:  # noqa: BLE001 - what describes our errors is code of ours, too
             logger.warning("An error inside langflow-otel was contained at %s.", self.step)
+
+
+class WarnOnce:
+    """Logs one warning for each subject, and no further one.
+
+    Args:
+        most: Subjects that are warned of, at most.
+    """
+
+    def __init__(self, most: int = 1_000) -> None:
+        self._seen: set[Hashable] = set()
+        self._most = most
+
+    def __call__(self, about: Hashable, message: str, *args: object) -> None:
+        """Log the warning if it is the first one of its subject."""
+        if self.is_first(about):
+            logger.warning(message, *args)
+
+    def is_first(self, about: Hashable) -> bool:
+        """True once for each subject: for a message that takes long to make."""
+        if about in self._seen or len(self._seen) >= self._most:
+            return False
+        self._seen.add(about)
+        return True
 
 
 def _log(step: str, exc: Exception) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 
+from langflow_otel._guard import WarnOnce
 from langflow_otel._metrics.catalogue import OTHER
 from langflow_otel.redaction.known_secrets import without_secrets
 
@@ -23,7 +24,7 @@ class Cap:
         self._what = what
         self._limit = limit
         self._known: set[Hashable] = set()
-        self._told = False
+        self._warn_once = WarnOnce()
 
     def has_room(self, value: Hashable) -> bool:
         """True if the value is, or now becomes, one of those with series of their own."""
@@ -44,8 +45,6 @@ class Cap:
         return value if self.has_room(value) else OTHER
 
     def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            logger.warning(
-                "More than %d %s: metrics count further ones together as %r.", self._limit, self._what, OTHER
-            )
+        self._warn_once(
+            "limit", "More than %d %s: metrics count further ones together as %r.", self._limit, self._what, OTHER
+        )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import Any
 
-from langflow_otel._guard import Guard
+from langflow_otel._guard import Guard, WarnOnce
 from langflow_otel._metrics.catalogue import START_TIME, Metric, Reading
 from langflow_otel._metrics.derived import derived_readings
 from langflow_otel._metrics.exposition import OPENMETRICS, TEXT, Family, Renderer, Row
@@ -83,7 +83,7 @@ class Scrape:
         self._info = Family(target, [Row(target, tuple(info.values()), [1.0])])
         self._renderer = Renderer()
         self._one_at_a_time = threading.Lock()
-        self._told_about_group = False
+        self._warn_once = WarnOnce()
 
     def page(self, accept: str, accept_encoding: str) -> Page:
         """The page in the format and the compression that these request headers ask for."""
@@ -152,9 +152,7 @@ class Scrape:
             found = self.group.gather()
         except FileNotFoundError as exc:
             # Any other error may pass: then no answer at all, for a total that falls looks like a restart.
-            if not self._told_about_group:
-                self._told_about_group = True
-                logger.warning(_ALONE, self.group.folder, exc)
+            self._warn_once("group", _ALONE, self.group.folder, exc)
             return [mine]
         if all(worker.pid != self._own_pid for worker in found):
             found.append(mine)

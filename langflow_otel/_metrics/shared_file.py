@@ -30,6 +30,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
+from langflow_otel._guard import WarnOnce
 from langflow_otel._metrics import window
 from langflow_otel._metrics.catalogue import OTHER, Cells, Kind, Metric
 from langflow_otel._metrics.store import MemoryStore, Series, earliest
@@ -158,7 +159,7 @@ class FileStore(MemoryStore):
         super().__init__()
         self.file = ValuesFile(path)
         self.held: BinaryIO | None = None
-        self._told = False
+        self._warn_once = WarnOnce()
 
     def close(self) -> None:
         self.file.close()
@@ -169,11 +170,12 @@ class FileStore(MemoryStore):
         try:
             return self.file.add_series(metric, labels, created_s)
         except (OSError, ValueError) as exc:
-            if not self._told:
-                self._told = True
-                logger.warning(
-                    "%s cannot grow (%s): some series of this worker are missing in the scrape.", self.file.path, exc
-                )
+            self._warn_once(
+                "growth",
+                "%s cannot grow (%s): some series of this worker are missing in the scrape.",
+                self.file.path,
+                exc,
+            )
             return super()._allocate(metric, labels, created_s)
 
 

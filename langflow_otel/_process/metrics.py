@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from opentelemetry.metrics import MeterProvider
 
 from langflow_otel import _semconv as semconv
-from langflow_otel._guard import Guard
+from langflow_otel._guard import Guard, WarnOnce
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.catalogue import Reading
 from langflow_otel._metrics.endpoint import ScrapeEndpoint, port_problem
@@ -83,7 +83,7 @@ class MetricsPipeline:
         self._endpoint: ScrapeEndpoint | None = None
         self._group: WorkerGroup | None = None
         self._common_pid = common_process()
-        self._told: set[str] = set()
+        self._warn_once = WarnOnce()
         self._hopeless = False
         self._open()
         _open_pipelines.add(self)
@@ -216,11 +216,6 @@ class MetricsPipeline:
             self._warn_once("port", "%s", port_problem(scrape, exc))
             return
         logger.info("Prometheus metrics: %s", self._endpoint.url)
-
-    def _warn_once(self, about: str, message: str, *args: object) -> None:
-        if about not in self._told:
-            self._told.add(about)
-            logger.warning(message, *args)
 
     def _publish(self) -> None:
         """Put what only this process can read about itself where the scrape finds it, whoever answers it."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 from typing import Any, Final, NamedTuple
 
+from langflow_otel._guard import WarnOnce
 from langflow_otel._runs.facts import Costs, ModelResponse, ModelUsage, token_count
 from langflow_otel.redaction.known_secrets import without_secrets
 
@@ -158,7 +159,7 @@ class Pricing:
     def __init__(self, table: PriceTable | None = None, clock: Callable[[], float] = time.time) -> None:
         self.table = table
         self._clock = clock
-        self._warned: set[tuple[str | None, str | None]] = set()
+        self._warnings = WarnOnce(_MAX_WARNINGS)
 
     def costs(self, tokens: ModelResponse, model: str | None, provider: str | None) -> Costs | None:
         """What a call that is just over costs; None without prices, and for a call whose tokens are not known."""
@@ -172,9 +173,8 @@ class Pricing:
         return Costs({rates.currency: rates.cost(tokens)})
 
     def _warn_once(self, model: str | None, provider: str | None) -> None:
-        if (model, provider) in self._warned or len(self._warned) >= _MAX_WARNINGS:
+        if not self._warnings.is_first((model, provider)):
             return
-        self._warned.add((model, provider))
         logger.warning(
             "LANGFLOW_OTEL_PRICES has no price for the model %r of the provider %r: its calls are in no cost, and are "
             "counted in langflow_cost_unpriced_calls_total.",

@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from langflow_otel._guard import Guard
+from langflow_otel._guard import Guard, WarnOnce
 from langflow_otel._runs.recorder import count_dropped
 from langflow_otel._sdk.versions import lift_request_size, queue_of, replace_grpc_client, session_of
 
@@ -48,7 +48,7 @@ Exporter = TypeVar("Exporter")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_warned: set[str] = set()
+_warn_once = WarnOnce()
 
 
 class TooLargeError(BaseException):
@@ -158,9 +158,7 @@ def _succeeded(result: object) -> bool:
 
 def _drop_as_too_large(signal: str, items: int) -> None:
     count_dropped(signal, REASON, items)
-    if signal not in _warned:
-        _warned.add(signal)
-        logger.warning(_WARNING, signal, items)
+    _warn_once(signal, _WARNING, signal, items)
 
 
 # Encoding

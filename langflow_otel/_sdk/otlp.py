@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from opentelemetry.util.re import parse_env_headers
 
+from langflow_otel._guard import WarnOnce
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel._settings.standard import accepted_environment
@@ -35,7 +36,7 @@ _GRPC_FILES: Final = {
 _NO_HEADERS: Final = (
     "LANGFLOW_OTEL_OTLP_HEADERS_FILE: %d of %d entries in %s are not accepted; use name=value. Not sending them."
 )
-_told: set[tuple[object, ...]] = set()
+_warn_once = WarnOnce()
 
 
 def otlp_exporter(target: OtlpTarget, signal: Signal) -> Any:
@@ -98,9 +99,8 @@ def headers_in(path: Path | None) -> dict[str, str]:
     wanted = (line for line in lines if not line.strip().startswith("#"))
     parts = [part.strip() for line in wanted for part in line.split(",") if part.strip()]
     headers = [part for part in parts if is_header(part)]
-    said = (len(parts) - len(headers), len(parts), path)
-    if said[0] and said not in _told:
+    if len(headers) < len(parts):
         # Once for all signals, and not by the SDK: it would quote them, and most likely they are a token.
-        _told.add(said)
-        logger.warning(_NO_HEADERS, *said)
+        refused = (len(parts) - len(headers), len(parts), path)
+        _warn_once(refused, _NO_HEADERS, *refused)
     return dict(parse_env_headers(",".join(headers), liberal=True))

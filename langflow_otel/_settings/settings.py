@@ -143,7 +143,7 @@ class Settings:
         """Read the environment. Never raises: a wrong value becomes its default and a line in ``problems``."""
         env = os.environ if environ is None else environ
         problems: list[str] = []
-        value = {variable.name: _read(variable, env, problems) for variable in VARIABLES}
+        value: dict[str, Any] = {variable.name: _read(variable, env, problems) for variable in VARIABLES}
         exporters: tuple[str, ...] = value["OTEL_TRACES_EXPORTER"]
         metric_exporters: tuple[str, ...] = value["OTEL_METRICS_EXPORTER"]
         log_exporters: tuple[str, ...] = value["OTEL_LOGS_EXPORTER"]
@@ -154,40 +154,17 @@ class Settings:
         problems += _misspelled(env)
         problems += accepted(env).problems
         return cls(
-            service_name=value["OTEL_SERVICE_NAME"],
-            sdk_disabled=value["OTEL_SDK_DISABLED"],
-            enabled=value["LANGFLOW_OTEL_ENABLED"],
-            detail=value["LANGFLOW_OTEL_DETAIL"],
-            error_messages=value["LANGFLOW_OTEL_ERROR_MESSAGES"],
+            **_fields(value),
             content_on_spans="SPAN" in value[CAPTURE],
             content_in_events="EVENT" in value[CAPTURE],
-            content_deny=value["LANGFLOW_OTEL_CONTENT_DENY"],
-            content_length=value["LANGFLOW_OTEL_CONTENT_LENGTH"],
-            redact=value["LANGFLOW_OTEL_REDACT"],
-            redact_ips=value["LANGFLOW_OTEL_REDACT_IPS"],
-            openinference="openinference" in value["LANGFLOW_OTEL_SEMCONV"],
-            user_id=value["LANGFLOW_OTEL_USER_ID"],
             console="console" in exporters,
             otlp=otlp_target(env, "TRACES", problems, headers) if "otlp" in exporters else None,
-            trace_file=value["LANGFLOW_OTEL_TRACE_FILE"],
             metrics_console="console" in metric_exporters,
             metrics_default=metric_exporters == ("otlp",),
             metrics_otlp=otlp_target(env, "METRICS", problems, headers) if "otlp" in metric_exporters else None,
-            scrape=_scrape(value) if "prometheus" in metric_exporters else None,
-            window_s=value["LANGFLOW_OTEL_WINDOW"],
-            max_flows=value["LANGFLOW_OTEL_MAX_FLOWS"],
-            metric_labels=value["LANGFLOW_OTEL_METRIC_LABELS"],
+            scrape=ScrapeSettings(**_fields(value, "scrape.")) if "prometheus" in metric_exporters else None,
             logs_console="console" in log_exporters,
             logs_otlp=otlp_target(env, "LOGS", problems, headers) if "otlp" in log_exporters else None,
-            prices=value["LANGFLOW_OTEL_PRICES"],
-            log_level=value["LANGFLOW_OTEL_LOG_LEVEL"],
-            log_bodies=value["LANGFLOW_OTEL_LOG_BODIES"] == "all",
-            instrumentors=value["LANGFLOW_OTEL_INSTRUMENTORS"],
-            native_spans=value["LANGFLOW_OTEL_NATIVE_SPANS"],
-            remote_parent=value["LANGFLOW_OTEL_REMOTE_PARENT"],
-            baggage_keys=value["LANGFLOW_OTEL_BAGGAGE_KEYS"],
-            url_paths=value["LANGFLOW_OTEL_URL_PATHS"],
-            sampling=value["LANGFLOW_OTEL_SAMPLING"],
             keep_errors=keep[0],
             keep_slow_s=keep[1],
             problems=_one_for_each_variable(problems),
@@ -207,6 +184,12 @@ def _read(variable: Variable, env: Mapping[str, str], problems: list[str]) -> An
         except ValueError:
             problems.append(problem_with(variable.name, text, variable.accepts, variable.default))
     return variable.parse(variable.default)
+
+
+def _fields(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields that are each the value of one variable: those of ``Settings``, or of what has the prefix."""
+    named = ((variable.setting.rpartition("."), value[variable.name]) for variable in VARIABLES if variable.setting)
+    return {name: found for (above, dot, name), found in named if f"{above}{dot}" == prefix}
 
 
 def _one_for_each_variable(problems: list[str]) -> tuple[str, ...]:
@@ -237,15 +220,3 @@ def _misspelled(env: Mapping[str, str]) -> list[str]:
             shown = name if name.isprintable() else repr(name)
             found.append(f"{shown} is not a variable of langflow-otel; did you mean {close[0]}? It is ignored.")
     return found
-
-
-def _scrape(value: Mapping[str, Any]) -> ScrapeSettings:
-    return ScrapeSettings(
-        host=value["OTEL_EXPORTER_PROMETHEUS_HOST"],
-        port=value["OTEL_EXPORTER_PROMETHEUS_PORT"],
-        token_file=value["LANGFLOW_OTEL_SCRAPE_TOKEN_FILE"],
-        cert_file=value["LANGFLOW_OTEL_SCRAPE_CERT_FILE"],
-        key_file=value["LANGFLOW_OTEL_SCRAPE_KEY_FILE"],
-        hosts=value["LANGFLOW_OTEL_SCRAPE_HOSTS"],
-        registry=value["LANGFLOW_OTEL_SCRAPE_REGISTRY"],
-    )

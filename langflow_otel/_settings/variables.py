@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,9 @@ class Variable:
 
     Attributes:
         parse: Turns the text into a value; raises ValueError when the text is not accepted.
+        setting: The field of ``Settings`` that has this value, ``scrape.`` before those of ``ScrapeSettings``; empty
+            for a variable from which several fields are made.
+        is_in_audit: True to show the setting in the audit line.
     """
 
     name: str
@@ -25,6 +28,8 @@ class Variable:
     accepts: str
     meaning: str
     parse: Callable[[str], Any]
+    setting: str = field(default="", kw_only=True)
+    is_in_audit: bool = field(default=False, kw_only=True)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -54,11 +59,15 @@ def _boolean(text: str) -> bool:
     return lowered == "true"
 
 
-def _semconv(text: str) -> tuple[str, ...]:
+def _has_openinference(text: str) -> bool:
     parts = _some_of("genai", "openinference")(text)
     if "genai" not in parts:
         raise ValueError(text)
-    return parts
+    return "openinference" in parts
+
+
+def _has_log_bodies(text: str) -> bool:
+    return _one_of("allowlist", "all")(text) == "all"
 
 
 _LONGEST_PATH: Final = 4096
@@ -204,12 +213,19 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 
 VARIABLES: Final = (
-    Variable("OTEL_SERVICE_NAME", "langflow", "any text", "`service.name` of everything that is sent", _service_name),
+    Variable(
+        "OTEL_SERVICE_NAME",
+        "langflow",
+        "any text",
+        "`service.name` of everything that is sent",
+        _service_name,
+        setting="service_name",
+    ),
     Variable(
         "OTEL_TRACES_EXPORTER",
         "otlp",
         "otlp, console, none, or a list",
-        "where spans go; `otlp` needs no further word once an endpoint is set",
+        "where spans go; `otlp` is implied once an endpoint is set",
         _some_of("otlp", "console", "none"),
     ),
     Variable(
@@ -223,8 +239,8 @@ VARIABLES: Final = (
         "OTEL_LOGS_EXPORTER",
         "otlp",
         "otlp, console, none, or a list",
-        "where LangFlow's log lines go, beside where LangFlow writes them; `otlp` needs no further word once an "
-        "endpoint is set; not used where LangFlow (1.12 and later) sends them itself",
+        "where LangFlow's log lines go, beside where LangFlow writes them; `otlp` is implied once an endpoint is "
+        "set; disabled when LangFlow (1.12 or later) already exports them",
         _some_of("otlp", "console", "none"),
     ),
     Variable(
@@ -233,6 +249,7 @@ VARIABLES: Final = (
         "a host name or address",
         "where the scrape endpoint listens; `0.0.0.0` for all interfaces, and then with a token",
         _host,
+        setting="scrape.host",
     ),
     Variable(
         "OTEL_EXPORTER_PROMETHEUS_PORT",
@@ -240,6 +257,7 @@ VARIABLES: Final = (
         "0 to 65535",
         "its port; 0 takes any free one",
         _number(int, 0, 65535),
+        setting="scrape.port",
     ),
     Variable(
         "LANGFLOW_OTEL_OTLP_HEADERS_FILE",
@@ -255,6 +273,7 @@ VARIABLES: Final = (
         "true, false",
         "`true` switches everything off, as the specification says",
         _boolean,
+        setting="sdk_disabled",
     ),
     Variable(
         "LANGFLOW_OTEL_ENABLED",
@@ -262,6 +281,7 @@ VARIABLES: Final = (
         "auto, true, false",
         "auto: on as soon as a destination is configured (endpoint, exporter, trace file, scrape)",
         _one_of("auto", "true", "false"),
+        setting="enabled",
     ),
     Variable(
         "LANGFLOW_OTEL_DETAIL",
@@ -270,6 +290,7 @@ VARIABLES: Final = (
         "how fine the trace is: flows only, with components and tools, with each model call, or with each output "
         "method as well",
         _one_of("flow", "component", "model", "output"),
+        setting="detail",
     ),
     Variable(
         "LANGFLOW_OTEL_SAMPLING",
@@ -278,6 +299,7 @@ VARIABLES: Final = (
         "share of each flow's runs that is sent as traces, by name or id, first match wins, such as "
         "`checkout=1,chat-*=0.01,*=0.1`; a caller's decision is respected; without it `OTEL_TRACES_SAMPLER` decides",
         _ratios,
+        setting="sampling",
     ),
     Variable(
         "LANGFLOW_OTEL_KEEP",
@@ -294,6 +316,8 @@ VARIABLES: Final = (
         "exception messages on spans and logs, causes' too; they often quote the prompt, so only types, frames and an "
         "HTTP status leave by default; `redacted` without keys, tokens, passwords, addresses, phone and card numbers",
         _error_messages,
+        setting="error_messages",
+        is_in_audit=True,
     ),
     Variable(
         CAPTURE,
@@ -309,6 +333,7 @@ VARIABLES: Final = (
         "none, or a list of component types, component ids, tools and fields",
         "whose content never leaves",
         _names,
+        setting="content_deny",
     ),
     Variable(
         "LANGFLOW_OTEL_CONTENT_LENGTH",
@@ -317,6 +342,7 @@ VARIABLES: Final = (
         "characters of one value or exception message; what is longer is cut, and marked. A span carries four times as "
         "much",
         _number(int, 100, 1_000_000),
+        setting="content_length",
     ),
     Variable(
         "LANGFLOW_OTEL_REDACT",
@@ -324,15 +350,24 @@ VARIABLES: Final = (
         "none, or a regular expression of RE2 syntax (needs langflow-otel[redact])",
         "what is redacted beside the built-in kinds, such as `EMP-[0-9]{6}`; several are joined by a vertical bar",
         _pattern,
+        setting="redact",
     ),
-    Variable("LANGFLOW_OTEL_REDACT_IPS", "false", "true, false", "redact IPv4 and IPv6 addresses as well", _boolean),
+    Variable(
+        "LANGFLOW_OTEL_REDACT_IPS",
+        "false",
+        "true, false",
+        "redact IPv4 and IPv6 addresses as well",
+        _boolean,
+        setting="redact_ips",
+    ),
     Variable(
         "LANGFLOW_OTEL_SEMCONV",
         "genai",
         "genai; genai,openinference",
         "`openinference` adds `openinference.span.kind`, and `input.value` and `output.value` where content may leave, "
         "for Phoenix and Arize",
-        _semconv,
+        _has_openinference,
+        setting="openinference",
     ),
     Variable(
         "LANGFLOW_OTEL_TRACE_FILE",
@@ -341,6 +376,7 @@ VARIABLES: Final = (
         "append spans to this regular file as OTLP JSON lines, rotated at 64 MiB, three old files kept; processes may "
         "share it; a new one is for its owner alone, and what follows one that is there has the same permissions",
         _path,
+        setting="trace_file",
     ),
     Variable(
         "LANGFLOW_OTEL_WINDOW",
@@ -348,6 +384,7 @@ VARIABLES: Final = (
         "seconds, 1 to 86400",
         "window of throughput, error rate and failure ratio",
         _number(float, 1, 86400),
+        setting="window_s",
     ),
     Variable(
         "LANGFLOW_OTEL_MAX_FLOWS",
@@ -355,6 +392,7 @@ VARIABLES: Final = (
         "1 to 100000",
         "flows with series of their own; further ones are counted together as `other`",
         _number(int, 1, 100000),
+        setting="max_flows",
     ),
     Variable(
         "LANGFLOW_OTEL_METRIC_LABELS",
@@ -362,6 +400,7 @@ VARIABLES: Final = (
         "none, or a list of flow, component_type, flow_id, flow_version",
         "labels on component metrics; `flow_id` and `flow_version` are added to flow metrics too",
         _metric_labels,
+        setting="metric_labels",
     ),
     Variable(
         "LANGFLOW_OTEL_PRICES",
@@ -369,6 +408,7 @@ VARIABLES: Final = (
         "a path of a .yaml, .yml or .json file, none",
         "your prices of models, from which the cost of runs is computed; read again when the file changes",
         _prices,
+        setting="prices",
     ),
     Variable(
         "LANGFLOW_OTEL_SCRAPE_TOKEN_FILE",
@@ -376,6 +416,7 @@ VARIABLES: Final = (
         "a path, none",
         "a scrape must bring the bearer token in this file; read again when the file changes",
         _path,
+        setting="scrape.token_file",
     ),
     Variable(
         "LANGFLOW_OTEL_SCRAPE_CERT_FILE",
@@ -383,6 +424,7 @@ VARIABLES: Final = (
         "a path, none",
         "PEM certificate (chain) that makes the scrape endpoint HTTPS; read again when the file changes",
         _path,
+        setting="scrape.cert_file",
     ),
     Variable(
         "LANGFLOW_OTEL_SCRAPE_KEY_FILE",
@@ -390,6 +432,7 @@ VARIABLES: Final = (
         "a path, none",
         "PEM private key, where the certificate's file does not hold it",
         _path,
+        setting="scrape.key_file",
     ),
     Variable(
         "LANGFLOW_OTEL_SCRAPE_HOSTS",
@@ -397,6 +440,7 @@ VARIABLES: Final = (
         "none, *, or a list of host names without ports",
         "without a token, the scrape endpoint answers only requests for a local host or for one of these; `*` for any",
         _hosts,
+        setting="scrape.hosts",
     ),
     Variable(
         "LANGFLOW_OTEL_SCRAPE_REGISTRY",
@@ -404,6 +448,7 @@ VARIABLES: Final = (
         "true, false",
         "the scrape also shows what the process has in the default registry of `prometheus_client`",
         _boolean,
+        setting="scrape.registry",
     ),
     Variable(
         "LANGFLOW_OTEL_INSTRUMENTORS",
@@ -412,6 +457,8 @@ VARIABLES: Final = (
         "other OpenTelemetry instrumentors to load inside our tree, such as `langchain` or "
         "`openinference-instrumentation-langchain:langchain`",
         _names,
+        setting="instrumentors",
+        is_in_audit=True,
     ),
     Variable(
         "LANGFLOW_OTEL_NATIVE_SPANS",
@@ -420,6 +467,7 @@ VARIABLES: Final = (
         "LangFlow's own spans (1.12 and later): all are sent, or only those of traces with a flow, or none; with "
         "`none` (any version) no request has a span of ours either, and each run is a trace of its own",
         _one_of("keep", "flows", "none"),
+        setting="native_spans",
     ),
     Variable(
         "LANGFLOW_OTEL_REMOTE_PARENT",
@@ -428,6 +476,7 @@ VARIABLES: Final = (
         "what an incoming `traceparent` is to a run: its parent, a link, or nothing; with `link` and `ignore` the "
         "caller's baggage and `tracestate` go no further either",
         _one_of("continue", "link", "ignore"),
+        setting="remote_parent",
     ),
     Variable(
         "LANGFLOW_OTEL_BAGGAGE_KEYS",
@@ -435,6 +484,8 @@ VARIABLES: Final = (
         "none, or a list of keys",
         "W3C baggage entries that become attributes of flow spans, under their own names",
         _names,
+        setting="baggage_keys",
+        is_in_audit=True,
     ),
     Variable(
         "LANGFLOW_OTEL_URL_PATHS",
@@ -443,21 +494,33 @@ VARIABLES: Final = (
         "keep the paths of URLs on spans whole; without it `REDACTED` stands for each segment that is no known word of "
         "an API, for keys and prompts are there as well",
         _boolean,
+        setting="url_paths",
     ),
-    Variable("LANGFLOW_OTEL_USER_ID", "false", "true, false", "put LangFlow's user id on flow spans", _boolean),
+    Variable(
+        "LANGFLOW_OTEL_USER_ID",
+        "false",
+        "true, false",
+        "put LangFlow's user id on flow spans",
+        _boolean,
+        setting="user_id",
+        is_in_audit=True,
+    ),
     Variable(
         "LANGFLOW_OTEL_LOG_LEVEL",
         "info",
         "debug, info, warning, error, critical",
         "the lowest level of log lines that are sent; LangFlow's own variable, with its meaning",
         _one_of("debug", "info", "warning", "warn", "error", "exception", "critical", "fatal"),
+        setting="log_level",
+        is_in_audit=True,
     ),
     Variable(
         "LANGFLOW_OTEL_LOG_BODIES",
         "allowlist",
         "allowlist, all",
         "`all` sends the text of log lines, which often quotes prompts; LangFlow's own variable, with its meaning",
-        _one_of("allowlist", "all"),
+        _has_log_bodies,
+        setting="log_bodies",
     ),
 )
 """The variables that this library reads itself. Those that only the OpenTelemetry SDK reads

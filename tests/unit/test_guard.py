@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from langflow_otel import _guard as guard
-from langflow_otel._guard import Guard
+from langflow_otel._guard import Guard, WarnOnce
 
 
 class OurError(Exception):
@@ -113,3 +113,13 @@ def test_a_guard_may_be_entered_again_inside_of_itself(log):
         raise OurError
 
     assert guard.faults == {"step": 2}
+
+
+def test_warn_once_logs_each_subject_once_and_so_many_at_most(caplog):
+    warn_once = WarnOnce(most=2)
+
+    for about in ("a", "a", "b", "b", "c"):
+        warn_once(about, "about %s", about)
+
+    assert [record.getMessage() for record in caplog.records] == ["about a", "about b"]
+    assert WarnOnce().is_first("a")

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import export as sdk_export
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from otlp_receiver import otlp_receiver
 
 from langflow_otel._content.log_lines import WITHHELD, LogLine, log_line, log_sink
-from langflow_otel._sdk import log_records, logs
+from langflow_otel._sdk import logs
 from langflow_otel._sdk.log_records import (
     CountingBatchLogRecordProcessor,
     CountingLogExporter,
@@ -300,7 +301,7 @@ class Records:
 
 
 def result(name: str) -> Any:
-    export: Any = log_records.export
+    export: Any = sdk_export
     return getattr(getattr(export, "LogRecordExportResult", None) or export.LogExportResult, name)
 
 

@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from otlp_receiver import Receiver, otlp_receiver
 
 from langflow_otel._content.log_lines import LogLine
+from langflow_otel._guard import WarnOnce
 from langflow_otel._sdk import batches
 from langflow_otel._sdk.batches import (
     MAX_REFUSED,
@@ -38,7 +39,7 @@ LARGE = "x" * 14_000
 
 @pytest.fixture(autouse=True)
 def telemetry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Telemetry]:
-    monkeypatch.setattr(batches, "_warned", set())
+    monkeypatch.setattr(batches, "_warn_once", WarnOnce())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     with recording(strict=False) as captured:
         yield captured

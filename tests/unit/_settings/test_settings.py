@@ -674,3 +674,12 @@ def test_no_environment_makes_it_raise(env: dict[str, str]):
     assert 1 <= settings.window_s <= 86400
     assert 1 <= settings.max_flows <= 100_000
     assert len(set(settings.problems)) == len(settings.problems)
+
+
+def test_each_setting_that_is_one_variable_is_named_in_the_table():
+    named = [variable.setting for variable in VARIABLES if variable.setting]
+    of_scrape = {f"scrape.{each.name}" for each in dataclasses.fields(ScrapeSettings)}
+
+    assert len(named) == len(set(named))
+    assert {name for name in named if "." in name} == of_scrape
+    assert {name for name in named if "." not in name} < {each.name for each in dataclasses.fields(Settings)}
