@@ -34,7 +34,7 @@ from langflow_otel._process.process import Given, ProcessTelemetry
 from langflow_otel._runs.recorder import Recorder, count_dropped, set_active_recorder
 from langflow_otel._runs.request import end_open_requests
 from langflow_otel._runs.run import end_open_runs
-from langflow_otel._sdk.outgoing_context import tell_current_spans, tell_nearest_spans
+from langflow_otel._sdk.outgoing_context import inject_current_spans, inject_nearest_spans
 from langflow_otel._settings.audit import audit_line
 from langflow_otel._settings.masking import one_line
 from langflow_otel._settings.settings import ScrapeSettings, Settings
@@ -141,7 +141,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
             logger.warning("%s", warning)
         set_active_recorder(recorder)
         guard.on_fault = _count_fault
-        tell_nearest_spans()
+        inject_nearest_spans()
         patches.apply()
         own_spans.switch_on(settings)
         embedding_classes.switch_on()
@@ -175,7 +175,7 @@ class LangflowInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
 
     def _uninstrument(self, **_: Any) -> None:
         patches.undo()
-        tell_current_spans()
+        inject_current_spans()
         log_lines.switch_off()
         own_spans.switch_off()
         embedding_classes.switch_off()

@@ -1,1 +1,1 @@
-"""What may leave: the content gate, errors without their messages, log lines, and the limits on any value."""
+"""The content gate: what text is exported, of content, of errors and of log lines, and how long it may be."""

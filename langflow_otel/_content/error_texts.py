@@ -1,4 +1,4 @@
-"""What may leave this process about an exception. By default: types and frames, never messages."""
+"""Texts about an exception that are exported: by default types and frames, never messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Co
 
     Args:
         exc: The exception.
-        settings: If they let messages leave, each class is followed by its message; None for no messages.
+        settings: If they allow messages, each class is followed by its message; None for no messages.
         withheld: See :func:`message_of`.
     """
 
@@ -51,7 +51,7 @@ def frames_of(exc: BaseException, settings: Settings | None = None, withheld: Co
 
 
 def message_of(exc: BaseException, settings: Settings, withheld: Collection[str] = ()) -> str | None:
-    """The exception's message as far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it leave, else None.
+    """The exception's message as far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` allows; None otherwise.
 
     The message of one that arose where content is denied does not leave, nor does one that quotes it.
 
@@ -90,7 +90,7 @@ def redacted(
     length: int | None = None,
     prepare: Callable[[str], str] = str,
 ) -> str | None:
-    """What may leave of a text that no gate has seen yet; None for nothing.
+    """The redacted text that is exported of a text, at most ``room`` characters; None for nothing.
 
     Of what is read, however long the text is: what is cut of a secret at its end falls into the margin.
 
@@ -146,7 +146,7 @@ _recent: dict[str, None] = {}
 
 
 def deny(error: BaseException) -> None:
-    """From here on neither its message leaves, nor that of an error that it was raised from."""
+    """Deny the messages of an error and of the errors that it was raised from: they are not exported from here on."""
     for each in _chain(error):
         # Not by setattr(): an author's class may not allow it.
         with suppress(Exception):
@@ -170,7 +170,7 @@ def quotes_denied(text: str) -> bool:
 
 
 def forget_denied() -> None:
-    """For tests."""
+    """Forget all denied errors, for tests."""
     _recent.clear()
 
 
@@ -198,7 +198,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _texts_of(error: BaseException) -> Iterator[str]:
-    """By what its message is known: as it is, and as ``repr`` and JSON write it."""
+    """The texts by which its message is recognized: as it is, and as ``repr`` and JSON write it."""
     try:
         found = [str(error)]
         found += [each for each in error.args if type(each) is str and len(error.args) == 1]

@@ -27,7 +27,7 @@ DOCUMENTS_SHOWN: Final = 20
 
 
 class ContentGate:
-    """Lets content pass, or not.
+    """Decides which content is exported, and redacts and cuts it.
 
     Args:
         settings: The mode, the deny list, patterns, the longest text.
@@ -52,7 +52,7 @@ class ContentGate:
         open_object: Callable[[Any], Any] = lambda _: None,
         withheld: Collection[str] = (),
     ) -> str | None:
-        """What may leave of a value; None for nothing.
+        """The text of a value that is exported; None for nothing.
 
         Args:
             value: A text, or data that becomes JSON.
@@ -106,7 +106,7 @@ class ContentGate:
 
 
 class _WithheldError(Exception):
-    """Nothing of a text may leave."""
+    """Nothing of a text is exported."""
 
 
 def _without_named_secrets(text: str, longest: int) -> str:
@@ -174,7 +174,7 @@ class SpanContent:
             self.add(semconv.GEN_AI_OUTPUT_MESSAGES, [message])
 
     def for_span(self) -> Mapping[str, AttributeValue]:
-        """What goes on the span."""
+        """The attributes of the span."""
         if not self.gate.on_spans or not self.gate.openinference:
             return self.attributes if self.gate.on_spans else {}
         return {**self._for_openinference(), **self.attributes}
@@ -191,7 +191,7 @@ class SpanContent:
         return found
 
     def emit(self, identity: Mapping[str, Any]) -> None:
-        """Send it as an event, with what tells whose it is; nothing where log records have nowhere to go."""
+        """Emit the content as an event with the identity of its span; nothing without a destination for log records."""
         sink = log_sink()
         if not self.gate.in_events or not self.attributes or sink is None:
             return

@@ -1,4 +1,4 @@
-"""What others choose is cut before it becomes an attribute: one text of megabytes would cost the batch that it is in.
+"""Cuts names, values and messages that others choose: one text of megabytes would cost its whole batch.
 
 Others are the clients of an API, authors of flows and of components, libraries, models.
 """
@@ -47,7 +47,7 @@ def _marked(text: str, longest: int, length: int) -> str:
 
 
 def chosen(name: str) -> str:
-    """A name or an id that others choose, as it may leave: cut, and without lone surrogates."""
+    """A name or an id that others choose, cut and without lone surrogates."""
     if len(name) <= MAX_NAME:
         return name if name.isascii() else sendable(name)
     return sendable(_marked(name, MAX_NAME, len(name)))
@@ -63,7 +63,7 @@ def chosen_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def bounded(attributes: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:
-    """Attributes that others choose, as they may leave. Where nothing is to be cut, the same mapping.
+    """Attributes that others choose, cut; the same mapping where nothing is too long.
 
     A list of numbers cannot hold a mark; an attribute with ``.length`` after its name says how long it was.
     """

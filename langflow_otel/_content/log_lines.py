@@ -1,4 +1,4 @@
-"""A log line becomes a record: what of it may leave this process.
+"""Makes a log record of a log line, without what must not be exported.
 
 The policy is that of LangFlow 1.12 and later, so that it is the same for each sender: severity, place in the code,
 classes and frames of an exception always; the text and all else that the author logged only with
@@ -52,7 +52,7 @@ _READ: Final = MAX_VALUE + 2 * MARGIN
 
 @dataclass(frozen=True)
 class LogLine:
-    """One record, as it leaves.
+    """One record, as it is exported.
 
     Attributes:
         scope: The logger's name.
@@ -68,10 +68,10 @@ class LogLine:
 
 
 class LogSink(Protocol):
-    """Where lines go."""
+    """Receives log lines, such as the pipeline that exports them."""
 
     def takes(self, *, sent_by_langflow: bool) -> bool:
-        """True if it wants a line that LangFlow itself sends, or does not send."""
+        """True if a line has a destination here."""
 
     def emit(self, line: LogLine, *, sent_by_langflow: bool) -> None: ...
 
@@ -79,7 +79,7 @@ class LogSink(Protocol):
 def log_line(
     scope: str, level: str, event: Mapping[str, Any], error: BaseException | None, root: str | None, settings: Settings
 ) -> LogLine:
-    """What may leave of a line.
+    """The record of a line.
 
     Args:
         scope: The logger's name.
@@ -148,7 +148,7 @@ _sink: LogSink | None = None
 
 
 def log_sink() -> LogSink | None:
-    """Where this process's lines go now; None for nowhere."""
+    """The sink of this process's lines; None if they have no destination."""
     return _sink
 
 

@@ -1,8 +1,8 @@
-"""Batches on their way out: split where they are too large, encoded in small steps, and counted where they are lost.
+"""Export of batches: split when they are too large, encoded in small steps, counted when they are lost.
 
-The SDK's exporters only say that an export failed; before that, those for gRPC try the same batch for up to a
-minute. So the refusal of a batch for its size is caught where it comes in, at the adapter of the HTTP session and at
-the gRPC stub, and is carried past all that would try again.
+The SDK's exporters only report that an export failed, and those for gRPC first retry the same batch for up to a
+minute. So a refusal for size is caught at the adapter of the HTTP session and at the gRPC stub, and raised past all
+retries.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def raise_too_large(exporter: Exporter) -> Exporter:
 
 
 class _Adapter:
-    """What ``requests`` sends with."""
+    """Adapter of a ``requests`` session that raises :class:`TooLargeError` for status 413."""
 
     def __init__(self, adapter: Any) -> None:
         self._adapter = adapter
@@ -89,7 +89,7 @@ class _Adapter:
 
 
 class _Client:
-    """What the gRPC exporter sends with."""
+    """Client of the gRPC exporter that raises :class:`TooLargeError` when the server refuses a message for its size."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -168,8 +168,8 @@ EVERY: Final = 8
 """Spans between two pauses: about 0.3 ms of encoding."""
 
 
-class GivingWay(Sequence[Item]):
-    """The same items. Whoever goes through them lets other threads run every now and then.
+class PausingSequence(Sequence[Item]):
+    """A sequence whose iteration lets other threads run after every eight items.
 
     The exporter's thread shares the interpreter with the event loop, and gives it up only when it has to: encoding a
     batch of 512 spans takes 20 ms, in which the event loop, each time it wakes up, waited 5 ms for its turn.
@@ -198,7 +198,7 @@ _COUNT = Guard("traces.count")
 
 
 class CountingSpanExporter(SpanExporter):
-    """The same exporter; spans that it could not export are counted, a batch that is too large is sent in parts."""
+    """Span exporter that counts spans that could not be exported, and splits a batch that is too large."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -214,15 +214,15 @@ class CountingSpanExporter(SpanExporter):
 
 
 class CountingBatchSpanProcessor(BatchSpanProcessor):
-    """The SDK's processor; spans that its full queue pushes out are counted, and those that are left in it when the
-    SDK has waited long enough for a collector that does not answer."""
+    """The SDK's batch processor, which also counts lost spans: those that a full queue drops, and those that remain
+    when the SDK stops waiting for a collector that does not answer."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         super().__init__(exporter)
         self._waiting = queue_of(self)
 
     def on_end(self, span: ReadableSpan) -> None:
-        # The SDK would hand an error on to whoever ends the span.
+        # The SDK would raise an error in the code that ends the span.
         with _COUNT:
             if span.context is not None and span.context.trace_flags.sampled and is_full(self._waiting):
                 count_dropped("traces", "queue_full")
@@ -239,7 +239,7 @@ def is_full(queue: Any) -> bool:
 
 
 def count_left(signal: str, queue: Any) -> None:
-    """Nobody sends any more what is left in the queue of a processor that was shut down."""
+    """Count what remains in the queue of a processor that was shut down; it is not exported any more."""
     left = len(queue)
     if left:
         queue.clear()
@@ -256,8 +256,9 @@ class _Point(NamedTuple):
 
 
 class CountingMetricExporter(MetricExporter):
-    """The same exporter; data points that it could not export are counted (cumulative ones are not lost: the
-    next export has them again). What is too large for one request is sent in parts.
+    """Metric exporter that counts data points that could not be exported, and splits what is too large.
+
+    Cumulative points are not lost: the next export has them again.
 
     Bound to its process: a forked child inherits its parent's reader, and must not send the parent's numbers.
 

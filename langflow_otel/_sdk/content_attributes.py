@@ -1,4 +1,4 @@
-"""Which attributes of other instrumentors hold content, and which certainly do not.
+"""Names of attributes of other instrumentors: those that hold content, and those that are safe to export.
 
 Sources: OpenTelemetry semantic conventions 1.37 (https://opentelemetry.io/docs/specs/semconv/; gen-ai, http, url,
 db, rpc, messaging, error, code), OpenInference (https://github.com/Arize-ai/openinference/blob/main/spec/),
@@ -37,7 +37,7 @@ LIBRARIES: Final = (
     "smolagents",
     "strands",
 )
-"""How the names of instrumentation scopes begin that belong to a library."""
+"""Prefixes of instrumentation scopes that belong to a library."""
 
 _OTEL_GEN_AI: Final = (
     "gen_ai.agent.id gen_ai.agent.name gen_ai.agent.version gen_ai.conversation.id gen_ai.data_source.id "
@@ -98,13 +98,13 @@ URLS: Final = ROUTES | {"url.full", "http.url", "http.target", "url.original", "
 """They lose query, fragment, user, password and the values in their path, on every span."""
 
 NEVER: Final = frozenset({"url.query", "url.fragment"})
-"""Not even where content may leave."""
+"""Never exported, even when content is enabled."""
 
 USERS: Final = ("user.id", "user_id", "enduser.id")
-"""How names end that say who asked; as LANGFLOW_OTEL_USER_ID says."""
+"""Ends of names that identify a user; exported according to LANGFLOW_OTEL_USER_ID."""
 
 MESSAGES: Final = frozenset({"exception.message", "exception.stacktrace", "error.message", "otel.status_description"})
-"""They often quote the prompt, and leave as LANGFLOW_OTEL_ERROR_MESSAGES says, on every span."""
+"""They often quote the prompt; exported according to LANGFLOW_OTEL_ERROR_MESSAGES, on every span."""
 
 CONTENT: Final = _names(
     "db.query.text db.statement embedding.text embedding.vector gen_ai.agent.description "
@@ -114,7 +114,7 @@ CONTENT: Final = _names(
     "output.value reranker.query tool.json_schema tool.parameters tool_call.function.arguments "
     "traceloop.entity.input traceloop.entity.output url.fragment url.query"
 )
-"""What a user's own tracer must not send, if it uses a convention's name for it."""
+"""Not exported from spans of a user's own tracer."""
 
 CONTENT_PREFIXES: Final = (
     "db.operation.parameter.",

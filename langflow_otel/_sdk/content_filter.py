@@ -1,5 +1,4 @@
-"""What other instrumentors put on their spans does not leave: prompts, answers, queries, texts of exceptions, and
-values in URLs.
+"""Content filter before the exporters: removes prompts, answers, queries, error messages and values in URLs.
 
 Spans of instrumentation libraries keep what is known to be harmless; whatever else is a text is taken off, for
 a new release may call its prompts by a new name. Spans of a user's own tracer lose what is known to be content.
@@ -24,7 +23,7 @@ from langflow_otel._content.gate import ContentGate
 from langflow_otel._guard import Guard
 from langflow_otel._runs.span_attributes import OwnEvent
 from langflow_otel._sdk import content_attributes
-from langflow_otel._sdk.batches import GivingWay
+from langflow_otel._sdk.batches import PausingSequence
 from langflow_otel._settings.settings import Settings
 from langflow_otel.redaction.known_secrets import recent_secrets, without_secrets
 from langflow_otel.redaction.secret_names import is_secret_name
@@ -42,7 +41,7 @@ _loaded_libraries: set[str] = set()
 
 
 def treat_as_library(scope: str) -> None:
-    """Spans of this instrumentation scope are an instrumentation library's, whatever its name looks like."""
+    """Treat spans of this instrumentation scope as an instrumentation library's, whatever its name."""
     _loaded_libraries.add(scope)
 
 
@@ -52,7 +51,7 @@ def is_library(scope: str) -> bool:
 
 
 def without_url_values(attributes: Mapping[str, Any], *, whole_path: bool) -> dict[str, Any]:
-    """The attributes, with URLs as they may leave."""
+    """The attributes with the values in their URLs removed."""
     return {
         name: _url(name, value, whole_path=whole_path)
         if name in content_attributes.URLS and isinstance(value, str)
@@ -72,12 +71,12 @@ _DENIED: Final = "_langflow_otel_denied"
 
 
 def deny_content(span: ReadableSpan) -> None:
-    """The span was made where content is denied: neither content nor messages of errors leave with it."""
+    """Mark a span as recorded where content is denied: it is exported without content and without error messages."""
     setattr(span, _DENIED, True)
 
 
 class ContentFilter(SpanExporter):
-    """The same exporter, behind the rule above. The spans themselves are not changed.
+    """Span exporter that removes content as described above. The spans themselves are not changed.
 
     Args:
         exporter: Gets the spans.
@@ -94,12 +93,12 @@ class ContentFilter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         harmless = []
         self._secrets.refresh()
-        for span in GivingWay(spans):
+        for span in PausingSequence(spans):
             # A span that cannot be judged does not leave.
             with _FILTER:
                 rule = self._rule_where_denied if getattr(span, _DENIED, False) else self._rule
                 harmless.append(self._secrets.taken_out_of(rule.harmless(span)))
-        return self._exporter.export(GivingWay(harmless))
+        return self._exporter.export(PausingSequence(harmless))
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -109,7 +108,7 @@ class ContentFilter(SpanExporter):
 
 
 class _Rule:
-    """What leaves of a span under these settings.
+    """What of a span is exported under these settings.
 
     Args:
         is_denied: True for spans of which neither content nor messages leave.
@@ -121,7 +120,7 @@ class _Rule:
         self._has_messages = settings.error_messages != "none" and not is_denied
 
     def harmless(self, span: ReadableSpan) -> ReadableSpan:
-        """The span without what may not leave."""
+        """The span without what must not be exported."""
         scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
         if scope == semconv.SCOPE:
             return ReplacedSpan(span, **self._put_on(span, strict=False)) if _has_of_others(span) else span
@@ -175,7 +174,7 @@ class _Rule:
         return redactor(self._settings).redact(url) or REDACTED if whole_path and self._settings.redacts else url
 
     def _content(self, name: str, value: Any) -> dict[str, Any]:
-        """As far as the gate lets it pass; a list of texts becomes one text."""
+        """The attribute as the content gate returns it; a list of texts becomes one text."""
         if self._gate is None or self._gate.denies(name) or not isinstance(value, (str, list, tuple)):
             return {}
         if name in content_attributes.NEVER or (name.endswith(content_attributes.USERS) and not self._settings.user_id):
@@ -185,7 +184,7 @@ class _Rule:
         return {} if text is None else {name: text}
 
     def _message(self, text: Any) -> Any:
-        """As far as ``LANGFLOW_OTEL_ERROR_MESSAGES`` lets it pass; None if it does not, or quotes a denied error."""
+        """An error message according to ``LANGFLOW_OTEL_ERROR_MESSAGES``; None if it is not exported."""
         if text is None or not self._has_messages or quotes_denied(str(text)):
             return None
         text = without_source(str(text))
@@ -224,21 +223,22 @@ _LONGEST_REMEMBERED: Final = 200
 
 
 class KnownSecrets:
-    """Takes the known secrets out of spans. For one exporter at a time: names, ids and types that come again with each
-    span are searched once, until another secret is known."""
+    """Removes the known secrets from spans, for one exporter.
+
+    Names, ids and types that recur on each span are searched once, until another secret is known."""
 
     def __init__(self) -> None:
         # As one value: another thread may export at the same time.
         self._known: tuple[tuple[str, ...], set[str]] = (), set()
 
     def refresh(self) -> None:
-        """Look which secrets are known now."""
+        """Read the current list of known secrets."""
         secrets = recent_secrets()
         if secrets != self._known[0]:
             self._known = secrets, set()
 
     def taken_out_of(self, span: ReadableSpan) -> ReadableSpan:
-        """The span without them: the same one if it has none."""
+        """The span without known secrets; the same object if it has none."""
         secrets, free = self._known
         if not secrets:
             return span
@@ -254,7 +254,7 @@ class KnownSecrets:
 
 
 class _Replacing:
-    """Makes the span without them."""
+    """Copies a span without known secrets."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = secrets
@@ -317,7 +317,7 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def with_dropped(attributes: Mapping[str, Any], dropped: int) -> Mapping[str, Any]:
-    """The attributes, and how many more there were: the SDK reads that only from its own class."""
+    """The attributes with a count of dropped ones, which the SDK reads only from its own class."""
     if not dropped:
         return attributes
     bounded = BoundedAttributes(None, attributes)
@@ -336,8 +336,9 @@ def replaced_link(link: Link, attributes: Mapping[str, Any]) -> Link:
 
 
 class ReplacedSpan(ReadableSpan):
-    """The same span with parts replaced. Through the public constructor: were a copy's fields renamed by a new SDK,
-    content would leave and nobody would notice.
+    """A finished span with parts replaced; the span itself is not changed.
+
+    Made by the public constructor: if a new SDK renamed the fields of a copy, content would be exported unnoticed.
 
     Args:
         original: The span.

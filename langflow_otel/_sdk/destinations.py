@@ -1,4 +1,4 @@
-"""Which spans of other providers are sent where ours are: LangFlow's own often are, other tracers' are not."""
+"""Compares where spans of other providers are exported with the destinations of this library."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reaches_same_backend(provider: Any, passes: Passes) -> Reaches:
 
 
 def _destinations(processor: Any, passes: Callable[[Any], bool]) -> Iterator[object]:
-    """Where a processor sends: addresses, and exporters that have none."""
+    """The destinations of a processor: addresses, and ids of exporters without one."""
     if not passes(processor):
         return
     for each in processors_in(processor):

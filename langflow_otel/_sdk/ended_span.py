@@ -1,4 +1,4 @@
-"""Spans of ours leave as they are, without a span of the SDK: what the exporters read is made at their end."""
+"""Passes this library's ended spans to the SDK's span processors, without creating SDK spans before."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ONLY_ENDS_MATTER: Final = frozenset(
 
 
 class EndedSpans:
-    """Hands spans that have ended to the span processors of a provider of our own, as if it had made them.
+    """Passes ended spans to the span processors of the library's own provider.
 
     Args:
         provider: The provider.
@@ -53,8 +53,9 @@ class EndedSpans:
         self._only_ends_matter = False
 
     def sender(self) -> Send | None:
-        """What to call with a span at its end; None if the provider itself must make the spans: a processor needs them
-        when they start, or a sampler decides on each of them."""
+        """The function to call with an ended span; None if the provider itself must create the spans.
+
+        It must when a processor needs spans as they start, or when a sampler decides on each of them."""
         processors = processors_in(self._processors)
         # Another tuple with each processor that is added.
         if processors is not self._checked:

@@ -1,4 +1,4 @@
-"""HTTP calls of components carry W3C context and have a CLIENT span, by OpenTelemetry's own instrumentors.
+"""Loads OpenTelemetry's instrumentors of HTTP clients: calls of components get a CLIENT span and W3C context.
 
 They are loaded when the host imports the client, and never import it themselves. Outside of our runs a gate
 before each of them sends the call straight to the client: no span, no header, no baggage that would not have
@@ -89,7 +89,7 @@ class HttpClients:
                 wrapt.register_post_import_hook(functools.partial(_imported, client), client.library)
 
     def unload(self) -> None:
-        """Put back what was loaded here; a client that is imported later stays as it is."""
+        """Uninstrument the clients that were loaded here; one that is imported later is not instrumented."""
         with suppress(ValueError):
             _on.remove(self)
         while self._loaded:
@@ -97,8 +97,9 @@ class HttpClients:
                 self._loaded.pop().undo()
 
     def restore(self) -> None:
-        """Instrument again what others have taken away meanwhile: there is one instrumentor in a process, and
-        code that wanted to use it while it was ours may take it away as its own."""
+        """Instrument clients again that other code has uninstrumented meanwhile.
+
+        There is one instrumentor in a process, and other code may uninstrument it as its own."""
         for loaded in [each for each in self._loaded if not each.is_there]:
             self._loaded.remove(loaded)
             with _LOAD:
@@ -146,7 +147,7 @@ class _BoundGate(_BoundFunctionWrapper):  # type: ignore[misc]
 
 
 class _Gate(_FunctionWrapper):  # type: ignore[misc]
-    """Stands for the instrumentor's wrapper, around the client's own method: taking the wrapper away takes both."""
+    """Replaces the instrumentor's wrapper around the client's own method; uninstrumenting removes both."""
 
     __bound_function_wrapper__ = _BoundGate
 

@@ -39,9 +39,10 @@ _DEPTH: Final = 2
 
 
 class NestedModelSpans(SpanProcessor):
-    """Notices model spans of other instrumentors that start inside a component, wherever they end: callbacks
-    of models often run in another task or thread. Each span inside a flow gets the flow's name and id. Of those that
-    start where content is denied, and of ours that end there, the exporters' filter is told.
+    """Span processor that finds model spans of other instrumentors inside a component, and adds the flow's name and id.
+
+    They are found by their start, since callbacks of models often end in another task or thread. Spans that start where
+    content is denied, and spans of this library that end there, are marked for the content filter.
 
     Works for spans that pass through the provider that it is added to, and that are sent where ours are.
     """
@@ -101,8 +102,9 @@ def _is_sent_with_ours(span: SdkSpan) -> bool:
 
 
 def is_denied_in(run: Run) -> bool:
-    """True where content of the spans of other instrumentors stays here. They do not say which part of it is of a
-    denied tool: so all of it, where one may be called."""
+    """True if content of other instrumentors' spans is not exported from this run.
+
+    They do not name the part that belongs to a denied tool: so all of it is denied where one may be called."""
     return run.is_denied or run.has_denied_tools
 
 
@@ -166,10 +168,10 @@ def watch_other_tracers(handlers: Sequence[object]) -> None:
         watch_nested_model_spans(provider)
     for handler in handlers:
         if type(handler) not in _without_tracer:
-            _look_at(handler)
+            _watch_tracers_of(handler)
 
 
-def _look_at(handler: Any) -> None:
+def _watch_tracers_of(handler: Any) -> None:
     found = list(_tracers(handler, _DEPTH))
     if not found:
         _without_tracer.add(type(handler))
@@ -188,7 +190,7 @@ def _tracers(holder: Any, depth: int) -> Iterator[Any]:
 
 
 def _values(holder: Any) -> list[Any]:
-    """Of the attributes that an object has itself, in a dictionary or in slots."""
+    """Values of an object's own attributes, in its dictionary or in slots."""
     slots = [name for cls in type(holder).__mro__ for name in cls.__dict__.get("__slots__", ())]
     return [*getattr(holder, "__dict__", {}).values(), *(getattr(holder, name, None) for name in slots)]
 
@@ -203,10 +205,10 @@ _DETACH = Guard("nested.detach")
 
 class TracersBelowRuns(TracerProvider):
     """A provider to hand to an instrumentor. Outside of our runs, and in a flow that is not sampled, its spans
-    do not record and stand for the span that is current anyway.
+    do not record and have the context of the current span.
 
-    Instrumentors are there once per process, and some do not let go of their tracer when they are taken away:
-    what makes the spans can be exchanged, so that no span goes to a provider that is closed.
+    There is one instrumentor of a kind per process, and some keep their tracer when they are uninstrumented: the
+    provider can be replaced, so that no span goes to one that is shut down.
 
     Attributes:
         makes_spans: The provider that makes those that record; None if none shall.

@@ -1,4 +1,4 @@
-"""Other OpenTelemetry instrumentors, loaded so that their spans are in our tree and nowhere else."""
+"""Loads other OpenTelemetry instrumentors, so that their spans are recorded below runs of this library only."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class OtherInstrumentors:
         _spans.url_paths = _calls.url_paths = self._url_paths
         _spans.makes_spans = self._provider
         _calls.makes_spans = self._provider if self._calls_too else None
-        if not _all_are_loaded_by_somebody_else():
+        if not _auto_instrumentation_loads_all():
             self._http.load()
         for name in self._names:
             entry = self._find(name)
@@ -85,7 +85,7 @@ class OtherInstrumentors:
                 self._load(entry)
 
     def restore(self) -> None:
-        """Load again what others have taken away meanwhile of the HTTP clients'."""
+        """Load the HTTP clients' instrumentors again that other code has uninstrumented meanwhile."""
         if _spans.makes_spans is self._provider:
             self._http.restore()
 
@@ -137,7 +137,7 @@ class OtherInstrumentors:
         if entry.name in http_clients.NAMES:
             return  # Loaded in any case.
         try:
-            with self._content_as_it_may_leave(entry):
+            with self._content_switches(entry):
                 instrumentor = entry.load()()
                 if instrumentor.is_instrumented_by_opentelemetry:
                     logger.debug("langflow-otel leaves %s as it is: it is active already", entry.value)
@@ -162,9 +162,11 @@ class OtherInstrumentors:
             self._loaded.append(instrumentor)
 
     @contextmanager
-    def _content_as_it_may_leave(self, entry: EntryPoint) -> Iterator[None]:
-        """Content is recorded only where it may leave, unless the user has said otherwise. What leaves is decided by
-        the exporters' filter; this saves the work, and holds where the provider is not ours."""
+    def _content_switches(self, entry: EntryPoint) -> Iterator[None]:
+        """Set the variables of other instrumentors so that they record content only where it is exported.
+
+        What the user has set stays. The content filter decides what is exported; this saves the work, and applies to
+        providers without that filter."""
         switches: tuple[str, ...] = OPENINFERENCE_VECTORS
         if self._content_on:
             if takes_capture_mode(entry):
@@ -183,7 +185,7 @@ class OtherInstrumentors:
                 os.environ.pop(name, None)
 
     def _spell_out_mode(self) -> None:
-        """The newer instrumentors of OpenTelemetry take the older ``true`` for a mistake."""
+        """Replace the older ``true`` by the mode that OpenTelemetry's newer instrumentors accept."""
         if os.environ.get(CAPTURE, "").strip().lower() == "true":
             self._change(CAPTURE, "SPAN_ONLY")
 
@@ -192,7 +194,7 @@ class OtherInstrumentors:
         os.environ[name] = value
 
 
-def _all_are_loaded_by_somebody_else() -> bool:
+def _auto_instrumentation_loads_all() -> bool:
     """True below ``opentelemetry-instrument`` with an SDK: it loads each instrumentor, some of them after us."""
     return AUTO_INSTRUMENTATION in sys.modules and isinstance(trace.get_tracer_provider(), SdkTracerProvider)
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRec
 
 from langflow_otel._content.log_lines import LogLine
 from langflow_otel._runs.recorder import count_dropped, nearest_context
-from langflow_otel._sdk.batches import GivingWay, count_left, export_in_parts, is_full, raise_too_large
+from langflow_otel._sdk.batches import PausingSequence, count_left, export_in_parts, is_full, raise_too_large
 from langflow_otel._sdk.otlp import otlp_exporter
 from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._sdk.versions import (
@@ -62,7 +62,7 @@ def _provider(settings: Settings, processor: Any) -> sdk.LoggerProvider:
 
 
 def emit_function(provider: LoggerProvider, scope: str) -> Callable[[LogLine], None]:
-    """What emits lines under a scope, with the ids of the span that is current then."""
+    """The function that emits lines under a scope, with the ids of the current span."""
     emit: Any = provider.get_logger(scope).emit
     if limits_of_records_are_refused(provider):
         emit = _emit_with_accepted_limits(emit)
@@ -103,14 +103,14 @@ def _fields(line: LogLine) -> dict[str, Any]:
 
 
 class CountingLogExporter:
-    """The same exporter; records that it could not export are counted, a batch that is too large is sent in parts."""
+    """Log exporter that counts records that could not be exported, and splits a batch that is too large."""
 
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
 
     def export(self, batch: Sequence[Any]) -> Any:
         def export_part(records: Sequence[Any]) -> Any:
-            return self._exporter.export(GivingWay(records))
+            return self._exporter.export(PausingSequence(records))
 
         return export_in_parts(export_part, batch, "logs", log_export_success())
 
@@ -122,8 +122,7 @@ class CountingLogExporter:
 
 
 class CountingBatchLogRecordProcessor(BatchLogRecordProcessor):
-    """The SDK's processor; records that its full queue pushes out are counted, and those that are left in it when it
-    is shut down."""
+    """The SDK's batch processor, which also counts records that a full queue drops or that remain at shutdown."""
 
     def __init__(self, exporter: Any) -> None:
         super().__init__(exporter)

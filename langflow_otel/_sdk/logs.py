@@ -1,4 +1,4 @@
-"""Where log lines go in this process: a provider that was passed in, or our own."""
+"""Exports log lines: chooses the logger provider, and emits lines to it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ class OwnLoggerProviders:
 
 
 def choose_logger_provider(settings: Settings, given: LoggerProvider | None) -> Choice[Any] | None:
-    """None if log lines have nowhere to go. A global provider is never taken: LangFlow 1.12 and later, and handlers of
-    the standard library's logging, send the same lines to it."""
+    """Choose the logger provider; None if log lines have no destination.
+
+    A global provider is never used: LangFlow 1.12 and later, and handlers of the standard library's logging, export
+    the same lines to it."""
     if settings.sdk_disabled or settings.enabled == "false":
         return None
     if given is not None:
@@ -78,8 +80,9 @@ def choose_logger_provider(settings: Settings, given: LoggerProvider | None) -> 
 
 
 class LogsPipeline:
-    """Log records of this process, from the line to the last export. It takes the process's lines as soon as it is
-    made, and none of a forked child: that makes one of its own.
+    """Log records of one process, from the line to the last export.
+
+    It receives the process's lines from its creation on, and none of a forked child, which creates its own.
 
     Args:
         settings: Which destinations.
@@ -98,11 +101,11 @@ class LogsPipeline:
 
     @property
     def wanted(self) -> bool:
-        """True if log lines have somewhere to go."""
+        """True if log lines have a destination."""
         return self.choice is not None
 
     def takes(self, *, sent_by_langflow: bool) -> bool:
-        """True if a line has somewhere to go.
+        """True if a line has a destination.
 
         Args:
             sent_by_langflow: LangFlow hands it to the global provider: then not by OTLP once more.
@@ -112,7 +115,7 @@ class LogsPipeline:
         return not sent_by_langflow or self._console is not None or self._given_is_not_global()
 
     def emit(self, line: LogLine, *, sent_by_langflow: bool) -> None:
-        """Hand the line, with the ids of the current span, to all that want it."""
+        """Emit the line, with the ids of the current span, to each provider that is meant to have it."""
         if self._given is not None and (not sent_by_langflow or self._given_is_not_global()):
             self._given.emit(line)
         if self._otlp is not None and not sent_by_langflow:
@@ -124,7 +127,7 @@ class LogsPipeline:
         return self._given is not None and self._given.provider is not _logs.get_logger_provider()
 
     def shutdown(self) -> None:
-        """Take no more, send what is there. A provider that was passed in is left alone."""
+        """Accept no more lines and export those that wait. A provider that was passed in stays open."""
         if log_sink() is self:
             set_log_sink(None)
         choice, self.choice = self.choice, None

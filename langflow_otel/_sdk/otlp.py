@@ -14,8 +14,7 @@ from langflow_otel._guard import WarnOnce
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel._settings.standard import accepted_environment
-from langflow_otel._settings.standard_texts import is_header
-from langflow_otel._settings.standard_variables import OTLP
+from langflow_otel._settings.standard_variables import OTLP, is_header
 
 logger = logging.getLogger("langflow_otel")
 
@@ -88,7 +87,7 @@ def _for_http(own: Mapping[str, str]) -> dict[str, Any]:
 def headers_in(path: Path | None) -> dict[str, str]:
     """The headers in a file: ``name=value`` between commas or on lines of their own, as in the standard variable.
 
-    A file that cannot be read has none; the settings have said so already.
+    A file that cannot be read has none; the settings have reported it already.
     """
     if path is None:
         return {}

@@ -1,4 +1,4 @@
-"""What goes out on the wire below a run: the nearest span that is sent where ours are, for every writer of headers.
+"""Propagator that writes, below a run, the nearest span that this library's backend receives.
 
 Other instrumentors of HTTP clients, gRPC and so on write the span that is current, which is their own and may be sent
 elsewhere; the called service's spans would be below one that our backend never gets.
@@ -20,7 +20,7 @@ _INJECT = Guard("propagation.inject")
 
 
 class BelowRunsPropagator(TextMapPropagator):
-    """The same propagator; below a run it writes the nearest span that our backend gets.
+    """Wraps a propagator; below a run it writes the nearest span that the library's backend receives.
 
     Args:
         otherwise: The process's own.
@@ -56,15 +56,15 @@ class BelowRunsPropagator(TextMapPropagator):
 _installed: list[BelowRunsPropagator] = []
 
 
-def tell_nearest_spans() -> None:
-    """Put it before the process's propagator, once."""
+def inject_nearest_spans() -> None:
+    """Wrap the process's propagator, once."""
     if not _installed:
         _installed.append(BelowRunsPropagator(propagate.get_global_textmap()))
         propagate.set_global_textmap(_installed[0])
 
 
-def tell_current_spans() -> None:
-    """Undo :func:`tell_nearest_spans`. One that was set meanwhile, and may have ours inside, stays."""
+def inject_current_spans() -> None:
+    """Undo :func:`inject_nearest_spans`. One that was set meanwhile, and may have ours inside, stays."""
     while _installed:
         installed = _installed.pop()
         installed.on = False

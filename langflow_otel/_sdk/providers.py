@@ -1,4 +1,4 @@
-"""Which providers make our spans and metrics: those passed in, our own, or global ones that were found.
+"""Chooses and builds the providers of spans and metrics: passed in, the library's own, or global.
 
 LangFlow 1.12 and later may install a global provider that drops foreign scopes, so ours is normally
 not global. Contexts are shared all the same: our spans and LangFlow's form one tree.
@@ -59,7 +59,7 @@ class Choice(Generic[Provider]):
     """The provider that was chosen, and why.
 
     Attributes:
-        own: The SDK provider that we made and must close; None if it is somebody else's.
+        own: The SDK provider that this library built and must shut down; None for any other.
         from_store: Names of histograms that need no instrument, since what is pushed is read from the store.
     """
 
@@ -69,7 +69,7 @@ class Choice(Generic[Provider]):
     from_store: frozenset[str] = frozenset()
 
     def shutdown(self) -> None:
-        """Send what is there and close the provider if it is ours; leave anybody else's alone."""
+        """Export what waits and shut the provider down, if it is the library's own; any other stays open."""
         if self.own is not None:
             self.own.shutdown()
 
@@ -80,7 +80,7 @@ def unless_refused(signal: str, choose: Callable[[], Choice[Provider] | None]) -
     try:
         return choose()
     except Exception as exc:  # noqa: BLE001 - the SDK raises anything for a variable that it does not accept
-        _say_what_is_refused(signal, "", exc)
+        _log_refused(signal, "", exc)
         return None
 
 
@@ -103,12 +103,12 @@ def made(signal: str, makers: Mapping[str, Callable[[], Made]]) -> dict[str, Mad
     if errors and not found:
         raise next(iter(errors.values()))
     for destination, error in errors.items():
-        _say_what_is_refused(signal, f" {destination}", error)
+        _log_refused(signal, f" {destination}", error)
     return found
 
 
-def _say_what_is_refused(signal: str, destination: str, exc: Exception) -> None:
-    # What is known to be refused has never reached the SDK: so which of them it is, nobody knows here.
+def _log_refused(signal: str, destination: str, exc: Exception) -> None:
+    # What is known to be refused has never reached the SDK: so the one that is refused is not known here.
     texts = {name: os.environ[name] for name in names_for(signal) if os.environ.get(name, "").strip()}
     shown = one_line(", ".join(f"{name}={one_line(shown_value(name, text))}" for name, text in texts.items()))
     which = f"Set for them: {shown}" if shown else "None of their variables is set"
@@ -116,7 +116,7 @@ def _say_what_is_refused(signal: str, destination: str, exc: Exception) -> None:
 
 
 def choose_tracer_provider(settings: Settings, given: TracerProvider | None) -> Choice[TracerProvider] | None:
-    """None if instrumentation is off, or if spans would have nowhere to go."""
+    """Choose the tracer provider; None if instrumentation is off, or if spans have no destination."""
     if settings.sdk_disabled or settings.enabled == "false":
         return None
     if given is not None:
@@ -182,8 +182,9 @@ def _batches(exporter: SpanExporter, settings: Settings) -> CountingBatchSpanPro
 def choose_meter_provider(
     settings: Settings, given: MeterProvider | None, store: MemoryStore | None = None
 ) -> Choice[MeterProvider] | None:
-    """None if metrics are off, or are not to be pushed. A provider of our own takes histograms and counters from
-    the store, if there is one."""
+    """Choose the meter provider; None if metrics are off or are not pushed.
+
+    The library's own provider reads histograms and counters from the store, if there is one."""
     if settings.sdk_disabled or settings.enabled == "false":
         return None
     if given is not None:

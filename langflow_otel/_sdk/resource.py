@@ -1,4 +1,4 @@
-"""The resource that everything we send carries: which service this is, and which instance of it."""
+"""The resource of all exported telemetry: the service, its instance and its process."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _import_logs_sdk(found: Resource) -> None:
 
 
 def _cannot_be_sent(text: str) -> bool:
-    """True for bytes of the environment that are no text; the settings have said so already."""
+    """True for bytes of the environment that are no text; the settings have reported it already."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Sampling as the recorder decides it: per flow, and after the fact for runs that are kept.
+"""The sampler and the id generator by which the SDK follows the recorder's decisions.
 
 Works on a provider of our own. What the recorder has not decided, the standard variable's sampler decides.
 """
@@ -39,7 +39,7 @@ def let_recorder_decide(provider: TracerProvider, *, per_flow: bool) -> None:
 
 
 class DecidedSampler(Sampler):
-    """Takes each span that the recorder has decided to make, and asks another sampler for the rest.
+    """Samples each span that the recorder has decided on; another sampler decides for the rest.
 
     Args:
         otherwise: That of ``OTEL_TRACES_SAMPLER``.
@@ -60,7 +60,7 @@ class DecidedSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        # The SDK would hand an error on to whoever starts the span.
+        # The SDK would raise an error in the code that starts the span.
         with _DECIDE:
             parent = trace.get_current_span(parent_context).get_span_context()
             if parent_context is not None and parent_context.get(DECIDED):
@@ -75,7 +75,7 @@ class DecidedSampler(Sampler):
 
 
 class PresetIds(IdGenerator):
-    """Gives a span the ids that its run has had all along, and any others to the rest."""
+    """Gives a span the ids that were preset for its run; another generator makes all others."""
 
     def __init__(self, otherwise: IdGenerator) -> None:
         self._otherwise = otherwise

@@ -1,4 +1,4 @@
-"""Histograms and counters that are pushed as the scrape's own cells have them.
+"""Pushes histograms and counters from the cells of the scrape's store, instead of the SDK's instruments.
 
 Recording into a histogram of the SDK takes half as long as a whole span, for each component, and a counter's series is
 looked up at each addition. The cells are written anyway, so what is pushed is read from them, once for each push. Data
@@ -30,7 +30,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from langflow_otel import _semconv as semconv
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.store import MemoryStore, Series
-from langflow_otel._sdk.batches import GivingWay
+from langflow_otel._sdk.batches import PausingSequence
 from langflow_otel.version import __version__
 
 READ_FROM_STORE: Final = frozenset(
@@ -99,9 +99,9 @@ class StoreMetrics:
 
     def _data(self, found: list[Series], now_s: float, since_s: float) -> HistogramData | Sum:
         if found[0].metric.kind == "counter":
-            sums = GivingWay([self._sum(series, now_s) for series in GivingWay(found)])
+            sums = PausingSequence([self._sum(series, now_s) for series in PausingSequence(found)])
             return Sum(sums, AggregationTemporality.CUMULATIVE, is_monotonic=True)
-        points = GivingWay([self._point(series, now_s, since_s) for series in GivingWay(found)])
+        points = PausingSequence([self._point(series, now_s, since_s) for series in PausingSequence(found)])
         return HistogramData(points, AggregationTemporality.CUMULATIVE)
 
     def _sum(self, series: Series, now_s: float) -> NumberDataPoint:
@@ -133,5 +133,5 @@ class StoreMetrics:
         )
 
     def _start_ns(self, series: Series) -> int:
-        """Its birth, as the SDK has it: a backend that adds up over restarts takes it for when the series was 0."""
+        """When the series began, which backends that add up over restarts take for the time when it was 0."""
         return self._started_ns if series.created_s is None else int(series.created_s * 1e9)

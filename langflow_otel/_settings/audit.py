@@ -13,7 +13,6 @@ from langflow_otel._settings.masking import masked_line, shown_path
 from langflow_otel._settings.otlp_target import OtlpTarget
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted
-from langflow_otel._settings.variables import VARIABLES
 
 PREFIX: Final = "langflow-otel audit:"
 
@@ -69,17 +68,13 @@ def _address(target: OtlpTarget) -> str:
 def _content(settings: Settings) -> Iterator[tuple[str, str]]:
     kinds = {"spans": settings.content_on_spans, "events": settings.content_in_events}
     yield "content", ",".join(kind for kind, on in kinds.items() if on) or "off"
+    yield "error_messages", settings.error_messages
     yield "redact_pattern", "on" if settings.redact else "off"
     yield "log_bodies", "all" if settings.log_bodies else "allowlist"
-    for variable in VARIABLES:
-        if variable.is_in_audit:
-            yield variable.setting, _shown(getattr(settings, variable.setting))
-
-
-def _shown(value: str | bool | tuple[str, ...]) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return value if isinstance(value, str) else ",".join(value) or "none"
+    yield "log_level", settings.log_level
+    yield "user_id", "on" if settings.user_id else "off"
+    yield "baggage_keys", ",".join(settings.baggage_keys) or "none"
+    yield "instrumentors", ",".join(settings.instrumentors) or "none"
 
 
 def _sampling(settings: Settings, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What of a setting, and of what others say of it, may be shown: never a credential, nor a part of one."""
+"""Masks credentials in settings, and in messages about them, before they are shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHORTEST_ANYWHERE = 8
 _FILES = ("_FILE", "_CERTIFICATE", "_CLIENT_KEY")
 """How the names of variables end that name a file: some put in there what belongs into the file."""
 _PLAIN_PART = re.compile(r"[A-Za-z]{0,24}[0-9]{0,4}")
-_LONGEST_TOLD: Final = 65_536
+_LONGEST_TEXT: Final = 65_536
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -88,7 +88,7 @@ def _masked_attributes(text: str) -> str:
 
 
 def shown_path(text: str) -> str:
-    """A path. What exists is one; of what does not, only the parts that look as names of folders and files do."""
+    """A path as it is shown: whole if it exists, otherwise only the parts that look like names of folders and files."""
     if _exists(text):
         return text
     separator = "\\" if "\\" in text else "/"
@@ -117,7 +117,7 @@ def _exists(text: str) -> bool:
 
 
 def shown_value(name: str, text: str) -> str:
-    """What of a variable's text may be shown."""
+    """A variable's text without credentials."""
     if "-----BEGIN" in text:
         return HIDDEN  # A key in place of the path of its file.
     if name.endswith("_HEADERS"):
@@ -138,15 +138,16 @@ def shown_problem(problem: str, env: Mapping[str, str]) -> str:
     return problem if shown == env[found[1]] else f"{found[1]}={shown!r} is not accepted;{problem[found.end() :]}"
 
 
-def one_line(told: object) -> str:
-    """So much of what others say, such as the SDK of a value of 100 kB, as fits on a line or two, without the
-    credentials of this process's environment: half of one at the end would not be known as one."""
-    return " ".join(Secrets(os.environ).hide(str(told)[:_LONGEST_TOLD]).split())[:300]
+def one_line(text: object) -> str:
+    """The text on one line, 300 characters at most, without the credentials of this process's environment.
+
+    Credentials are removed before it is cut: half of one at the end would not be recognized."""
+    return " ".join(Secrets(os.environ).hide(str(text)[:_LONGEST_TEXT]).split())[:300]
 
 
 class Secrets:
-    """Knows the credentials of an environment, from each place that an exporter reads, and takes them out of what is
-    shown: of what others wrote, such as a collector, and of lines of our own.
+    """Removes the credentials of an environment from texts: from those of others, such as a collector, and from lines
+    of the library's own.
 
     Args:
         env: Its variables; the files that they name are read.
@@ -158,7 +159,7 @@ class Secrets:
         self._long = tuple(each for each in self._secrets if len(each) >= _SHORTEST_ANYWHERE)
 
     def hide(self, text: str) -> str:
-        """What others wrote, without them, in whatever spelling."""
+        """The text of others without credentials, in any spelling."""
         return without_secrets(text, self._secrets).replace(REDACTED, HIDDEN)
 
     def hide_in_line(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a signal goes by OTLP, as the standard variables say it."""
+"""The OTLP target of a signal, read from the standard variables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_HTTP_ENDPOINT: Final = "http://localhost:4318"
 
 @dataclass(frozen=True)
 class OtlpTarget:
-    """Where one signal goes by OTLP.
+    """The OTLP endpoint of one signal, and how to reach it.
 
     Attributes:
         endpoint: With a scheme; for HTTP the full address including the path.
@@ -36,8 +36,9 @@ class OtlpTarget:
 def otlp_target(
     env: Mapping[str, str], signal: str, problems: list[str], headers_file: Path | None = None
 ) -> OtlpTarget | None:
-    """Where a signal (TRACES, METRICS) goes by OTLP, or None when nothing asks for OTLP. ``problems`` holds what is
-    wrong with the environment so far; what is found here is added.
+    """The OTLP target of a signal (TRACES, METRICS, LOGS); None if OTLP is not configured.
+
+    ``problems`` has the problems of the environment so far; those that are found here are added.
 
     The signal's own variable wins over the general one and, for HTTP, is used as it stands; the
     general one gets ``/v1/traces`` (``/v1/metrics``) appended (OpenTelemetry protocol exporter specification).
@@ -76,7 +77,7 @@ def _asked_for(env: Mapping[str, str], exporter: str, problems: list[str]) -> bo
 
 
 def spelled_out(env: Mapping[str, str]) -> dict[str, str]:
-    """The OTLP variables that say less than they could, spelled out.
+    """Complete forms of the OTLP variables that leave out the scheme or the protocol.
 
     We accept an endpoint without a scheme, and take port 4317 for gRPC; LangFlow's own telemetry (1.12 and
     later), which reads the same variables, does neither, and would send nothing.

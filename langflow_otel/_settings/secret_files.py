@@ -11,11 +11,11 @@ MAX_BYTES: Final = 2**20
 
 
 def read_secret(path: Path) -> bytes:
-    """What is in the file.
+    """Read a file that holds a credential.
 
     Raises:
         OSError: It cannot be read, holds more than 1 MiB, or is no regular file: a device may have no end, and a pipe
-            waits for whoever writes to it.
+            waits for its writer.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")

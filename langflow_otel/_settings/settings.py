@@ -1,4 +1,4 @@
-"""The environment, read once into one frozen :class:`Settings` that is passed down.
+"""Reads the environment once into one frozen :class:`Settings`.
 
 A plain dataclass rather than pydantic-settings: a wrong value must fall back to the default with a message
 instead of raising, and pydantic would be half of the import time of a component that only says
@@ -97,7 +97,7 @@ class Settings:
 
     @property
     def has_destination(self) -> bool:
-        """True if spans, metrics or logs have somewhere to go."""
+        """True if spans, metrics or logs have a destination."""
         return (
             self.spans_have_destination
             or self.metrics_are_pushed
@@ -119,12 +119,12 @@ class Settings:
 
     @property
     def captures_content(self) -> bool:
-        """True if prompts, answers, inputs and outputs may leave."""
+        """True if prompts, answers, inputs and outputs are exported."""
         return self.content_on_spans or self.content_in_events
 
     @property
     def redacts(self) -> bool:
-        """True if secrets are taken out of whatever text may leave, log lines among it."""
+        """True if secrets are removed from each exported text, log lines included."""
         asked = self.redact is not None or self.redact_ips or self.redact_hook is not None
         return asked or self.error_messages == "redacted" or self.captures_content
 
@@ -135,7 +135,7 @@ class Settings:
 
     @property
     def samples(self) -> bool:
-        """True if this library decides which runs leave, and not only the standard sampler."""
+        """True if this library decides which runs are exported, and not only the standard sampler."""
         return bool(self.sampling) or self.keeps_runs
 
     @classmethod
@@ -193,7 +193,7 @@ def _fields(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _one_for_each_variable(problems: list[str]) -> tuple[str, ...]:
-    """A general variable that is wrong is wrong for each signal, and said once."""
+    """One problem for each variable: a general one that is wrong is wrong for each signal."""
     first: dict[str, str] = {}
     for problem in problems:
         first.setdefault(problem.partition("=")[0], problem)

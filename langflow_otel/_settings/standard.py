@@ -1,5 +1,4 @@
-"""What is in force of the standard variables, and what is used instead of a text that the OpenTelemetry SDK would
-refuse or take for something else.
+"""Reads the standard variables, and replaces texts that the OpenTelemetry SDK would refuse or misread.
 
 The SDK's versions (1.30 and later) differ in what they do with such a text: some raise, some log and go on with a
 default, some sample everything. So it never reaches them: see :func:`accepted_environment`.
@@ -15,14 +14,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from langflow_otel._settings.masking import shown_value
-from langflow_otel._settings.standard_texts import PartlyAcceptedError, are_a_pair
-from langflow_otel._settings.standard_variables import OTLP, PROPAGATORS, SIGNALS, STANDARD, StandardVariable
+from langflow_otel._settings.standard_variables import (
+    OTLP,
+    PROPAGATORS,
+    SIGNALS,
+    STANDARD,
+    PartlyAcceptedError,
+    StandardVariable,
+    are_a_pair,
+)
 from langflow_otel._settings.variables import problem_with
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """An environment as it is understood.
+    """The standard variables of an environment as they are used.
 
     Attributes:
         values: The text in force of each standard variable; a signal's own is the general one where it is not set.
@@ -40,20 +46,20 @@ class Accepted:
             self.changes[name] = text
 
     def refuse(self, name: str, accepts: str, used: str, env: Mapping[str, str]) -> None:
-        """Say so, unless the variable has its line already."""
+        """Add a problem, unless the variable has one already."""
         if not any(problem.startswith(f"{name}=") for problem in self.problems):
             self.problems.append(problem_with(name, env[name], accepts, shown_value(name, used) or "none"))
 
 
 def accepted(env: Mapping[str, str]) -> Accepted:
-    """What is in force, and what is wrong, together where one variable depends on another. Never raises."""
+    """Read the standard variables of an environment, with their problems. Never raises."""
     found = Accepted()
     for variable in STANDARD:
         _read(variable, env, found)
     for family in ("BSP", "BLRP"):
         _fit_batch_into_queue(family, env, found)
     _need_a_sampler_for_the_argument(env, found)
-    _speak_to_older_sdks(env, found)
+    _adapt_to_older_sdks(env, found)
     for signal in SIGNALS:
         _check_client_files(signal, env, found)
     return found
@@ -96,8 +102,8 @@ def _need_a_sampler_for_the_argument(env: Mapping[str, str], found: Accepted) ->
         found.refuse(argument, accepts, sampler, env)
 
 
-def _speak_to_older_sdks(env: Mapping[str, str], found: Accepted) -> None:
-    """What they refuse though it is right; what it says is done by other means."""
+def _adapt_to_older_sdks(env: Mapping[str, str], found: Accepted) -> None:
+    """Replace valid texts that older SDKs refuse; their meaning is applied by other means."""
     if found.values[PROPAGATORS] == "none" and PROPAGATORS in env:
         found.changes[PROPAGATORS] = "tracecontext"  # See propagators.py.
     for signal in ("", *(f"{signal}_" for signal in SIGNALS)):
@@ -141,8 +147,9 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def accepted_environment() -> Iterator[Mapping[str, str]]:
-    """While objects of the SDK are made: ``os.environ`` says what is used instead, wherever it says what the SDK would
-    refuse. Variables are neither added nor taken away, so other threads may read them, and at the end all is as before.
+    """Replace texts in ``os.environ`` that the SDK would refuse, while objects of the SDK are made.
+
+    Variables are neither added nor taken away, so other threads may read them, and at the end all is as before.
 
     Most of these variables have no argument in each version of the SDK, and some are read though an argument is given.
 

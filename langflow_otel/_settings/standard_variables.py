@@ -1,13 +1,221 @@
-"""The standard variables that the OpenTelemetry SDK and its exporters read for us."""
+"""The table of standard variables, which the OpenTelemetry SDK and its exporters read, and the parsers of their texts.
+
+Each parser returns the text as every version of the SDK (1.30 and later) reads it, and raises ValueError or OSError for
+a text that some of them refuse or read differently. Modules that take long to import are imported where they are
+needed: few users set these variables, and each component that imports ``traced`` imports this module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
-from langflow_otel._settings import standard_texts as texts
+from langflow_otel._settings.secret_files import is_readable, read_secret
 from langflow_otel._settings.variables import Variable
+
+LARGEST: Final = 2**31 - 1
+
+
+class PartlyAcceptedError(ValueError):
+    """Some entries of a list are not accepted.
+
+    Attributes:
+        used: The text without them.
+    """
+
+    def __init__(self, text: str, used: str) -> None:
+        super().__init__(text)
+        self.used = used
+
+
+def any_text(text: str) -> str:
+    return text
+
+
+def nothing(text: str) -> str:
+    raise ValueError(text)
+
+
+def number(kind: Callable[[str], float], lowest: float, highest: float) -> Callable[[str], str]:
+    """A number between two others, which are accepted too."""
+
+    def parse(text: str) -> str:
+        value = kind(text)
+        if not lowest <= value <= highest:
+            raise ValueError(text)
+        return str(value).removesuffix(".0")
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip().lower() not in choices:
+            raise ValueError(text)
+        return text.strip().lower()
+
+    return parse
+
+
+# Names of what is installed
+
+
+def installed(group: str) -> Callable[[str], str]:
+    """One name that an installed package has as an entry point of the group."""
+
+    def parse(text: str) -> str:
+        if not _loads(group, text.strip()):
+            raise ValueError(text)
+        return text.strip()
+
+    return parse
+
+
+def _loads(group: str, name: str) -> bool:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=group, name=name):
+        try:
+            entry.load()
+        except Exception:  # noqa: BLE001 - another package's module may raise anything when it is imported
+            return False
+        return True
+    return False
+
+
+def propagators(text: str) -> str:
+    names = _parts(text)
+    if "none" in (name.lower() for name in names):
+        return "none"
+    if not names or not all(_is_propagator(name) for name in names):
+        raise ValueError(text)
+    return ",".join(names)
+
+
+def _is_propagator(name: str) -> bool:
+    return name in ("tracecontext", "baggage") or _loads("opentelemetry_propagator", name)
+
+
+_DETECTORS: Final = "opentelemetry_resource_detector"
+
+
+def detectors(text: str) -> str:
+    """Resource detectors, without those that are not installed. ``*`` is spelled out: not each SDK knows it."""
+    from importlib.metadata import entry_points
+
+    every = {entry.name for entry in entry_points(group=_DETECTORS)}
+    names = [name for part in _parts(text) for name in (sorted(every - {"otel"}) if part == "*" else [part])]
+    return _without_others(text, names, [name for name in names if _loads(_DETECTORS, name)])
+
+
+# Lists
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _without_others(text: str, parts: Sequence[str], good: Sequence[str]) -> str:
+    used = ",".join(good)
+    if len(good) < len(parts):
+        raise PartlyAcceptedError(text, used)
+    return used
+
+
+def resource_attributes(text: str) -> str:
+    parts = _parts(text)
+    return _without_others(text, parts, [part for part in parts if _is_attribute(part)])
+
+
+def _is_attribute(part: str) -> bool:
+    try:
+        # Bytes that are no text reach us as halves of surrogates, which no exporter can send.
+        part.encode()
+    except UnicodeEncodeError:
+        return False
+    name, equals, _ = part.partition("=")
+    return bool(equals and name.strip())
+
+
+_HEADER: Final = re.compile(r"([\w.-]+)[ \t]*=[ \t]*([ !#-+\--:<-\[\]-~]*)", re.ASCII)
+"""What the SDK takes for a header (in its liberal mode) and gRPC can send, too."""
+
+
+def is_header(part: str) -> bool:
+    """True for ``name=value`` that can be sent as a header, over HTTP and gRPC."""
+    found = _HEADER.fullmatch(part)
+    if found is None:
+        return False
+    value = unquote(found[2])
+    return value.isascii() and (value.isprintable() or not value)
+
+
+def headers(text: str) -> str:
+    parts = _parts(text)
+    return _without_others(text, parts, [part for part in parts if is_header(part)])
+
+
+def status_codes(text: str) -> str:
+    from grpc import StatusCode  # type: ignore[import-untyped]
+
+    names = [name.upper() for name in _parts(text)]
+    if not names or not all(name in StatusCode.__members__ for name in names):
+        raise ValueError(text)
+    return ",".join(names)
+
+
+def patterns(text: str) -> str:
+    try:
+        re.compile("|".join(_parts(text)))
+    except (re.error, OverflowError, RecursionError) as exc:
+        raise ValueError(text) from exc
+    return text
+
+
+# Files
+
+
+def readable_file(text: str) -> str:
+    if not is_readable(Path(text)):
+        raise ValueError(text)
+    return text
+
+
+def authority(text: str) -> str:
+    """A file with certificates to trust."""
+    import ssl
+
+    read_secret(Path(text))  # OpenSSL would read a device or a pipe without an end.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+    return text
+
+
+def are_a_pair(chain: str, key: str) -> bool:
+    """True if a client can show itself with this certificate and this private key.
+
+    Args:
+        key: Empty where the certificate's file holds it.
+    """
+
+    import ssl
+
+    def no_password() -> str:
+        # Without this, OpenSSL would ask for one at the terminal, and wait.
+        raise ValueError("the private key is encrypted")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(chain, key or None, no_password)
+    except (OSError, ValueError):  # ssl.SSLError is the former.
+        return False
+    return True
+
+
+# The table
+
 
 SIGNALS: Final = ("TRACES", "METRICS", "LOGS")
 OTLP: Final = "OTEL_EXPORTER_OTLP_"
@@ -33,38 +241,36 @@ class StandardVariable(Variable):
 
 
 _ENDPOINT: Final = StandardVariable(
-    "ENDPOINT", "", "host:port or http(s)://host:port", "where spans, metrics and log lines go by OTLP", texts.any_text
+    "ENDPOINT", "", "host:port or http(s)://host:port", "where spans, metrics and log lines go by OTLP", any_text
 )
 _PEM: Final = "the path of a PEM file"
 _FORMS: Final = (
     _ENDPOINT,
     StandardVariable(
-        "PROTOCOL", "", "grpc, http/protobuf", "how; without it grpc on port 4317, else http/protobuf", texts.any_text
+        "PROTOCOL", "", "grpc, http/protobuf", "how; without it grpc on port 4317, else http/protobuf", any_text
     ),
-    StandardVariable("HEADERS", "", "name=value,name=value", "sent with each export; often an API key", texts.headers),
+    StandardVariable("HEADERS", "", "name=value,name=value", "sent with each export; often an API key", headers),
     StandardVariable(
         "TIMEOUT",
         "10",
         # Other languages' SDKs count in milliseconds.
         "seconds, above 0, up to 600",
         "how long an export may take",
-        texts.number(float, 0.001, 600),
+        number(float, 0.001, 600),
     ),
     StandardVariable(
         "COMPRESSION",
         "none",
         "none, gzip, and over HTTP deflate",
         "of what is sent",
-        texts.one_of("none", "gzip", "deflate"),
+        one_of("none", "gzip", "deflate"),
     ),
+    StandardVariable("CERTIFICATE", "", _PEM, "of the authority that the collector's certificate is from", authority),
     StandardVariable(
-        "CERTIFICATE", "", _PEM, "of the authority that the collector's certificate is from", texts.authority
+        "CLIENT_CERTIFICATE", "", _PEM, "certificate of this client, where the collector asks", readable_file
     ),
-    StandardVariable(
-        "CLIENT_CERTIFICATE", "", _PEM, "certificate of this client, where the collector asks", texts.readable_file
-    ),
-    StandardVariable("CLIENT_KEY", "", _PEM, "private key of this client", texts.readable_file),
-    StandardVariable("INSECURE", "false", "true, false", "plain text where the endpoint has no scheme", texts.any_text),
+    StandardVariable("CLIENT_KEY", "", _PEM, "private key of this client", readable_file),
+    StandardVariable("INSECURE", "false", "true, false", "plain text where the endpoint has no scheme", any_text),
 )
 """Each exists for all signals, and as ``_TRACES_``, ``_METRICS_`` and ``_LOGS_``; the own form of a signal wins.
 What is wrong with endpoint, protocol and insecure, ``otlp_target.py`` says."""
@@ -83,11 +289,11 @@ def _otlp() -> Iterator[StandardVariable]:
 
 def _choice(name: str, choices: tuple[str, ...], meaning: str, *, is_listed: bool = True) -> StandardVariable:
     """The first one is the default."""
-    return StandardVariable(name, choices[0], ", ".join(choices), meaning, texts.one_of(*choices), is_listed=is_listed)
+    return StandardVariable(name, choices[0], ", ".join(choices), meaning, one_of(*choices), is_listed=is_listed)
 
 
 def _batches(family: str, what: str) -> Iterator[StandardVariable]:
-    milliseconds, size = texts.number(int, 1, _LONGEST_MS), texts.number(int, 1, texts.LARGEST)
+    milliseconds, size = number(int, 1, _LONGEST_MS), number(int, 1, LARGEST)
     for name, default, accepts, meaning, parse in (
         (
             "SCHEDULE_DELAY",
@@ -97,14 +303,14 @@ def _batches(family: str, what: str) -> Iterator[StandardVariable]:
             milliseconds,
         ),
         ("EXPORT_TIMEOUT", "30000", f"milliseconds, 1 to {_LONGEST_MS}", "how long a batch may take", milliseconds),
-        ("MAX_QUEUE_SIZE", "2048", f"1 to {texts.LARGEST}", f"{what} that wait; further ones are lost", size),
-        ("MAX_EXPORT_BATCH_SIZE", "512", f"1 to {texts.LARGEST}", f"{what} in a batch, at most the queue's size", size),
+        ("MAX_QUEUE_SIZE", "2048", f"1 to {LARGEST}", f"{what} that wait; further ones are lost", size),
+        ("MAX_EXPORT_BATCH_SIZE", "512", f"1 to {LARGEST}", f"{what} in a batch, at most the queue's size", size),
     ):
         yield StandardVariable(f"OTEL_{family}_{name}", default, accepts, meaning, parse)
 
 
 def _metrics() -> Iterator[StandardVariable]:
-    milliseconds, accepts = texts.number(float, 1, _LONGEST_MS), f"milliseconds, 1 to {_LONGEST_MS}"
+    milliseconds, accepts = number(float, 1, _LONGEST_MS), f"milliseconds, 1 to {_LONGEST_MS}"
     yield StandardVariable(
         "OTEL_METRIC_EXPORT_INTERVAL", "60000", accepts, "how often metrics are pushed", milliseconds
     )
@@ -117,19 +323,19 @@ def _metrics() -> Iterator[StandardVariable]:
 
 
 def _limits() -> Iterator[StandardVariable]:
-    number, accepts = texts.number(int, 0, texts.LARGEST), f"0 to {texts.LARGEST}"
+    parse, accepts = number(int, 0, LARGEST), f"0 to {LARGEST}"
     count, length = "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
-    yield StandardVariable(count, "128", accepts, "attributes of a span or record", number)
+    yield StandardVariable(count, "128", accepts, "attributes of a span or record", parse)
     # The SDK has none; see _content/limits.py.
-    yield StandardVariable(length, "131072", accepts, "longer texts are cut", number)
+    yield StandardVariable(length, "131072", accepts, "longer texts are cut", parse)
     for part, what in (("SPAN", "a span"), ("EVENT", "an event"), ("LINK", "a link"), ("LOGRECORD", "a log record")):
         name = f"OTEL_{part}_ATTRIBUTE_COUNT_LIMIT"
-        yield StandardVariable(name, "128", accepts, f"attributes of {what}", number, count)
+        yield StandardVariable(name, "128", accepts, f"attributes of {what}", parse, count)
     for part, what in (("SPAN", "a span"), ("LOGRECORD", "a log record")):
         name = f"OTEL_{part}_ATTRIBUTE_VALUE_LENGTH_LIMIT"
-        yield StandardVariable(name, "", accepts, f"longer texts of {what} are cut", number, length)
+        yield StandardVariable(name, "", accepts, f"longer texts of {what} are cut", parse, length)
     for part, what in (("EVENT", "events of a span; the first ones are lost"), ("LINK", "links of a span")):
-        yield StandardVariable(f"OTEL_SPAN_{part}_COUNT_LIMIT", "128", accepts, what, number)
+        yield StandardVariable(f"OTEL_SPAN_{part}_COUNT_LIMIT", "128", accepts, what, parse)
 
 
 def _rare() -> Iterator[StandardVariable]:
@@ -156,20 +362,17 @@ def _rare() -> Iterator[StandardVariable]:
             "CANCELLED,DEADLINE_EXCEEDED,RESOURCE_EXHAUSTED,ABORTED,OUT_OF_RANGE,UNAVAILABLE,DATA_LOSS",
             "a list of gRPC's status codes",
             "after which an export is tried again",
-            texts.status_codes,
+            status_codes,
         ),
         (
             "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
             "",
             "*, or a list of resource detectors that are installed",
             "what finds out more about who sends",
-            texts.detectors,
+            detectors,
         ),
-        ("OTEL_CONFIG_FILE", "", "the other variables: this file is not read", "not read", texts.nothing),
-        *(
-            (name, "", "a list of regular expressions", "addresses without spans", texts.patterns)
-            for name in _EXCLUDED_URLS
-        ),
+        ("OTEL_CONFIG_FILE", "", "the other variables: this file is not read", "not read", nothing),
+        *((name, "", "a list of regular expressions", "addresses without spans", patterns) for name in _EXCLUDED_URLS),
     ):
         yield StandardVariable(name, default, accepts, meaning, parse, is_listed=False)
 
@@ -180,7 +383,7 @@ _EXCLUDED_URLS: Final = tuple(
 
 
 def _entry_point(name: str, group: str, meaning: str, default: str = "") -> StandardVariable:
-    parse = texts.installed(group)
+    parse = installed(group)
     return StandardVariable(name, default, "the name of an installed one", meaning, parse, is_listed=False)
 
 
@@ -195,24 +398,22 @@ STANDARD: Final = (
         "",
         "key=value,key=value",
         "who sends; on everything that is sent",
-        texts.resource_attributes,
+        resource_attributes,
     ),
     StandardVariable(
         "OTEL_TRACES_SAMPLER",
         "parentbased_always_on",
         "always_on, always_off, traceidratio, each also with parentbased_ before it",
         "which traces are recorded",
-        texts.one_of(*_SAMPLERS),
+        one_of(*_SAMPLERS),
     ),
-    StandardVariable(
-        "OTEL_TRACES_SAMPLER_ARG", "1.0", "0 to 1", "the share of traceidratio", texts.number(float, 0, 1)
-    ),
+    StandardVariable("OTEL_TRACES_SAMPLER_ARG", "1.0", "0 to 1", "the share of traceidratio", number(float, 0, 1)),
     StandardVariable(
         PROPAGATORS,
         "tracecontext,baggage",
         "none, or a list of propagators that are installed",
         "headers that join the traces of several services",
-        texts.propagators,
+        propagators,
     ),
     *_batches("BSP", "spans"),
     *_batches("BLRP", "log records"),

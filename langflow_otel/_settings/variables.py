@@ -1,4 +1,4 @@
-"""Every environment variable of ours: what it means, its default, and what it accepts."""
+"""The table of environment variables: name, default, accepted values, meaning, parser and field of ``Settings``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class Variable:
         parse: Turns the text into a value; raises ValueError when the text is not accepted.
         setting: The field of ``Settings`` that has this value, ``scrape.`` before those of ``ScrapeSettings``; empty
             for a variable from which several fields are made.
-        is_in_audit: True to show the setting in the audit line.
     """
 
     name: str
@@ -29,7 +28,6 @@ class Variable:
     meaning: str
     parse: Callable[[str], Any]
     setting: str = field(default="", kw_only=True)
-    is_in_audit: bool = field(default=False, kw_only=True)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -80,7 +78,7 @@ def _path(text: str) -> Path | None:
         raise ValueError(text)
     try:
         return Path(text.strip()).expanduser()
-    except RuntimeError as exc:  # "~name" of somebody whom this system does not know
+    except RuntimeError as exc:  # "~name" of an unknown user
         raise ValueError(text) from exc
 
 
@@ -141,7 +139,7 @@ CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 def _check_that_re2_is_there(text: str) -> None:
-    """What would have to be redacted does not leave without it."""
+    """Content that needs redaction is not exported without ``google-re2``."""
     if importlib.util.find_spec("re2") is None:
         raise ValueError(text)
 
@@ -317,7 +315,6 @@ VARIABLES: Final = (
         "HTTP status leave by default; `redacted` without keys, tokens, passwords, addresses, phone and card numbers",
         _error_messages,
         setting="error_messages",
-        is_in_audit=True,
     ),
     Variable(
         CAPTURE,
@@ -458,7 +455,6 @@ VARIABLES: Final = (
         "`openinference-instrumentation-langchain:langchain`",
         _names,
         setting="instrumentors",
-        is_in_audit=True,
     ),
     Variable(
         "LANGFLOW_OTEL_NATIVE_SPANS",
@@ -485,7 +481,6 @@ VARIABLES: Final = (
         "W3C baggage entries that become attributes of flow spans, under their own names",
         _names,
         setting="baggage_keys",
-        is_in_audit=True,
     ),
     Variable(
         "LANGFLOW_OTEL_URL_PATHS",
@@ -503,7 +498,6 @@ VARIABLES: Final = (
         "put LangFlow's user id on flow spans",
         _boolean,
         setting="user_id",
-        is_in_audit=True,
     ),
     Variable(
         "LANGFLOW_OTEL_LOG_LEVEL",
@@ -512,7 +506,6 @@ VARIABLES: Final = (
         "the lowest level of log lines that are sent; LangFlow's own variable, with its meaning",
         _one_of("debug", "info", "warning", "warn", "error", "exception", "critical", "fatal"),
         setting="log_level",
-        is_in_audit=True,
     ),
     Variable(
         "LANGFLOW_OTEL_LOG_BODIES",

@@ -1,4 +1,4 @@
-"""Files that may change while they are in use."""
+"""Reads files again when they change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _NOW_LASTS_NS = 2_000_000_000
 
 
 class WatchedFile:
-    """Something made from files; made again when one of them changes. A version that cannot be read,
-    for example half of one, is logged once, and what was made before stays in force.
+    """A value that is read from files, and read again when one of them changes.
+
+    A version that cannot be read, for example half of one, is logged once, and the value before it stays in use.
 
     Without a lock, which a forked child might inherit locked: threads that come at once each read the files.
 

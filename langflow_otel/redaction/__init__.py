@@ -1,1 +1,1 @@
-"""Secrets and personal data are taken out of text that is about to leave this process."""
+"""Removes secrets and personal data from texts."""

@@ -1,4 +1,4 @@
-"""``password=...``, ``"token": "..."``: is what follows a telling name a secret, and where does it end?
+"""Finds secrets in assignments such as ``password=...`` and ``"token": "..."``: decides and finds where they end.
 
 Code and prose use the same names: ``token = next(tokens)``, ``"password": true``, "the token is invalid".
 """
@@ -160,7 +160,7 @@ def judged(raw: bytes, start: int, end: int, name: bytes, style: Style) -> Findi
 
 
 def looks_random(value: bytes) -> bool:
-    """True for what no writer of words or names would write: a machine made it. From 8 characters on."""
+    """True for a value of 8 characters or more that looks generated, unlike words and names."""
     if len(value) < 8 or not _LETTER.search(value):
         return False
     mixed_case = not value.islower() and not value.isupper()

@@ -1,4 +1,4 @@
-"""Keys, tokens and passwords: what a vendor's prefix gives away, and what stands behind a telling name."""
+"""Finds keys, tokens and passwords by the prefix of their vendor or by the name before them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets that are known by their value are taken out of texts.
+"""Removes secrets that are known by their value, in any spelling, from texts.
 
 The values of secret inputs: those of a run for what the run sends, and those that components had lately for texts of
 which nobody knows the run that they belong to, as the log line of a server about a run that has failed, or a span of
@@ -23,7 +23,7 @@ _recent: dict[str, None] = {}
 
 
 def remember_secrets(values: Iterable[str]) -> None:
-    """From here on these are known. Beyond 256 the one that no component had for the longest time is forgotten."""
+    """Add values to the known secrets. Beyond 256 the least recently used one is forgotten."""
     for value in values:
         _recent.pop(value, None)
         _recent[value] = None
@@ -33,13 +33,13 @@ def remember_secrets(values: Iterable[str]) -> None:
 
 
 def forget_secrets() -> None:
-    """For tests."""
+    """Forget all known secrets, for tests."""
     _recent.clear()
     spellings.cache_clear()
 
 
 def recent_secrets() -> tuple[str, ...]:
-    """Those that are known now."""
+    """The secrets that are known now."""
     return tuple(_recent.copy())
 
 
@@ -92,7 +92,7 @@ _ENTITIES: Final = {'"': "quot", "'": "apos", "&": "amp", "<": "lt", ">": "gt", 
 
 
 class Spellings:
-    """Finds one secret.
+    """Finds one secret in each of its spellings.
 
     Args:
         secret: Its value.
@@ -126,7 +126,7 @@ class Spellings:
 
 @functools.lru_cache(maxsize=1024)
 def spellings(secret: str) -> Spellings:
-    """Those of a secret, made once."""
+    """The spellings of a secret, made once."""
     return Spellings(secret)
 
 

@@ -1,4 +1,4 @@
-"""Secrets and personal data are taken out of text that is about to leave this process.
+"""Replaces secrets and personal data in a text by markers.
 
 All candidates are found by RE2 (``google-re2``), whose time grows with the length of the text and with nothing else,
 so that neither a prompt nor a user's own pattern can hang the host: 900 instructions that defeat its automaton take
@@ -53,7 +53,7 @@ class Redactor:
         self._hook = hook
 
     def redact(self, text: str) -> str | None:
-        """The text without its secrets, or None when nothing of it may leave.
+        """The text without its secrets, or None if nothing of it may be exported.
 
         None: the hook failed or gave something that is no str, time ran out (0.5 s of this thread's CPU time, and 2 s
         for each MB), or an error of ours. Each is logged once and counted by the guard. Never raises. Twice is the

@@ -57,7 +57,7 @@ def _options(groups: bool) -> Any:
 
 
 class Scan:
-    """One text and the moment (of ``time.thread_time``: a busy host loses nothing) at which looking at it ends."""
+    """One text with the deadline for its search, in seconds of ``time.thread_time``."""
 
     __slots__ = ("at", "deadline", "passed_on", "raw")
 

@@ -1,4 +1,4 @@
-"""URLs without the values in them: keys, names and questions stand in paths and queries, whatever the service.
+"""Removes values from URLs: keys, names and questions in paths and queries.
 
 Of a path are kept versions and the words of a closed list, and nothing that only looks like a word: a token, a password
 or a question of one word does, too. ``REDACTED`` stands for the rest, as the conventions have it for ``url.full``.

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langflow_otel._sdk import batches
-from langflow_otel._sdk.batches import EVERY, GivingWay
+from langflow_otel._sdk.batches import EVERY, PausingSequence
 from langflow_otel._sdk.content_filter import ContentFilter
 
 
@@ -23,7 +23,7 @@ def pauses(monkeypatch) -> list[float]:
 @pytest.mark.parametrize("length", [0, 1, EVERY - 1, EVERY, 5 * EVERY + 1])
 def test_it_is_the_same_sequence(length: int, pauses):
     items = list(range(length))
-    batch = GivingWay(items)
+    batch = PausingSequence(items)
 
     assert list(batch) == items
     assert len(batch) == length

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from langflow_otel import _guard as guard
 from langflow_otel._sdk import outgoing_context
-from langflow_otel._sdk.outgoing_context import tell_current_spans, tell_nearest_spans
+from langflow_otel._sdk.outgoing_context import inject_current_spans, inject_nearest_spans
 from tests.support.recording import FLOW, recorder, recording
 
 theirs = TracerProvider(shutdown_on_exit=False).get_tracer("theirs")
@@ -21,9 +21,9 @@ theirs = TracerProvider(shutdown_on_exit=False).get_tracer("theirs")
 @pytest.fixture(autouse=True)
 def _told() -> Iterator[None]:
     before = propagate.get_global_textmap()
-    tell_nearest_spans()
+    inject_nearest_spans()
     yield
-    tell_current_spans()
+    inject_current_spans()
     propagate.set_global_textmap(before)
 
 
@@ -75,8 +75,8 @@ def test_after_a_run_the_current_span_goes_out():
 
 
 def test_twice_is_once_and_undone_at_once():
-    tell_nearest_spans()
-    tell_current_spans()
+    inject_nearest_spans()
+    inject_current_spans()
 
     assert not isinstance(propagate.get_global_textmap(), outgoing_context.BelowRunsPropagator)
 
@@ -84,14 +84,14 @@ def test_twice_is_once_and_undone_at_once():
 def test_a_propagator_that_was_set_meanwhile_stays():
     later = W3CBaggagePropagator()
     propagate.set_global_textmap(later)
-    tell_current_spans()
+    inject_current_spans()
 
     assert propagate.get_global_textmap() is later
 
 
 def test_one_that_was_kept_by_others_hands_everything_through():
     kept = propagate.get_global_textmap()
-    tell_current_spans()
+    inject_current_spans()
     with recording():
         run = recorder().start_flow(FLOW)
         with theirs.start_as_current_span("theirs") as span:
