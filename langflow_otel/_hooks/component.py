@@ -1,68 +1,58 @@
-"""The component boundary: ``Graph.build_vertex``, which every driver calls once for each execution."""
+"""Components: ``Graph.build_vertex``, called once for each execution, and the functions in which their code runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+from langflow_otel import _semconv as semconv
 from langflow_otel._content.error_texts import deny
-from langflow_otel._content.gate import ContentGate, SpanContent
 from langflow_otel._guard import Guard
 from langflow_otel._hooks import flow as flow_hooks
-from langflow_otel._hooks.component_content import add_output, component_content, may_leave_whole, pass_on, secrets_of
+from langflow_otel._hooks.boundary import Boundary
+from langflow_otel._hooks.component_content import (
+    add_output,
+    is_denied_component,
+    judge_component,
+    leave_to_flow,
+    take_inputs,
+)
 from langflow_otel._hooks.facts import component_info, loop_index, only_offered_tools, output_names, own_run
 from langflow_otel._hooks.kinds import component_kind
+from langflow_otel._hooks.model_facts import usage_from_now_on
 from langflow_otel._hooks.outcomes import outcome_of
-from langflow_otel._hooks.stream import hand_over
-from langflow_otel._hooks.tool_content import is_denied_component, take_tools
-from langflow_otel._hooks.usage import ModelCall
 from langflow_otel._runs.component import ComponentRun
 from langflow_otel._runs.facts import CACHED, OK, Outcome
 from langflow_otel._runs.flow import FlowRun
 from langflow_otel._runs.recorder import Recorder, active_recorder
 from langflow_otel._runs.run import Run, current_run
-from langflow_otel.redaction.known_secrets import remember_secrets
+from langflow_otel._runs.stream import ChunkCount
+from langflow_otel._runs.stream_proxies import DrainedHere, is_watched, watch
 
 Call = Callable[..., Any]
 
+ITERATION_LIMIT: Final = "iteration_limit"
+TIME_LIMIT: Final = "time_limit"
+_USES_A_MODEL = frozenset({"llm", "agent", "embedding"})
+
 _START = Guard("component.start")
+_END = Guard("component.end")
 _FAIL = Guard("component.fail")
-_FINISH = Guard("component.finish")
 _ENTER = Guard("component.enter")
+_OUTPUT = Guard("component.output")
 _SKIP = Guard("component.skip")
 _CONTENT = Guard("content.take")
+_DRAIN = Guard("stream.drain")
+_AGENT = Guard("agent.note")
 
-_MAX_WITHHELD = 200
-_USES_A_MODEL = frozenset({"llm", "agent", "embedding"})
-_ENDS_OF_FLOW = frozenset({"input", "output"})
-
-
-async def build_vertex(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:
-    """``Graph.build_vertex``: one component execution, cached ones included."""
-    run: ComponentRun | None = None
-    was_built = False
-    with _START:
-        recorder = active_recorder()
-        if recorder is not None:
-            await recorder.prepare_off_loop()
-            vertex = graph.get_vertex(args[0] if args else kwargs["vertex_id"])
-            was_built = vertex.built
-            run = _start(recorder, graph, vertex)
-    if run is None:
-        return await wrapped(*args, **kwargs)
-    try:
-        result = await wrapped(*args, **kwargs)
-    except BaseException as exc:
-        with _FAIL:
-            _fail(run, vertex, exc)
-        raise
-    with _FINISH:
-        _finish(run, vertex, was_built)
-    return result
+_Build = tuple[ComponentRun, Any, bool]
+"""A run, its vertex, and whether that had been built before."""
 
 
-def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
+def _start(recorder: Recorder, graph: Any, args: Any, kwargs: Any) -> _Build | None:
+    vertex = graph.get_vertex(args[0] if args else kwargs["vertex_id"])
+    was_built = vertex.built
     within = current_run()
     flow = within.flow if within is not None else None
     if flow is not None and not flow.bound:
@@ -82,16 +72,17 @@ def _start(recorder: Recorder, graph: Any, vertex: Any) -> ComponentRun | None:
     run = recorder.start_component(info, within)
     run.denied = denied
     run.class_known = vertex.custom_component is not None
-    return run
+    return run, vertex, was_built
 
 
-def _fail(run: ComponentRun, vertex: Any, exc: BaseException) -> None:
+def _fail(build: _Build, exc: BaseException) -> None:
+    run, vertex, _ = build
     recorder = active_recorder()
     if not run.entered and recorder is not None and recorder.gate is not None and vertex.custom_component is not None:
         with _CONTENT:
-            _judge(recorder.gate, run, vertex.custom_component)
+            judge_component(recorder.gate, run, vertex.custom_component)
     if run.content is not None:
-        _leave_content(run, run.content)
+        leave_to_flow(run.content, run)
     # What the code raised counts, even if LangFlow's handling of it was cancelled.
     outcome = run.failure or outcome_of(exc)
     if outcome.status == "error" and run.flow is not None and run.flow.first_error is None:
@@ -99,7 +90,8 @@ def _fail(run: ComponentRun, vertex: Any, exc: BaseException) -> None:
     run.finish(outcome)
 
 
-def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
+def _finish(build: _Build, _: Any) -> None:
+    run, vertex, was_built = build
     outcome: Outcome = OK
     try:
         if vertex.frozen and not run.entered and (was_built or _is_from_cache(vertex)):
@@ -109,96 +101,70 @@ def _finish(run: ComponentRun, vertex: Any, was_built: bool) -> None:
             if only_offered_tools(vertex):
                 run.only_offered_tools()
         if run.content is not None:
-            _leave_content(run, run.content)
+            leave_to_flow(run.content, run)
     finally:
         run.finish(outcome)
 
 
-def _leave_content(run: ComponentRun, content: SpanContent) -> None:
-    with _CONTENT:
-        flow = run.flow
-        if flow is not None and flow.span is not None and run.info.kind in _ENDS_OF_FLOW:
-            pass_on(content, run.info.kind, flow)
-    if run.span is None:
-        run.content = None  # it is the flow's alone
+build_vertex = Boundary(_start, _finish, _fail, _START, _END).around_coroutine(prepares=True)
+"""``Graph.build_vertex``: one component execution, cached ones included."""
 
 
 def _is_from_cache(vertex: Any) -> bool:
     return bool(getattr(vertex.result, "used_frozen_result", False))
 
 
-async def get_output_result(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
-    """``Component._get_output_result``: the component's own code, one output method at a time."""
-    run: ComponentRun | None = None
-    output_run: Run | None = None
-    with _ENTER:
-        run = own_run(component)
-        if run is not None:
-            output_run = _enter(run, component, _output_of(args, kwargs))
-    if run is None or not (run.observed or run.denied or run.content is not None):
-        return await wrapped(*args, **kwargs)
-    try:
-        result = await wrapped(*args, **kwargs)
-    except BaseException as exc:
-        with _FAIL:
-            _note_denied(run, exc)
-        if output_run is not None:
-            with _FAIL:
-                output_run.finish(outcome_of(exc))
-        raise
-    with _FINISH:
-        if output_run is not None:
-            output_run.finish(OK)
-        if run.content is not None:
-            with _CONTENT:
-                add_output(run.content, run.info, _output_of(args, kwargs).name, result)
-        hand_over(run, result)
-    return result
+_Output = tuple[ComponentRun, "Run | None", str]
+"""A component's run, the run of one of its outputs (None unless the detail asks for one), and the output's name."""
 
 
-def _enter(run: ComponentRun, component: Any, output: Any) -> Run | None:
-    """The component's class is known now. Returns a run for the output if the detail asks for one."""
-    was_entered, run.entered = run.entered, True
+def _enter(recorder: Recorder, component: Any, args: Any, kwargs: Any) -> _Output | None:
+    run = own_run(component)
+    if run is None:
+        return None
+    if not run.entered:
+        run.entered = True
+        _prepare(recorder, run, component)
+    name = (args[0] if args else kwargs["output"]).name
+    output_run = recorder.start_output(name, run)
+    is_recorded = run.observed or run.denied or run.content is not None
+    return (run, output_run, name) if is_recorded else None
+
+
+def _prepare(recorder: Recorder, run: ComponentRun, component: Any) -> None:
+    """Before the first output: the component's class, inputs and count of tokens are read, and its content judged."""
     if not run.class_known:
         run.class_known = True
         run.describe(replace(run.info, kind=component_kind(component._vertex, component)))
-    if run.usage is None:
-        run.usage = ModelCall(component, certain=run.info.kind in _USES_A_MODEL).usage
-    recorder = active_recorder()
-    if recorder is None:
-        return None
-    if not was_entered:
-        if recorder.gate is not None:
-            with _CONTENT:
-                _judge(recorder.gate, run, component)
+    run.usage = usage_from_now_on(component, certain=run.info.kind in _USES_A_MODEL)
+    if recorder.gate is not None:
         with _CONTENT:
-            _take_content(recorder, run, component)
-    return recorder.start_output(output.name, run)
+            judge_component(recorder.gate, run, component)
+    with _CONTENT:
+        take_inputs(recorder, run, component)
 
 
-def _take_content(recorder: Recorder, run: ComponentRun, component: Any) -> None:
-    withheld = set() if run.flow is None else run.flow.withheld
-    if len(withheld) < _MAX_WITHHELD:
-        secrets = list(secrets_of(component))
-        withheld.update(secrets)
-        remember_secrets(secrets)
-    if recorder.content is None or not (run.span is not None or _is_of_flow(run)) or _stays_around(run.flow):
-        return
-    run.content = component_content(recorder.content, run.info, component, withheld)
+def _output_failed(call: _Output, exc: BaseException) -> None:
+    run, output_run, _ = call
+    try:
+        _note_denied(run, exc)
+    finally:
+        if output_run is not None:
+            output_run.finish(outcome_of(exc))
 
 
-def _is_of_flow(run: ComponentRun) -> bool:
-    """True if what it lets through is on the flow's span."""
-    span = None if run.flow is None else run.flow.span
-    return run.info.kind in _ENDS_OF_FLOW and span is not None and span.is_recording()
+def _output_made(call: _Output, result: Any) -> None:
+    run, output_run, name = call
+    if output_run is not None:
+        output_run.finish(OK)
+    if run.content is not None:
+        with _CONTENT:
+            add_output(run.content, run.info, name, result)
+    _watch_stream(run, result)
 
 
-def _judge(gate: ContentGate, run: ComponentRun, component: Any) -> None:
-    """Whether something of it is denied, and which tools it has."""
-    # In this order: what fails to be judged stays here.
-    run.denied = True
-    run.denied = is_denied_component(gate, run.info, component)
-    take_tools(run, gate, component)
+get_output_result = Boundary(_enter, _output_made, _output_failed, _ENTER, _OUTPUT).around_coroutine()
+"""``Component._get_output_result``: the component's own code, one output method at a time."""
 
 
 def _note_denied(run: Run, error: BaseException) -> None:
@@ -207,13 +173,39 @@ def _note_denied(run: Run, error: BaseException) -> None:
         deny(error)
 
 
-def _stays_around(flow: FlowRun | None) -> bool:
-    """True in a flow that a component runs, or a tool, whose content stays here: it is what they hand to the flow."""
-    return flow is not None and flow.outer is not None and not may_leave_whole(flow.outer)
+async def stream_message(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
+    """``Component._stream_message``: LangFlow's own models drain their stream here, inside the component.
+    Chunk count and time to first chunk become attributes of the component's span."""
+    with _DRAIN:
+        run = own_run(component)
+        if run is not None and run.observed and args and not is_watched(args[0]):
+            if run.chunks is None:
+                run.chunks = ChunkCount(run)
+            args = (watch(args[0], DrainedHere(run.chunks)), *args[1:])
+    return await wrapped(*args, **kwargs)
 
 
-def _output_of(args: Any, kwargs: Any) -> Any:
-    return args[0] if args else kwargs["output"]
+def _watch_stream(run: ComponentRun, result: Any) -> None:
+    """If a component returns a message that is still a generator, what is read of it later is a run of its own."""
+    stream = _unread_stream_of(result)
+    if stream is None or is_watched(stream):
+        return
+    recorder = active_recorder()
+    if recorder is None:
+        return
+    watcher = recorder.open_stream(run)
+    if watcher is not None:
+        result.text = watch(stream, watcher)
+
+
+def _unread_stream_of(result: Any) -> Any:
+    """The iterator that a Message carries as its text; ``text_stream`` since LangFlow 1.11."""
+    if type(result).__name__ != "Message":
+        return None
+    stream = getattr(result, "text_stream", None)
+    if stream is None:
+        stream = result.__dict__.get("text")
+    return stream if hasattr(stream, "__anext__") or hasattr(stream, "__next__") else None
 
 
 async def send_error(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:
@@ -242,6 +234,32 @@ async def process_agent_events(wrapped: Call, _: Any, args: Any, kwargs: Any) ->
                 # LangFlow may yet work around it, and ask the model again.
                 run.component.note_failure(outcome.error, final=False)
         raise
+
+
+def should_continue(wrapped: Call, executor: Any, args: Any, kwargs: Any) -> Any:
+    """``AgentExecutor._should_continue``: asked before each iteration, and no more once the agent has an answer."""
+    goes_on = wrapped(*args, **kwargs)
+    if not goes_on:
+        with _AGENT:
+            iterations = args[0] if args else kwargs["iterations"]
+            most = executor.max_iterations
+            _note_stop(ITERATION_LIMIT if most is not None and iterations >= most else TIME_LIMIT)
+    return goes_on
+
+
+def before_model(wrapped: Call, _: Any, args: Any, kwargs: Any) -> Any:
+    """``ModelCallLimitMiddleware.before_model``: asked before each call of the model, in agents on LangGraph."""
+    update = wrapped(*args, **kwargs)
+    with _AGENT:
+        if isinstance(update, dict) and update.get("jump_to") == "end":
+            _note_stop(ITERATION_LIMIT)
+    return update
+
+
+def _note_stop(reason: str) -> None:
+    run = current_run()
+    if run is not None and run.component is not None:
+        run.component.add({semconv.AGENT_STOP_REASON: reason})
 
 
 def mark_branch(wrapped: Call, graph: Any, args: Any, kwargs: Any) -> Any:

@@ -12,8 +12,8 @@ from typing import Any, Final
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import MAX_NAME, chosen
 from langflow_otel._guard import Guard
+from langflow_otel._hooks.outcomes import provider_error
 from langflow_otel._hooks.subclasses import SubclassMethods, Wrapping, own_methods
-from langflow_otel._hooks.versions import provider_error
 from langflow_otel._runs.facts import OK, ModelInfo, ModelResponse, Outcome, token_count
 from langflow_otel._runs.model_call import ModelRun
 from langflow_otel._runs.model_providers import provider_of_class

@@ -23,8 +23,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from langflow_otel._content.error_texts import error_type
 from langflow_otel._content.log_lines import SEVERITIES, log_line, log_sink
 from langflow_otel._guard import Guard
+from langflow_otel._hooks.outcomes import root_error
 from langflow_otel._hooks.patching import Hook, Patches
-from langflow_otel._hooks.versions import root_error
 from langflow_otel._runs.recorder import nearest_context
 from langflow_otel._settings.settings import Settings
 

@@ -12,11 +12,10 @@ from typing import Any, Final, Literal
 
 from langflow_otel._content.gate import SpanContent
 from langflow_otel._guard import Guard
-from langflow_otel._hooks.component_content import may_leave_whole
+from langflow_otel._hooks.component_content import may_leave_whole, withheld_tools
 from langflow_otel._hooks.model_content import add_answer, model_content
 from langflow_otel._hooks.model_facts import known_to_langflow, model_info, model_response
-from langflow_otel._hooks.tool_content import withheld_tools
-from langflow_otel._hooks.versions import provider_error
+from langflow_otel._hooks.outcomes import provider_error
 from langflow_otel._runs.facts import OK, Outcome
 from langflow_otel._runs.foreign_spans import ReportedSpans
 from langflow_otel._runs.model_call import ModelRun

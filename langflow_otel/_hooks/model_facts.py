@@ -1,8 +1,9 @@
-"""LangChain's data about a model call becomes facts."""
+"""Facts about model calls, from the data of LangChain and LangFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
@@ -171,7 +172,7 @@ def model_response(response: Any) -> ModelResponse:
         if response_id is None:
             response_id = _id_of(about, message)
         if counts is _NO_COUNTS:
-            counts = _tokens(message, about)
+            counts = _tokens_of_message(message, about)
     if counts is _NO_COUNTS:
         counts = _counts(_dict(response, "llm_output").get("token_usage"))
     return ModelResponse(
@@ -208,7 +209,7 @@ def generations_of(response: Any) -> list[Any]:
     return found
 
 
-def _tokens(message: Any, about: Mapping[str, Any]) -> _Counts:
+def _tokens_of_message(message: Any, about: Mapping[str, Any]) -> _Counts:
     usage = getattr(message, "usage_metadata", None)
     if type(usage) is not dict:
         return _counts(about.get("token_usage") or about.get("usage"))
@@ -248,3 +249,58 @@ def _text(values: Mapping[str, Any], *names: str) -> str | None:
 def _dict(holder: Any, name: str) -> Mapping[str, Any]:
     value = getattr(holder, name, None)
     return value if type(value) is dict else _EMPTY
+
+
+def usage_from_now_on(component: Any, *, certain: bool = True) -> Callable[[], ModelUsage]:
+    """Gives what a component's own model call has used, once the component is done.
+
+    LangFlow keeps components for the next run of the same graph, and their tokens with them; it may then answer from
+    the values of the last run, or fail, without any call. So tokens that are there now are not this execution's.
+
+    Args:
+        component: LangFlow's component, before its code runs.
+        certain: False for a component that is no model and no agent: its fields name a model only if it counted tokens.
+    """
+    return functools.partial(_usage_since, component, certain, _tokens(component))
+
+
+def _usage_since(component: Any, certain: bool, tokens_before: Any) -> ModelUsage:
+    tokens = _tokens(component)
+    if tokens is tokens_before:
+        tokens = None
+    return ModelUsage() if tokens is None and not certain else model_usage(component, tokens)
+
+
+def _tokens(component: Any) -> Any:
+    # Not by getattr(): where LangFlow has no such field (before lfx 0.4), it searches inputs and outputs for it.
+    return component.__dict__.get("_token_usage")
+
+
+def model_usage(component: Any, usage: Any) -> ModelUsage:
+    """Model, provider and tokens of a component's own model call, as far as LangFlow knows them.
+
+    Tokens come from the component itself and never from its message: a message carries the sum of
+    everything upstream. LangFlow counts them since 1.9 (lfx 0.4).
+    """
+    selected = _selected_model(component)
+    provider = _field(component, "provider") or selected.get("provider")
+    return ModelUsage(
+        model=_field(component, "model_name") or selected.get("name") or _field(component, "model"),
+        provider=provider_name(provider) if provider else None,
+        input_tokens=token_count(getattr(usage, "input_tokens", None)),
+        output_tokens=token_count(getattr(usage, "output_tokens", None)),
+    )
+
+
+def _selected_model(component: Any) -> dict[str, str]:
+    """LangFlow's model picker (since 1.8): a list with one dictionary."""
+    chosen = getattr(component, "model", None)
+    first = chosen[0] if isinstance(chosen, list) and chosen else None
+    if not isinstance(first, dict):
+        return {}
+    return {key: value for key, value in first.items() if isinstance(value, str) and value}
+
+
+def _field(component: Any, name: str) -> str | None:
+    value = getattr(component, name, None)
+    return value if isinstance(value, str) and value else None

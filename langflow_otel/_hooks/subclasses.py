@@ -14,7 +14,7 @@ from typing import Any
 import wrapt
 
 from langflow_otel._guard import Guard
-from langflow_otel._hooks.wrapper import Wrapper
+from langflow_otel._hooks.patching import Wrapper
 
 Wrapping = Callable[..., Any]
 """``(wrapped, instance, args, kwargs)``, as wrapt calls it."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Final
 
 from langflow_otel._hooks import (
-    agents,
     component,
     embeddings,
     flow,
@@ -14,11 +13,9 @@ from langflow_otel._hooks import (
     mcp,
     model_call,
     native,
-    native_spans,
     queues,
     retrieval,
     server,
-    stream,
     tool,
 )
 from langflow_otel._hooks.patching import Hook, Patches
@@ -48,7 +45,7 @@ HOOKS: Final = (
     Hook(_COMPONENT, "Component._get_output_result", component.get_output_result, ("output",)),
     Hook(_COMPONENT, "Component.send_error", component.send_error, ("exception",)),
     Hook("lfx.base.agents.events", "process_agent_events", component.process_agent_events, optional=True),
-    Hook(_COMPONENT, "Component._stream_message", stream.stream_message, ("iterator",)),
+    Hook(_COMPONENT, "Component._stream_message", component.stream_message, ("iterator",)),
     Hook(_COMPONENT_TOOL, "_build_output_function", tool.build_output_function, ("component",)),
     Hook(_COMPONENT_TOOL, "_build_output_async_function", tool.build_output_async_function, ("component",)),
     Hook(_TOOL, "BaseTool.run", tool.run),
@@ -56,10 +53,10 @@ HOOKS: Final = (
     Hook(_CALLBACKS, "CallbackManager.on_tool_start", tool.on_tool_start),
     Hook(_CALLBACKS, "AsyncCallbackManager.on_tool_start", tool.async_on_tool_start),
     *(
-        Hook(module, "AgentExecutor._should_continue", agents.should_continue, ("iterations",), True)
+        Hook(module, "AgentExecutor._should_continue", component.should_continue, ("iterations",), True)
         for module in _AGENT
     ),
-    Hook(_LIMIT, "ModelCallLimitMiddleware.before_model", agents.before_model, optional=True),
+    Hook(_LIMIT, "ModelCallLimitMiddleware.before_model", component.before_model, optional=True),
     Hook(_CALLBACKS, "CallbackManager.on_chat_model_start", model_call.on_chat_model_start, ("messages",), True),
     Hook(_CALLBACKS, "CallbackManager.on_llm_start", model_call.on_llm_start, ("prompts",), True),
     Hook(
@@ -101,9 +98,9 @@ log_lines = logs.LogLines(LOG_HOOKS)
 
 NATIVE_SPAN_HOOKS: Final = (
     # LangFlow 1.12 and later
-    Hook("lfx.observability", "ApplicationOnlySpanProcessor.on_end", native_spans.span_ended, ("span",), optional=True),
+    Hook("lfx.observability", "ApplicationOnlySpanProcessor.on_end", native.span_ended, ("span",), optional=True),
 )
 """Wrapped only where some of LangFlow's own spans are not to be sent."""
 
-own_spans = native_spans.NativeSpans(NATIVE_SPAN_HOOKS)
+own_spans = native.NativeSpans(NATIVE_SPAN_HOOKS)
 """LangFlow's own spans in this process."""

@@ -14,10 +14,16 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import chosen
 from langflow_otel._content.plain_values import sendable
 from langflow_otel._guard import Guard
-from langflow_otel._hooks.component_content import text_or_value
+from langflow_otel._hooks.component_content import (
+    OWNER,
+    is_denied_as_tool,
+    is_denied_call,
+    take_tools,
+    text_or_value,
+    tool_content,
+)
 from langflow_otel._hooks.model_call import watched
 from langflow_otel._hooks.outcomes import outcome_of
-from langflow_otel._hooks.tool_content import OWNER, is_denied_as_tool, is_denied_call, take_tools, tool_content
 from langflow_otel._runs.facts import OK, Outcome, ToolInfo
 from langflow_otel._runs.foreign_spans import ReportedSpans
 from langflow_otel._runs.recorder import active_recorder

@@ -20,9 +20,8 @@ from lfx.cli.serve_app import create_multi_serve_app
 from nodes import basic
 
 from langflow_otel._hooks import versions
-from langflow_otel._hooks.patching import Hook, Patches, missing_parameters
+from langflow_otel._hooks.patching import Hook, Patches, Wrapper, missing_parameters
 from langflow_otel._hooks.table import HOOKS, patches
-from langflow_otel._hooks.wrapper import Wrapper
 from langflow_otel._settings.settings import Settings
 from langflow_otel.instrumentor import LangflowInstrumentor
 from langflow_otel.testing import capture_telemetry

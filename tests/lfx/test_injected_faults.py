@@ -146,7 +146,7 @@ NO_STEPS = {
     **dict.fromkeys(["_runs.run.Run.leave", "_runs.run.step_out", "_hooks.embeddings._leave"], RESTORES),
     **dict.fromkeys(["_runs.request.RequestRun.finish", "_hooks.server._finish"], RESTORES),
     **dict.fromkeys(
-        [f"custom.{name}" for name in ("traced", "_decorate", "_wrapper_for", "_traced_coroutine")], DEFINES
+        [f"_authoring.{name}" for name in ("traced", "_decorate", "_wrapper_for", "_traced_coroutine")], DEFINES
     ),
     **dict.fromkeys([f"metrics.{name}" for name in ("_names_of", "counter", "gauge", "histogram")], DEFINES),
     **dict.fromkeys(["metrics._define", "metrics._check", "_metrics.catalogue.Metric.prometheus_name"], DEFINES),

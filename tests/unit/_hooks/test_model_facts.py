@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from langflow_otel._hooks import model_facts
-from langflow_otel._hooks.model_facts import model_info, model_response
-from langflow_otel._hooks.usage import model_usage
+from langflow_otel._hooks.model_facts import model_info, model_response, model_usage
 from langflow_otel._runs.facts import ModelResponse
 
 TEMPERATURE, MAX_TOKENS = "gen_ai.request.temperature", "gen_ai.request.max_tokens"

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
-from langflow_otel._hooks import native_spans
-from langflow_otel._hooks.native_spans import (
+from langflow_otel._hooks import native
+from langflow_otel._hooks.native import (
     MAX_TRACES,
     MAX_WAITING,
     MAX_WAITING_IN_TRACE,
@@ -203,4 +203,4 @@ def test_linked_traces_are_reported(told: list[int]):
     sent_traces.sent_in(SpanContext(1, 1, is_remote=False), [Link(SpanContext(2, 2, is_remote=True))])
 
     assert told == [1, 2]
-    assert native_spans.none_is_sent() is False
+    assert native.none_is_sent() is False

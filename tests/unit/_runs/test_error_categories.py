@@ -18,7 +18,7 @@ import httpx
 import pytest
 import requests
 
-from langflow_otel._hooks.versions import root_error
+from langflow_otel._hooks.outcomes import root_error
 from langflow_otel._runs.error_categories import category_of, is_from_outside
 from langflow_otel._runs.facts import CACHED, CANCELLED, OK, Outcome
 
