@@ -72,6 +72,10 @@ SHORT_RUNS = {
 }
 
 MODULES = modules_in(
+    "langflow_otel._guard",
+    "langflow_otel._errors",
+    "langflow_otel._metrics.catalogue",
+    "langflow_otel._metrics.event_loop",
     "langflow_otel._runs",
     "langflow_otel._hooks",
     "langflow_otel.redaction",
@@ -105,7 +109,7 @@ NO_STEPS = {
         GUARDED,
     ),
     **dict.fromkeys(
-        ["_sdk.counting.CountingBatchSpanProcessor.on_end", "_sdk.sampling.DecidedSampler.should_sample"], GUARDED
+        ["_sdk.batches.CountingBatchSpanProcessor.on_end", "_sdk.sampling.DecidedSampler.should_sample"], GUARDED
     ),
     **dict.fromkeys([f"_sdk.sampling.PresetIds.{name}" for name in ("generate_span_id", "generate_trace_id")], TRIVIAL),
     "_sdk.sampling.PresetIds.is_trace_id_random": GUARDED,
@@ -134,13 +138,13 @@ NO_STEPS = {
     ),
     **dict.fromkeys(["_runs.component.ComponentRun.observed", "_hooks.patching._Switch.__call__"], TRIVIAL),
     **dict.fromkeys(
-        ["_hooks.server.ServerMiddleware.__init__", "_sdk.instrumentor_tracers.TracerBelowRuns.__init__"], TRIVIAL
+        ["_hooks.server.ServerMiddleware.__init__", "_sdk.instrumentor_spans.TracerBelowRuns.__init__"], TRIVIAL
     ),
     **dict.fromkeys([f"_runs.stream_proxies.{name}" for name in STREAM_STEPS], HOST),
     **dict.fromkeys(["_hooks.flow._with_caller_context"], HOST),
-    **dict.fromkeys(["_sdk.instrumentor_tracers.TracerBelowRuns.start_as_current_span"], HOST),
+    **dict.fromkeys(["_sdk.instrumentor_spans.TracerBelowRuns.start_as_current_span"], HOST),
     **dict.fromkeys(
-        [f"_sdk.instrumentor_tracers.{name}" for name in ("TracersBelowRuns.get_tracer", "TracerBelowRuns.start_span")],
+        [f"_sdk.instrumentor_spans.{name}" for name in ("TracersBelowRuns.get_tracer", "TracerBelowRuns.start_span")],
         GUARDED,
     ),
     **dict.fromkeys(["_runs.run.Run.leave", "_runs.run.step_out", "_hooks.embeddings._leave"], RESTORES),
@@ -157,8 +161,9 @@ NO_STEPS = {
     "_runs.run.Run.recording": TRIVIAL,
     **dict.fromkeys(["_runs.stream_proxies._Proxy.__del__", "_hooks.facts._forget"], WEAK),
     "_hooks.flow._give_up_stepping": WEAK,
-    **dict.fromkeys(["_sdk.counting.CountingSpanExporter.export", "_sdk.too_large.export_in_parts"], COUNTS),
+    **dict.fromkeys(["_sdk.batches.CountingSpanExporter.export", "_sdk.batches.export_in_parts"], COUNTS),
     "_sdk.log_records.CountingLogExporter.export": COUNTS,
+    "_sdk.versions.log_export_success": COUNTS,
 }
 """Functions that may not fail, and why they need not be able to."""
 ENTERS = (
