@@ -3,6 +3,7 @@
     python tests/scenarios hung process-stopped     # these faults, each in a deployment of its own, at the same time
     python tests/scenarios --all                    # all, and the collector's backend; some 20 min
     python tests/scenarios --all --beside FOLDER   # and what another version of collector-config/ says at the same time
+    python tests/scenarios steady --steady 3300 --every 6    # an hour without a fault, with a run each 3 s
     python tests/scenarios --list
 
 Needs Python with langflow-base, Debian's prometheus and prometheus-alertmanager, and for collector-backend a collector
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,16 @@ sys.path += [str(HERE.parent), str(HERE.parent / "server"), str(HERE.parent / "c
 
 import langflow_server  # noqa: E402
 import psutil  # noqa: E402
-from deployments import Deployment, Told, Watch, deployment, missing_programs, opened, watch  # noqa: E402
+from deployments import (  # noqa: E402
+    ASKED_EVERY_S,
+    Deployment,
+    Told,
+    Watch,
+    deployment,
+    missing_programs,
+    opened,
+    watch,
+)
 from fault_list import ENVIRONMENT, FAULTS, WORKERS, Fault, history_of_traffic  # noqa: E402
 from gateway_fault import COLLECTOR_FAULT, COLLECTOR_JOB, Backend, collector_with_backend  # noqa: E402
 
@@ -48,6 +58,8 @@ def main() -> None:
     arguments.add_argument("--all", action="store_true")
     arguments.add_argument("--list", action="store_true")
     arguments.add_argument("--settled", type=float, default=SETTLED_S, help="seconds of steady load before the faults")
+    arguments.add_argument("--steady", type=float, metavar="SECONDS", help="for so long steady load is watched")
+    arguments.add_argument("--every", type=float, default=ASKED_EVERY_S, help="seconds between two runs of a flow")
     arguments.add_argument("--beside", type=Path, metavar="FOLDER", help="collector-config/ of another version")
     given = arguments.parse_args()
     if given.list or not (given.all or given.faults):
@@ -56,8 +68,10 @@ def main() -> None:
     if missing := missing_programs():
         sys.exit(f"not installed: {', '.join(missing)} (apt-get install prometheus prometheus-alertmanager)")
     chosen = [fault for fault in FAULTS if given.all or fault.name in given.faults]
+    if given.steady is not None:
+        chosen = [replace(fault, watched_s=given.steady) if fault.name == "steady" else fault for fault in chosen]
     with_collector = given.all or COLLECTOR_FAULT.name in given.faults
-    rows = drive(chosen, with_collector, given.settled, given.beside)
+    rows = drive(chosen, with_collector, given.settled, given.every, given.beside)
     print(table(rows, given.beside))
     sys.exit(not all(row.is_as_wanted for row in rows))
 
@@ -103,7 +117,9 @@ class Row:
         return "; ".join(each_of) or "nobody"
 
 
-def drive(chosen: list[Fault], with_collector: bool, settled_s: float, beside: Path | None = None) -> list[Row]:
+def drive(
+    chosen: list[Fault], with_collector: bool, settled_s: float, every_s: float, beside: Path | None = None
+) -> list[Row]:
     """Makes the faults, in deployments of their own."""
     with tempfile.TemporaryDirectory(prefix="scenarios-") as folder, ExitStack() as running:
         history = history_of_traffic(time.time())
@@ -115,7 +131,7 @@ def drive(chosen: list[Fault], with_collector: bool, settled_s: float, beside: P
         # Its threads go on until the end: with the thread that started a server, the server would end.
         starters = running.enter_context(ThreadPoolExecutor(len(FAULTS)))
         starting = {
-            name: starters.submit(running.enter_context, _deployment(watched, name))
+            name: starters.submit(running.enter_context, _deployment(watched, name, every_s))
             for name in dict.fromkeys(fault.deployment for fault in chosen)
         }
         deployments = {name: started.result() for name, started in starting.items()}
@@ -148,8 +164,9 @@ def drive(chosen: list[Fault], with_collector: bool, settled_s: float, beside: P
         return [found[fault.name] for fault in (*chosen, COLLECTOR_FAULT) if fault.name in found]
 
 
-def _deployment(watched: Watch, name: str) -> AbstractContextManager[Deployment]:
-    return deployment(watched, name, workers=WORKERS.get(name, 1), **ENVIRONMENT.get(name, {}))
+def _deployment(watched: Watch, name: str, every_s: float) -> AbstractContextManager[Deployment]:
+    workers = WORKERS.get(name, 1)
+    return deployment(watched, name, workers=workers, every_s=every_s, **ENVIRONMENT.get(name, {}))
 
 
 def _in_turn(watches: list[Watch], made: Deployment, faults: list[Fault]) -> list[Row]:

@@ -278,7 +278,13 @@ class Deployment:
 
 @contextmanager
 def deployment(
-    watched: Watch, name: str, *, workers: int = 1, probed: bool = True, **environment: str
+    watched: Watch,
+    name: str,
+    *,
+    workers: int = 1,
+    probed: bool = True,
+    every_s: float = ASKED_EVERY_S,
+    **environment: str,
 ) -> Iterator[Deployment]:
     """One that runs, is scraped, perhaps probed, and is asked by users for the flows ``shop`` and ``orders``."""
     metrics = f"127.0.0.1:{_free_port()}"
@@ -302,7 +308,7 @@ def deployment(
             watched.scrape("probe-langflow", f"probe-{made.job}", f"{server.url}/health_check")
         made.in_kubernetes(available=1)
         for flow in ("shop", "orders"):
-            made.keep_asking(flow)
+            made.keep_asking(flow, every_s=every_s)
         try:
             yield made
         finally:
