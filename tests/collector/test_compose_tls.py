@@ -48,9 +48,9 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
 def with_paths(name: str, certs: Path) -> dict[str, str]:
     """A service's variables, with the folder that is mounted in the place of where it is mounted."""
     service = yaml.safe_load((CONFIGS / "compose" / "compose.tls.yaml").read_text())["services"][name]
-    source, target, _ = service["volumes"][0].split(":")
-    folder = str(certs / Path(source).name)
-    return {variable: value.replace(target, folder) for variable, value in service["environment"].items()}
+    (mount,) = service["volumes"]
+    folder = str(certs / Path(mount["source"]).name)
+    return {variable: value.replace(mount["target"], folder) for variable, value in service["environment"].items()}
 
 
 def test_runs_reach_the_backend(composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

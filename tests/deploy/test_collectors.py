@@ -56,7 +56,8 @@ def test_the_compose_files_collectors_start(files: list[str]) -> None:
     services = [yaml.safe_load((COMPOSE / name).read_text())["services"] for name in files]
     for name in [name for name in services[-1] if name.startswith("otel-")]:
         parts = [of[name] for of in services if name in of]
-        mounted = dict(volume.split(":")[1::-1] for part in parts for volume in part["volumes"])
+        short = [volume for part in parts for volume in part["volumes"] if isinstance(volume, str)]
+        mounted = dict(volume.split(":")[1::-1] for volume in short)
         configurations = [COMPOSE / mounted[option.partition("=")[2]] for option in parts[0]["command"]]
 
         check(configurations, {key: value for part in parts for key, value in part["environment"].items()})
