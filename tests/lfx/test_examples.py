@@ -173,7 +173,7 @@ def test_github_actions(tmp_path: Path) -> None:
     ]
 
     assert [step.returncode for step in done] == [0, 1], [step.stderr for step in done]
-    assert "Edited" in done[-1].stdout
+    assert "Edited" in done[-1].stdout, done[-1].stdout
 
 
 def _when_up(request: urllib.request.Request) -> dict:
