@@ -164,7 +164,7 @@ def test_github_actions(tmp_path: Path) -> None:
         subprocess.run(
             ["bash", "-e", "-c", step.replace("${{ github.base_ref }}", "main")],
             cwd=tmp_path,
-            env=environment(RUNS="20", COLUMNS="120"),
+            env=environment(RUNS="40", COLUMNS="120"),
             capture_output=True,
             text=True,
             check=False,
