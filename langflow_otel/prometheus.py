@@ -25,8 +25,8 @@ from prometheus_client.samples import Exemplar as PrometheusExemplar
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.native import requests_are_in_default_registry
 from langflow_otel._metrics.catalogue import CATALOGUE, HTTP_REQUEST_DURATION, Metric
+from langflow_otel._metrics.default_registry import family_name, page_is_made_here
 from langflow_otel._metrics.exposition import KINDS, Family, Row, bounds
-from langflow_otel._metrics.registry import family_name, page_is_made_here
 from langflow_otel._metrics.store import Exemplar
 from langflow_otel.instrumentor import LangflowInstrumentor
 

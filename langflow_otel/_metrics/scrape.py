@@ -14,9 +14,9 @@ from typing import Any
 
 from langflow_otel._guard import Guard, WarnOnce
 from langflow_otel._metrics.catalogue import START_TIME, Metric, Reading
+from langflow_otel._metrics.default_registry import DefaultRegistry
 from langflow_otel._metrics.derived import derived_readings
 from langflow_otel._metrics.exposition import OPENMETRICS, TEXT, Family, Renderer, Row
-from langflow_otel._metrics.registry import DefaultRegistry
 from langflow_otel._metrics.shared_file import exact_sum
 from langflow_otel._metrics.store import Exemplar, MemoryStore, earliest
 from langflow_otel._metrics.workers import WorkerGroup, WorkerSeries

@@ -19,10 +19,10 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._guard import Guard, WarnOnce
 from langflow_otel._metrics import catalogue
 from langflow_otel._metrics.catalogue import Reading
+from langflow_otel._metrics.default_registry import DefaultRegistry
 from langflow_otel._metrics.endpoint import ScrapeEndpoint, port_problem
 from langflow_otel._metrics.gpu import GpuReader
 from langflow_otel._metrics.instruments import Instruments
-from langflow_otel._metrics.registry import DefaultRegistry
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.system import SystemReader, heap_fragmentation, usable_cores

@@ -18,7 +18,7 @@ from langflow_otel.cli.console import give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import chosen_paths, opened_traces
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.following import Following
+    from langflow_otel.insights._anomalies.following import Following
 
 METHODS = ("calibrated", "arima", "sigma", "mad")
 INTERRUPTED = 130
@@ -65,7 +65,7 @@ def anomalies(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
     with opened_traces(paths) as traces:
         from langflow_otel.cli import anomalies_view
         from langflow_otel.insights._anomalies.detection import Rules
-        from langflow_otel.insights.anomalies import find_anomalies
+        from langflow_otel.insights._anomalies.search import find_anomalies
         from langflow_otel.insights.selection import Selection
 
         check_flow(traces, wanted.flow)
@@ -100,8 +100,8 @@ def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bo
     chosen = chosen_paths(paths)
     try:
         from langflow_otel.insights._anomalies.detection import Rules
-        from langflow_otel.insights.anomalies import watch_of
-        from langflow_otel.insights.following import Following
+        from langflow_otel.insights._anomalies.following import Following
+        from langflow_otel.insights._anomalies.search import watch_of
     except ImportError as exc:
         give_up(f"{exc.name} is not installed; this needs: pip install 'langflow-otel[insights]'")
     watch = watch_of(wanted.method, Rules(false_a_day=wanted.false_a_day))
@@ -116,8 +116,8 @@ def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bo
 
 def _look(following: Following, every_s: float, *, as_json: bool) -> None:
     from langflow_otel.cli.anomalies_view import line_of, news_as_json
-    from langflow_otel.insights.anomalies import around
-    from langflow_otel.insights.following import state_of
+    from langflow_otel.insights._anomalies.following import state_of
+    from langflow_otel.insights._anomalies.search import around
 
     if not as_json:
         new = f"{following.learning:,} of them too new to say what is usual"

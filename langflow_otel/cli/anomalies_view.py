@@ -14,8 +14,8 @@ from rich.text import Text
 
 from langflow_otel.cli.console import finite, glyphs_of, heading, in_bytes, in_percent, in_words, printable
 from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.search import Anomalies, Around
 from langflow_otel.insights._statistics.correlation import Correlation
-from langflow_otel.insights.anomalies import Anomalies, Around
 
 _MAX_ROWS = 50
 _MAX_NAME = 40

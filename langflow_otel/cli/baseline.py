@@ -15,10 +15,10 @@ from langflow_otel.cli import baseline_view
 from langflow_otel.cli.choosing import check_flow, check_version, counted, seconds_of
 from langflow_otel.cli.console import FAILED, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
-from langflow_otel.insights import baselines
-from langflow_otel.insights.baseline_comparison import Comparison, NothingToCompareError
-from langflow_otel.insights.baseline_comparison import compare as compare_baselines
-from langflow_otel.insights.baselines import PROMETHEUS, Baseline, BaselineError
+from langflow_otel.insights._baselines import baselines
+from langflow_otel.insights._baselines.baselines import PROMETHEUS, Baseline, BaselineError
+from langflow_otel.insights._baselines.comparison import Comparison, NothingToCompareError
+from langflow_otel.insights._baselines.comparison import compare as compare_baselines
 from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
 from langflow_otel.insights.selection import Selection
 

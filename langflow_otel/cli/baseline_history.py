@@ -14,8 +14,8 @@ from langflow_otel.cli.choosing import check_flow, seconds_of, since_ns_of
 from langflow_otel.cli.console import give_up, make_console, printable
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.cli.progress import steps_bar
-from langflow_otel.insights import baselines
-from langflow_otel.insights.baselines import DAY, VERSION_OF_FLOW, Baseline
+from langflow_otel.insights._baselines import baselines
+from langflow_otel.insights._baselines.baselines import DAY, VERSION_OF_FLOW, Baseline
 from langflow_otel.insights.prometheus_source import NoSeriesError, PrometheusAccess, PrometheusError, PrometheusSource
 from langflow_otel.insights.selection import Selection
 
@@ -30,8 +30,8 @@ def history(wanted: Wanted, *, by: str, over: str, as_json: bool) -> None:
     limit = limit_of("--at-least", over)
     try:
         from langflow_otel.cli import history_view
-        from langflow_otel.insights.baseline_history import Step
-        from langflow_otel.insights.baseline_history import history as history_of
+        from langflow_otel.insights._baselines.history import Step
+        from langflow_otel.insights._baselines.history import history as history_of
     except ImportError as exc:
         package = (exc.name or "").partition(".")[0]
         give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[insights,forecast]'")

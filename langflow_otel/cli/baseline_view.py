@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import finite, glyphs_of, heading, in_money, in_percent, in_words, printable
-from langflow_otel.insights._statistics.significance import least_count
-from langflow_otel.insights.baseline_comparison import (
+from langflow_otel.insights._baselines.baselines import COST, DURATION, FAILED, SAMPLE_SIZE
+from langflow_otel.insights._baselines.comparison import (
     BETTER,
     NO_DIFFERENCE,
     TOO_FEW,
@@ -22,7 +22,7 @@ from langflow_otel.insights.baseline_comparison import (
     Comparison,
     GraphChange,
 )
-from langflow_otel.insights.baselines import COST, DURATION, FAILED, SAMPLE_SIZE
+from langflow_otel.insights._statistics.significance import least_count
 
 _MAX_NAMED = 5
 _MAX_NAME = 32

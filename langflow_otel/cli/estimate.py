@@ -12,9 +12,9 @@ from langflow_otel.cli import estimate_view
 from langflow_otel.cli.choosing import note_if_none, since_ns_of
 from langflow_otel.cli.console import give_up, make_console, printable
 from langflow_otel.cli.opened_traces import opened_traces
+from langflow_otel.insights._estimates.estimate import NoHistoryError, estimate
 from langflow_otel.insights._estimates.execution_history import past_runs
 from langflow_otel.insights._estimates.flow_graph import FlowFileError, FlowGraph, read_flow
-from langflow_otel.insights.estimate import NoHistoryError, estimate
 from langflow_otel.insights.selection import Selection
 
 

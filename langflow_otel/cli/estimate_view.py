@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import heading, in_bytes, in_money, in_percent, in_words, printable
+from langflow_otel.insights._estimates.estimate import MEMORY, ComponentPart, Estimate, Figure
 from langflow_otel.insights._estimates.estimate_trials import MIN_FLOWS, Tried
 from langflow_otel.insights._estimates.execution_history import CALLS, COST, INPUT_TOKENS, OUTPUT_TOKENS
 from langflow_otel.insights._estimates.run_drawing import FLOW, MIN_RUNS, MODEL, NONE, SECONDS
-from langflow_otel.insights.estimate import MEMORY, ComponentPart, Estimate, Figure
 
 _NAMES = {
     SECONDS: "run time",

@@ -14,7 +14,7 @@ from langflow_otel.cli.choosing import check_flow, note_if_none, since_ns_of, tr
 from langflow_otel.cli.console import give_up, printable, shortened
 from langflow_otel.cli.opened_traces import opened_traces
 from langflow_otel.cli.progress import steps_bar
-from langflow_otel.insights.exports import TABLE_FORMATS, TEXT_FORMATS
+from langflow_otel.insights._exports import TABLE_FORMATS, TEXT_FORMATS
 from langflow_otel.insights.selection import Selection
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printabl
 from langflow_otel.cli.opened_traces import opened_traces
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.daily import Series
-    from langflow_otel.insights.forecast import Forecast
+    from langflow_otel.insights._forecasts.daily import Series
+    from langflow_otel.insights._forecasts.forecast import Forecast
+    from langflow_otel.insights._forecasts.risks import Risks
     from langflow_otel.insights.prometheus_source import PrometheusSource
-    from langflow_otel.insights.risks import Risks
 
 _DAY_S = 86_400
 _FORECAST_DAYS = 90
@@ -66,8 +66,8 @@ def forecast(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
     """Forecast each figure; what has too little history is named on stderr. If all have, the exit code is 2."""
     limits = limits_of(wanted.limits)
     try:
-        from langflow_otel.insights.forecast import TooShortError
-        from langflow_otel.insights.forecast import forecast as forecast_of
+        from langflow_otel.insights._forecasts.forecast import TooShortError
+        from langflow_otel.insights._forecasts.forecast import forecast as forecast_of
     except ImportError as exc:
         package = (exc.name or "").partition(".")[0]
         give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")
@@ -122,7 +122,7 @@ def _check_history(wanted: Wanted) -> None:
 
 def _risks_of_traces(paths: Sequence[Path], flow: str | None) -> Risks:
     with opened_traces(paths) as traces:
-        from langflow_otel.insights.risks import find_risks
+        from langflow_otel.insights._forecasts.risks import find_risks
         from langflow_otel.insights.selection import Selection
 
         if flow is not None:
@@ -131,7 +131,7 @@ def _risks_of_traces(paths: Sequence[Path], flow: str | None) -> Risks:
 
 
 def _risks_of_metrics(wanted: Wanted, paths: Sequence[Path]) -> Risks:
-    from langflow_otel.insights.metric_risks import find_risks_of_metrics
+    from langflow_otel.insights._forecasts.metric_risks import find_risks_of_metrics
     from langflow_otel.insights.prometheus_source import PrometheusError
 
     end_s = int(time.time())
@@ -174,7 +174,7 @@ def _check_limits(limits: Mapping[str, float], series: Sequence[Series]) -> None
 
 
 def _too_short(problems: Sequence[str]) -> NoReturn:
-    from langflow_otel.insights.forecast import LEAST_DAYS
+    from langflow_otel.insights._forecasts.forecast import LEAST_DAYS
 
     reasons = dict.fromkeys(problem.partition(": ")[2] for problem in problems)
     short = f"there are less than three days of runs, and {LEAST_DAYS} are needed"
@@ -183,7 +183,7 @@ def _too_short(problems: Sequence[str]) -> NoReturn:
 
 def _from_traces(paths: Sequence[Path], flow: str | None) -> list[Series]:
     with opened_traces(paths) as traces:
-        from langflow_otel.insights.daily import series_from_runs
+        from langflow_otel.insights._forecasts.daily import series_from_runs
         from langflow_otel.insights.selection import Selection
 
         if flow is not None:
@@ -192,7 +192,7 @@ def _from_traces(paths: Sequence[Path], flow: str | None) -> list[Series]:
 
 
 def _from_prometheus(wanted: Wanted, paths: Sequence[Path]) -> list[Series]:
-    from langflow_otel.insights.daily import series_from_prometheus
+    from langflow_otel.insights._forecasts.daily import series_from_prometheus
     from langflow_otel.insights.prometheus_source import PrometheusError
 
     now_s = int(time.time())

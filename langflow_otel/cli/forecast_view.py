@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import heading, in_bytes, in_money, in_percent, printable
-from langflow_otel.insights.daily import Series, day_of, typical
-from langflow_otel.insights.forecast import NAIVE, SEASONAL_NAIVE, BackTest, Crossing, Forecast
+from langflow_otel.insights._forecasts.daily import Series, day_of, typical
+from langflow_otel.insights._forecasts.forecast import NAIVE, SEASONAL_NAIVE, BackTest, Crossing, Forecast
 
 SHOWN_DAYS = (1, 7, 14, 30, 60, 90, 180, 365)
 """Days ahead of which a forecast is shown; of the others --json has it."""

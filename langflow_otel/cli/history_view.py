@@ -15,8 +15,8 @@ from rich.text import Text
 
 from langflow_otel.cli.baseline_view import MEASURED, value_in_words
 from langflow_otel.cli.console import heading, printable
-from langflow_otel.insights.baseline_history import Began, Changed, FigureHistory, History
-from langflow_otel.insights.baselines import FAILED
+from langflow_otel.insights._baselines.baselines import FAILED
+from langflow_otel.insights._baselines.history import Began, Changed, FigureHistory, History
 
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_NAME = 32

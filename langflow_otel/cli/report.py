@@ -19,7 +19,7 @@ from langflow_otel.cli.progress import steps_bar
 from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.report import Report
+    from langflow_otel.insights._report import Report
 
 _DEFAULT_SINCE = "24h"
 _PROMETHEUS_TIMEOUT_S = 60.0
@@ -52,7 +52,7 @@ def report_of_traces(paths: Sequence[Path], wanted: Wanted) -> None:
     """Read the traces, and write the page, or print the figures."""
     since_ns = since_ns_of(wanted.since)
     with opened_traces(paths) as traces:
-        from langflow_otel.insights.report import build_report
+        from langflow_otel.insights._report import build_report
         from langflow_otel.insights.selection import Selection
 
         check_flow(traces, wanted.flow)
@@ -71,7 +71,7 @@ def report_of_metrics(
         give_up("either trace files or --prometheus: one report is of one of them")
     wanted = replace(wanted, since=wanted.since or _DEFAULT_SINCE)
     seconds = seconds_of(wanted.since or _DEFAULT_SINCE)
-    from langflow_otel.insights.report.from_metrics import report_from_metrics
+    from langflow_otel.insights._report.from_metrics import report_from_metrics
 
     try:
         access = PrometheusAccess.of(url, token_file=token_file, ca_file=ca_file)
@@ -97,7 +97,7 @@ def _hand_out(made: Report, wanted: Wanted) -> None:
 
 
 def _rendered(made: Report) -> str:
-    from langflow_otel.insights.report import render
+    from langflow_otel.insights._report import render
 
     try:
         return render(made)

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from langflow_otel.cli.console import heading, in_bytes, in_words, printable
 from langflow_otel.cli.usage_view import cell
-from langflow_otel.insights.differences import in_short
-from langflow_otel.insights.resource_use import Effect, Resource
+from langflow_otel.insights._statistics.differences import in_short
+from langflow_otel.insights._usage.resource_use import Effect, Resource
 
 _TITLES = {
     "time": "Time of a run",

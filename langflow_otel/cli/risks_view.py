@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import heading, in_bytes, in_percent, printable
-from langflow_otel.insights.differences import in_short
-from langflow_otel.insights.risks import KINDS, Risk, Risks
+from langflow_otel.insights._forecasts.risks import KINDS, Risk, Risks
+from langflow_otel.insights._statistics.differences import in_short
 
 _HOUR_S = 3600
 _DAY_S = 86_400

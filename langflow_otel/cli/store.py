@@ -21,8 +21,8 @@ from langflow_otel.cli.opened_traces import chosen_paths, problem_lines
 from langflow_otel.cli.progress import bytes_bar
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.store.database import Database
-    from langflow_otel.insights.store.storing import Stored, Storing
+    from langflow_otel.insights._store.database import Database
+    from langflow_otel.insights._store.storing import Stored, Storing
 
 ADDRESS: Final = "LANGFLOW_OTEL_STORE"
 DEFAULT: Final = "sqlite:///runs.db"
@@ -78,7 +78,7 @@ def follow(paths: Sequence[Path], wanted: Wanted, *, every_s: float, as_json: bo
     chosen = chosen_paths(paths)
     started_s = time.monotonic()
     with _ending() as ends, _opened(wanted) as database, _errors_reported():
-        from langflow_otel.insights.store.storing import Stopped
+        from langflow_otel.insights._store.storing import Stopped
 
         storing = _storing(database, wanted, None, ends.wait)
         if _wait_for(chosen, every_s, ends):
@@ -127,8 +127,8 @@ def _ending() -> Iterator[threading.Event]:
 @contextmanager
 def _opened(wanted: Wanted) -> Iterator[Database]:
     try:
-        from langflow_otel.insights.store.database import Database, StoreError
-        from langflow_otel.insights.store.storing import Storing  # noqa: F401 - whether it can be imported
+        from langflow_otel.insights._store.database import Database, StoreError
+        from langflow_otel.insights._store.storing import Storing  # noqa: F401 - whether it can be imported
 
         address = wanted.address or os.environ.get(ADDRESS, "").strip() or DEFAULT
         try:
@@ -144,7 +144,7 @@ def _opened(wanted: Wanted) -> Iterator[Database]:
 @contextmanager
 def _errors_reported() -> Iterator[None]:
     """What goes wrong while something is stored, as a line."""
-    from langflow_otel.insights.store.database import StoreError
+    from langflow_otel.insights._store.database import StoreError
 
     try:
         yield
@@ -155,7 +155,7 @@ def _errors_reported() -> Iterator[None]:
 
 
 def _storing(database: Database, wanted: Wanted, patience_s: float | None, wait: Any) -> Storing:
-    from langflow_otel.insights.store.storing import Storing
+    from langflow_otel.insights._store.storing import Storing
 
     return Storing(
         database,

@@ -20,8 +20,8 @@ from langflow_otel.cli import usage_view
 from langflow_otel.cli.choosing import check_flow, counted, note_if_none, since_ns_of
 from langflow_otel.cli.console import FAILED, finite, give_up, make_console, printable, say
 from langflow_otel.cli.opened_traces import opened_traces
+from langflow_otel.insights._usage.usage import TAG, IdleFlow, Usage, first_run_ns, idle_flows, usage
 from langflow_otel.insights.selection import Selection
-from langflow_otel.insights.usage import TAG, IdleFlow, Usage, first_run_ns, idle_flows, usage
 
 _BUDGET = re.compile(r"(?:(.+)=)?\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})?")
 _MAX_MODELS_NAMED = 5
@@ -107,7 +107,7 @@ def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | N
     """Print which attribute of a run goes with how much time, CPU and memory."""
     try:
         from langflow_otel.cli import resources_view
-        from langflow_otel.insights.resource_use import resource_use
+        from langflow_otel.insights._usage.resource_use import resource_use
     except ImportError as exc:
         package = (exc.name or "").partition(".")[0]
         give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")

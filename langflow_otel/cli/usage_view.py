@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from langflow_otel.cli.console import in_money, printable
-from langflow_otel.insights.usage import OF_CALLS, TAG, IdleFlow, Usage, Use
+from langflow_otel.insights._usage.usage import OF_CALLS, TAG, IdleFlow, Usage, Use
 
 _MAX_ROWS = 30
 _FORMULA = re.compile(r"\s*[=+@-]")

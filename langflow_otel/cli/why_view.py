@@ -14,7 +14,7 @@ from rich.text import Text
 
 from langflow_otel import _semconv as semconv
 from langflow_otel.cli.console import finite, glyphs_of, heading, in_bytes, in_percent, in_words, printable, shortened
-from langflow_otel.insights.differences import Difference, Differences
+from langflow_otel.insights._statistics.differences import Difference, Differences
 from langflow_otel.insights.why import FAILED, MIN_RUNS, OUTLIER_Z, SLOW, TOO_FEW, ComponentTime, Explanation
 
 _MAX_TEXT_WIDTH = 100

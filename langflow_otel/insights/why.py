@@ -6,10 +6,10 @@
   than 3.5 an outlier). Neither is moved by a few slow runs in the history. Below 10 other runs nothing is compared.
 - **Where:** the time on the critical path (:mod:`langflow_otel.insights.critical_path`) in each component, against its
   own median in the other runs. These differences add up to about what the run took longer.
-- **What goes with it:** :mod:`langflow_otel.insights.differences`, between the runs that were about as slow (nearer to
-  this one's duration than to the median, on a scale of ratios) and the others; of a failed run, between those that
-  failed with the same error and those that succeeded. The peaks of a process or machine are compared by themselves: a
-  run that takes longer for whatever reason sees higher ones.
+- **What goes with it:** :mod:`langflow_otel.insights._statistics.differences`, between the runs that were about as
+  slow (nearer to this one's duration than to the median, on a scale of ratios) and the others; of a failed run,
+  between those that failed with the same error and those that succeeded. The peaks of a process or machine are
+  compared by themselves: a run that takes longer for whatever reason sees higher ones.
 
 What goes with slowness is not always its cause.
 """
@@ -25,9 +25,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from langflow_otel import _semconv as semconv
+from langflow_otel.insights._statistics.differences import Differences, Fact, find_differences
+from langflow_otel.insights._statistics.run_facts import CPU_RATE, FAILED_SPANS, FIRST, GROWING, run_facts, with_zeros
 from langflow_otel.insights.critical_path import components_around, critical_path
-from langflow_otel.insights.differences import Differences, Fact, find_differences
-from langflow_otel.insights.run_facts import CPU_RATE, FAILED_SPANS, FIRST, GROWING, run_facts, with_zeros
 from langflow_otel.insights.selection import Selection, ask, rows
 from langflow_otel.insights.trace import SpanEvent, TraceSpan, span_of, tree_of
 

@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from made_series import START_S, Day
 
 from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.search import METHODS, watch_of
 from langflow_otel.insights._anomalies.windows import Panes
-from langflow_otel.insights.anomalies import METHODS, watch_of
 
 GRACE_S = 60
 AT_S = 7200

@@ -12,8 +12,8 @@ import random
 from collections.abc import Callable
 from statistics import fmean, median
 
-from langflow_otel.insights.daily import DAY_S, Series
-from langflow_otel.insights.forecast import MODELS, NAIVE, SEASONAL_NAIVE, forecast
+from langflow_otel.insights._forecasts.daily import DAY_S, Series
+from langflow_otel.insights._forecasts.forecast import MODELS, NAIVE, SEASONAL_NAIVE, forecast
 
 KNOWN = 60
 AHEAD = 30

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from langflow_otel.insights.risks import KINDS, LEVEL, MIN_STEPS, grows
+from langflow_otel.insights._forecasts.risks import KINDS, LEVEL, MIN_STEPS, grows
 
 STEPS = 54
 LOOKED_AT = (20, 24, 28, 32, 36, 40, 44, 48, 54)
@@ -27,7 +27,7 @@ Shape = Callable[[float, random.Random], float]
 @dataclass(frozen=True)
 class Made:
     """Attributes:
-    kind: Of :data:`~langflow_otel.insights.risks.KINDS`.
+    kind: Of :data:`~langflow_otel.insights._forecasts.risks.KINDS`.
     shape: Without noise.
     noise: Its size; each value's depends on that of the value before it.
     """

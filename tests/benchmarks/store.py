@@ -27,10 +27,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from langflow_otel.insights.store.database import Database
-from langflow_otel.insights.store.schema import RAW_TABLES, metadata
-from langflow_otel.insights.store.sql import POSTGRESQL, SQLITE, views
-from langflow_otel.insights.store.storing import Storing
+from langflow_otel.insights._store.database import Database
+from langflow_otel.insights._store.schema import RAW_TABLES, metadata
+from langflow_otel.insights._store.sql import POSTGRESQL, SQLITE, views
+from langflow_otel.insights._store.storing import Storing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from postgresql_server import Server

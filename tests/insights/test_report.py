@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from langflow_otel import _semconv as semconv
 from langflow_otel.cli.main import app
-from langflow_otel.insights.report import Report, build_report, render
-from langflow_otel.insights.report import details as report_details
-from langflow_otel.insights.report import figures as report_figures
-from langflow_otel.insights.report.page import as_json
+from langflow_otel.insights._report import Report, build_report, render
+from langflow_otel.insights._report import details as report_details
+from langflow_otel.insights._report import figures as report_figures
+from langflow_otel.insights._report.page import as_json
 from langflow_otel.insights.selection import Selection
 from langflow_otel.insights.traces import Traces, open_traces
 

@@ -20,7 +20,7 @@ from made_traces import HOSTILE, NOW_S, Run, S, as_line, hostile_lines, made_lin
 pytest.importorskip("playwright", reason="this test drives a browser: pip install playwright")
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from langflow_otel.insights.report import Report, build_report, render
+from langflow_otel.insights._report import Report, build_report, render
 from langflow_otel.insights.traces import open_traces
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

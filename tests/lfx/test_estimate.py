@@ -15,9 +15,9 @@ from test_loops import loop_flow
 
 from langflow_otel._sdk.trace_file import otlp_json
 from langflow_otel.cli.demo.flow.flow import build_flow
+from langflow_otel.insights._estimates.estimate import Estimate, estimate
 from langflow_otel.insights._estimates.execution_history import PastRun, past_runs
 from langflow_otel.insights._estimates.flow_graph import flow_graph
-from langflow_otel.insights.estimate import Estimate, estimate
 from langflow_otel.insights.traces import open_traces
 
 pytestmark = pytest.mark.slow

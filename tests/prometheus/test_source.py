@@ -18,8 +18,9 @@ import pytest
 from live import Live, fetch, free_port, process
 
 from langflow_otel._metrics import catalogue
-from langflow_otel.insights.baseline_comparison import compare
-from langflow_otel.insights.baselines import baseline_of_prometheus
+from langflow_otel.insights._baselines.baselines import baseline_of_prometheus
+from langflow_otel.insights._baselines.comparison import compare
+from langflow_otel.insights._report import report_from_metrics
 from langflow_otel.insights.components import percentile
 from langflow_otel.insights.figures import Figures
 from langflow_otel.insights.prometheus_source import (
@@ -30,7 +31,6 @@ from langflow_otel.insights.prometheus_source import (
     PrometheusError,
     PrometheusSource,
 )
-from langflow_otel.insights.report import report_from_metrics
 from langflow_otel.insights.resources import resources_from_prometheus
 from langflow_otel.insights.trace import TraceSpan, from_file
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from made_traces import NOW_S, made_lines, write
 
-from langflow_otel.insights.store.database import Database
-from langflow_otel.insights.store.storing import Storing
+from langflow_otel.insights._store.database import Database
+from langflow_otel.insights._store.storing import Storing
 
 KINDS = ("runs", "components", "model_calls", "retries", "errors")
 

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 from waiting import wait_until
 
 from langflow_otel.cli.main import app
-from langflow_otel.insights.store import storing as storing_module
-from langflow_otel.insights.store.database import Database, StoreError
-from langflow_otel.insights.store.sql import POSTGRESQL, views
+from langflow_otel.insights._store import storing as storing_module
+from langflow_otel.insights._store.database import Database, StoreError
+from langflow_otel.insights._store.sql import POSTGRESQL, views
 
 if programs() is None:
     pytest.skip(NOT_INSTALLED, allow_module_level=True)

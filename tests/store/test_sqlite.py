@@ -21,11 +21,11 @@ from typer.testing import CliRunner, Result
 
 from langflow_otel.cli import store as store_command
 from langflow_otel.cli.main import app
-from langflow_otel.insights.store import storing as storing_module
-from langflow_otel.insights.store.database import Database, PassingError
-from langflow_otel.insights.store.schema import metadata, version_table
-from langflow_otel.insights.store.sql import SQLITE, rollups
-from langflow_otel.insights.store.storing import Stopped
+from langflow_otel.insights._store import storing as storing_module
+from langflow_otel.insights._store.database import Database, PassingError
+from langflow_otel.insights._store.schema import metadata, version_table
+from langflow_otel.insights._store.sql import SQLITE, rollups
+from langflow_otel.insights._store.storing import Stopped
 
 DOCS = Path(__file__).parents[2] / "docs" / "insights" / "storage.md"
 SECRET = "hunter2secret"
@@ -186,7 +186,7 @@ def test_rows_and_figures_are_removed_when_they_are_old(path, file):
 
 
 def test_removal_goes_on_where_there_are_many_rows(path, file, monkeypatch):
-    monkeypatch.setattr("langflow_otel.insights.store.database._DELETED_AT_ONCE", 7)
+    monkeypatch.setattr("langflow_otel.insights._store.database._DELETED_AT_ONCE", 7)
     store(file.address, path)
     rows = sum(file.counts().values())
     database = Database(file.address)
@@ -474,7 +474,7 @@ def test_bad_lines_are_counted(path, file, tmp_path):
 
 def test_without_the_extra_a_line_says_what_to_install(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    for module in [each for each in sys.modules if each.startswith("langflow_otel.insights.store.")]:
+    for module in [each for each in sys.modules if each.startswith("langflow_otel.insights._store.")]:
         monkeypatch.delitem(sys.modules, module)
 
     for follow in ([], ["--follow"]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 
-from langflow_otel.insights.baselines import Baseline, Entry
+from langflow_otel.insights._baselines.baselines import Baseline, Entry
 
 MEANS_S = {"Prompt-1": 0.01, "LLM-1": 1.2, "Tool-1": 0.3, "Parser-1": 0.05}
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from langflow_otel.insights.resource_use import IN_SESSION, FoundRun
-from langflow_otel.insights.run_facts import RUNNING
+from langflow_otel.insights._statistics.run_facts import RUNNING
+from langflow_otel.insights._usage.resource_use import IN_SESSION, FoundRun
 
 START_NS = 1_800_000_000_000_000_000
 MIB = 2.0**20

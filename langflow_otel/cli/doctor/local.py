@@ -13,8 +13,8 @@ from typing import Final
 
 from langflow_otel._metrics import catalogue, workers
 from langflow_otel._metrics.credentials import key_without_certificate
+from langflow_otel._metrics.default_registry import MULTIPROC_DIR, has_no_shared_folder
 from langflow_otel._metrics.endpoint import METRICS_PATH, listening_address
-from langflow_otel._metrics.registry import MULTIPROC_DIR, has_no_shared_folder
 from langflow_otel._process.price_file import read_prices
 from langflow_otel._sdk.rotating_file import nearest_existing, why_not_writable
 from langflow_otel._sdk.trace_file import KEPT_FILES, MAX_BYTES, UNWRITABLE

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from langflow_otel.insights.report.tables import significant
+from langflow_otel.insights._report.tables import significant
 
 MAX_ANSWER: Final = 30_000
 """Characters."""

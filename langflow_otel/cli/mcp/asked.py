@@ -14,11 +14,11 @@ from pydantic import AfterValidator, Field
 from langflow_otel.cli.choosing import seconds_in
 from langflow_otel.cli.mcp.answers import AnswerError, cut, moment
 from langflow_otel.cli.mcp.source import Source
+from langflow_otel.insights._baselines.baselines import Baseline
 from langflow_otel.insights._estimates.flow_graph import FlowGraph
-from langflow_otel.insights.baselines import Baseline
-from langflow_otel.insights.content import without_content
+from langflow_otel.insights._reading.content_attributes import without_content
+from langflow_otel.insights._reading.run_lists import flow_summaries
 from langflow_otel.insights.prometheus_source import PrometheusSource
-from langflow_otel.insights.run_lists import flow_summaries
 from langflow_otel.insights.selection import Selection, find_trace
 from langflow_otel.insights.traces import Traces
 

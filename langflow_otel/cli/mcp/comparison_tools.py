@@ -10,12 +10,12 @@ from pydantic import Field
 from langflow_otel.cli import baseline_view
 from langflow_otel.cli.mcp.answers import AnswerError, cut, page, present
 from langflow_otel.cli.mcp.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since, TimeAgo, ns_ago
-from langflow_otel.insights.baseline_comparison import Change, NothingToCompareError, compare
-from langflow_otel.insights.baselines import Baseline, baseline_of_traces, baselines_of_steps, holds_runs_of
+from langflow_otel.insights._baselines.baselines import Baseline, baseline_of_traces, baselines_of_steps, holds_runs_of
+from langflow_otel.insights._baselines.comparison import Change, NothingToCompareError, compare
 from langflow_otel.insights.selection import Selection
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.baseline_history import Changed, FigureHistory
+    from langflow_otel.insights._baselines.history import Changed, FigureHistory
 
 _MAX_NAMED: Final = 10
 
@@ -77,7 +77,7 @@ def baseline_history(
     chance does not explain it. Two or three weeks of history are needed."""
     try:
         from langflow_otel.cli import history_view
-        from langflow_otel.insights.baseline_history import Step, history
+        from langflow_otel.insights._baselines.history import Step, history
     except ImportError as exc:
         raise AnswerError(NEEDS_FORECAST.format((exc.name or "").partition(".")[0])) from None
     found_steps = baselines_of_steps(asked.traces.connection, asked.select(flow, since), by=by)

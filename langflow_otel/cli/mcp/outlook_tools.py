@@ -11,16 +11,16 @@ from pydantic import Field
 from langflow_otel.cli import estimate_view
 from langflow_otel.cli.mcp.answers import AnswerError, cut, moment, page, present
 from langflow_otel.cli.mcp.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since
+from langflow_otel.insights._estimates.estimate import NoHistoryError
+from langflow_otel.insights._estimates.estimate import estimate as estimate_of
 from langflow_otel.insights._estimates.execution_history import past_runs
-from langflow_otel.insights.daily import day_of, series_from_runs
-from langflow_otel.insights.estimate import NoHistoryError
-from langflow_otel.insights.estimate import estimate as estimate_of
-from langflow_otel.insights.metric_risks import find_risks_of_metrics
+from langflow_otel.insights._forecasts.daily import day_of, series_from_runs
+from langflow_otel.insights._forecasts.metric_risks import find_risks_of_metrics
+from langflow_otel.insights._forecasts.risks import KINDS, Risk, Risks, find_risks
 from langflow_otel.insights.prometheus_source import PrometheusError
-from langflow_otel.insights.risks import KINDS, Risk, Risks, find_risks
 
 if TYPE_CHECKING:
-    from langflow_otel.insights.forecast import Forecast
+    from langflow_otel.insights._forecasts.forecast import Forecast
 
 _NS: Final = 1_000_000_000
 _DAY_S: Final = 86_400
@@ -38,8 +38,8 @@ def forecast(
     """How many runs, tokens and how much cost, CPU and memory the next days will have, with 95 % intervals, when a
     limit is reached, and how far off such forecasts were in the past. Three weeks of history are needed."""
     try:
-        from langflow_otel.insights.forecast import TooShortError
-        from langflow_otel.insights.forecast import forecast as forecast_of
+        from langflow_otel.insights._forecasts.forecast import TooShortError
+        from langflow_otel.insights._forecasts.forecast import forecast as forecast_of
     except ImportError as exc:
         raise AnswerError(NEEDS_FORECAST.format((exc.name or "").partition(".")[0])) from None
     series = series_from_runs(asked.traces.connection, asked.select(flow))

@@ -13,9 +13,9 @@ from langflow_otel.cli.mcp.answers import AnswerError, cut, moment, page, presen
 from langflow_otel.cli.mcp.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Trace, Version
 from langflow_otel.cli.opened_traces import reading_lines
 from langflow_otel.cli.why_view import sentences
-from langflow_otel.insights.content import is_content
-from langflow_otel.insights.differences import Differences, Fact
-from langflow_otel.insights.run_lists import ListedRun, flow_summaries, list_runs
+from langflow_otel.insights._reading.content_attributes import is_content
+from langflow_otel.insights._reading.run_lists import ListedRun, flow_summaries, list_runs
+from langflow_otel.insights._statistics.differences import Differences, Fact
 from langflow_otel.insights.trace import TraceSpan, build_trees, without_scope
 from langflow_otel.insights.why import Explanation, explain
 

@@ -9,12 +9,12 @@ from pydantic import Field
 from langflow_otel.cli import anomalies_view
 from langflow_otel.cli.mcp.answers import moment, page, present
 from langflow_otel.cli.mcp.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Version, ns_ago
-from langflow_otel.insights.anomalies import find_anomalies
+from langflow_otel.insights._anomalies.search import find_anomalies
+from langflow_otel.insights._usage.usage import Use, usage
 from langflow_otel.insights.components import component_shares
 from langflow_otel.insights.critical_path import critical_paths
 from langflow_otel.insights.errors import error_groups
 from langflow_otel.insights.models import model_use
-from langflow_otel.insights.usage import Use, usage
 
 _NS: Final = 1_000_000_000
 _MAX_NAMED: Final = 10

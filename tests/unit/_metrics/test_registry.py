@@ -29,8 +29,8 @@ from langflow_otel._metrics.catalogue import (
     FLOW_DURATION_EMA,
     HTTP_REQUEST_DURATION,
 )
+from langflow_otel._metrics.default_registry import DefaultRegistry
 from langflow_otel._metrics.instruments import Instruments
-from langflow_otel._metrics.registry import DefaultRegistry
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import Exemplar, MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup
@@ -331,7 +331,7 @@ Histogram("wait_seconds", "Waiting.", buckets=(1.0,)).observe(0.5)
 """
 SCRAPE = """
 import json
-from langflow_otel._metrics.registry import DefaultRegistry
+from langflow_otel._metrics.default_registry import DefaultRegistry
 from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 scrape = Scrape(MemoryStore(), own_pid=7, window_s=60, cores=1.0, read=lambda pids: [], info={"a": "b"},

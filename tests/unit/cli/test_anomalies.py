@@ -17,9 +17,9 @@ from typer.testing import CliRunner, Result
 
 from langflow_otel.cli.main import app
 from langflow_otel.insights._anomalies.detection import Rules
+from langflow_otel.insights._anomalies.following import Following, state_of
+from langflow_otel.insights._anomalies.search import watch_of
 from langflow_otel.insights._anomalies.windows import LATENESS_S, NS
-from langflow_otel.insights.anomalies import watch_of
-from langflow_otel.insights.following import Following, state_of
 from tests.support.made_spans import START_NS, MadeTraces
 
 SLOW_S = (5400, 6000)

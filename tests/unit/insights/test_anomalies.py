@@ -11,8 +11,8 @@ from made_series import KEY, START_S, Day
 
 from langflow_otel.insights._anomalies.detection import Detector, Rules
 from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.search import find_anomalies, watch_of
 from langflow_otel.insights._anomalies.windows import NS, Execution, Key, Panes
-from langflow_otel.insights.anomalies import find_anomalies, watch_of
 from tests.support.made_spans import START_NS, MadeTraces
 
 AT_S = 6000

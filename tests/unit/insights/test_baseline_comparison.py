@@ -7,13 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from langflow_otel.insights.baseline_comparison import (
-    Comparison,
-    GraphChange,
-    NothingToCompareError,
-    compare,
-)
-from langflow_otel.insights.baselines import Baseline, Entry, baseline_of_prometheus
+from langflow_otel.insights._baselines.baselines import Baseline, Entry, baseline_of_prometheus
+from langflow_otel.insights._baselines.comparison import Comparison, GraphChange, NothingToCompareError, compare
 from langflow_otel.insights.figures import COMPONENT, FLOW, Measured, Value
 from tests.support.made_baselines import made_baseline
 from tests.support.recording import LONG

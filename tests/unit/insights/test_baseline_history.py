@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("ruptures", reason="pip install 'langflow-otel[forecast]'")
 
-from langflow_otel.insights.baseline_history import Began, FigureHistory, Step, history
-from langflow_otel.insights.baselines import Baseline, Entry, save
+from langflow_otel.insights._baselines.baselines import Baseline, Entry, save
+from langflow_otel.insights._baselines.history import Began, FigureHistory, Step, history
 from langflow_otel.insights.prometheus_source import NoSeriesError, PrometheusSource
 from tests.support.made_spans import MadeTraces
 from tests.support.recording import LONG
@@ -243,7 +243,7 @@ def test_too_short_a_history_is_one_line(tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(spans, monkeypatch):
     monkeypatch.setitem(sys.modules, "ruptures", None)
-    for name in ("baseline_history", "_statistics.level_shifts"):
+    for name in ("_baselines.history", "_statistics.level_shifts"):
         monkeypatch.delitem(sys.modules, f"langflow_otel.insights.{name}")
     monkeypatch.delitem(sys.modules, "langflow_otel.cli.history_view", raising=False)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.insights import baselines
-from langflow_otel.insights.baselines import (
+from langflow_otel.insights._baselines import baselines
+from langflow_otel.insights._baselines.baselines import (
     SAMPLE_SIZE,
     Baseline,
     BaselineError,

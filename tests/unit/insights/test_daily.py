@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.insights.daily import DAY_S, Series, filled, series_from_prometheus, series_from_runs
+from langflow_otel.insights._forecasts.daily import DAY_S, Series, filled, series_from_prometheus, series_from_runs
 from langflow_otel.insights.prometheus_source import Curve
 from langflow_otel.insights.selection import Selection
 from tests.support.made_spans import START_NS, MadeTraces

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from langflow_otel.insights.differences import Fact, chance, find_differences
+from langflow_otel.insights._statistics.differences import Fact, chance, find_differences
 
 
 def text(value: str) -> frozenset[str]:

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
 from langflow_otel.insights._estimates import execution_history
+from langflow_otel.insights._estimates.estimate import Estimate, NoHistoryError, estimate
 from langflow_otel.insights._estimates.estimate_trials import graph_of_runs
 from langflow_otel.insights._estimates.execution_history import past_runs
 from langflow_otel.insights._estimates.flow_graph import FlowFileError, FlowGraph, flow_graph
-from langflow_otel.insights.estimate import Estimate, NoHistoryError, estimate
 from tests.support.made_history import MadeFlow, history_of, made_flow
 from tests.support.made_spans import MadeTraces
 from tests.support.recording import LONG

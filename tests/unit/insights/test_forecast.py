@@ -15,8 +15,8 @@ pytest.importorskip("statsforecast", reason="pip install 'langflow-otel[forecast
 
 from langflow_otel.cli.forecast import limits_of
 from langflow_otel.cli.main import app
-from langflow_otel.insights.daily import DAY_S, Series
-from langflow_otel.insights.forecast import MODELS, NAIVE, SEASONAL_NAIVE, Forecast, TooShortError, forecast
+from langflow_otel.insights._forecasts.daily import DAY_S, Series
+from langflow_otel.insights._forecasts.forecast import MODELS, NAIVE, SEASONAL_NAIVE, Forecast, TooShortError, forecast
 from tests.support.made_spans import MadeTraces
 
 START_S = 20_000 * DAY_S
@@ -196,7 +196,7 @@ def test_few_days_say_how_many_are_needed(tmp_path: Path):
 
 def test_what_is_missing_is_named(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "statsforecast.models", None)
-    monkeypatch.delitem(sys.modules, "langflow_otel.insights.forecast", raising=False)
+    monkeypatch.delitem(sys.modules, "langflow_otel.insights._forecasts.forecast", raising=False)
 
     assert run(path, code=2).stderr == (
         "langflow-otel: statsforecast is not installed; this needs: pip install 'langflow-otel[forecast]'\n"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from langflow_otel.insights.metric_risks import find_risks_of_metrics
+from langflow_otel.insights._forecasts.metric_risks import find_risks_of_metrics
+from langflow_otel.insights._forecasts.risks import KINDS, Risks
 from langflow_otel.insights.prometheus_source import Curve
-from langflow_otel.insights.risks import KINDS, Risks
 
 END_S = 1_800_000_000
 HOURS = 60

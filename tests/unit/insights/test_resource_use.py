@@ -20,7 +20,7 @@ import numpy as np
 from langflow_otel.cli.main import app
 from langflow_otel.insights._statistics import robust_regression
 from langflow_otel.insights._statistics.robust_regression import independent, regression
-from langflow_otel.insights.resource_use import Effect, Resource, use_of
+from langflow_otel.insights._usage.resource_use import Effect, Resource, use_of
 from tests.support.made_spans import MadeTraces
 from tests.support.made_use import MIB, Facts, made_runs
 from tests.support.recording import LONG

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from langflow_otel.cli.main import app
-from langflow_otel.insights.risks import Risk, Trend, find_risks, grows, trend_of
+from langflow_otel.insights._forecasts.risks import Risk, Trend, find_risks, grows, trend_of
 from tests.support.made_spans import START_NS, MadeTraces
 
 GIB = 2**30

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 import pytest
 
 from langflow_otel._runs.prices import price_table
+from langflow_otel.insights._usage.usage import Use, first_run_ns, idle_flows, usage
 from langflow_otel.insights.selection import Selection
-from langflow_otel.insights.usage import Use, first_run_ns, idle_flows, usage
 from tests.support.made_spans import START_NS, MadeSpan, MadeTraces
 
 DAY_S = 86_400

@@ -151,13 +151,13 @@ def test_wrong_questions_get_a_clear_line(source, tool, arguments, problem):
 @pytest.mark.parametrize(
     ("tool", "package", "module"),
     [
-        ("forecast", "statsforecast.models", "langflow_otel.insights.forecast"),
+        ("forecast", "statsforecast.models", "langflow_otel.insights._forecasts.forecast"),
         ("baseline_history", "ruptures", "langflow_otel.insights._statistics.level_shifts"),
     ],
 )
 def test_missing_extra_is_said(source, monkeypatch, tool, package, module):
     monkeypatch.setitem(sys.modules, package, None)
-    for name in (module, "langflow_otel.insights.baseline_history", "langflow_otel.cli.history_view"):
+    for name in (module, "langflow_otel.insights._baselines.history", "langflow_otel.cli.history_view"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     said = refused(Toolbox(source), tool)

@@ -19,9 +19,9 @@ from langflow_otel.cli.mcp.asked import Given
 from langflow_otel.cli.mcp.server import make_server
 from langflow_otel.cli.mcp.source import Source
 from langflow_otel.cli.mcp.toolbox import Toolbox
+from langflow_otel.insights._baselines.baselines import baseline_of_traces
+from langflow_otel.insights._reading.content_attributes import is_content
 from langflow_otel.insights._reading.trace_sources import trace_files
-from langflow_otel.insights.baselines import baseline_of_traces
-from langflow_otel.insights.content import is_content
 from langflow_otel.insights.traces import open_traces
 from tests.support.made_spans import MadeSpan, MadeTraces
 

@@ -19,8 +19,8 @@ import numpy as np
 from statsforecast.models import ARIMA
 
 from langflow_otel.insights._anomalies.arima import LEARNING, ArimaWatch, Curve
+from langflow_otel.insights._anomalies.search import find_anomalies, watch_of
 from langflow_otel.insights._anomalies.windows import NS, Execution, Key, Pane, Second
-from langflow_otel.insights.anomalies import find_anomalies, watch_of
 from tests.support.made_spans import START_NS
 from tests.unit.cli.test_anomalies import anomalies as cli
 from tests.unit.insights.test_anomalies import anomalies, connection, made  # noqa: F401

@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from langflow_otel.insights._statistics.differences import chance
 from langflow_otel.insights._statistics.significance import (
     ALPHA,
     Sample,
@@ -17,7 +18,6 @@ from langflow_otel.insights._statistics.significance import (
     share_difference,
 )
 from langflow_otel.insights.components import percentile
-from langflow_otel.insights.differences import chance
 
 
 def lognormal(seed: int, count: int, factor: float = 1.0) -> list[float]:

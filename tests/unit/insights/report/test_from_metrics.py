@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from langflow_otel._metrics import catalogue
 from langflow_otel.cli.main import app
+from langflow_otel.insights._report import Report, render, report_from_metrics
+from langflow_otel.insights._report.from_metrics import bins_of
+from langflow_otel.insights._report.metrics_data import Bins, Known, report_of
 from langflow_otel.insights.figures import COMPONENT, FLOW, GROWN, LOOP, MODEL, Measured, Value, figures_of
 from langflow_otel.insights.prometheus_source import Curve
-from langflow_otel.insights.report import Report, render, report_from_metrics
-from langflow_otel.insights.report.from_metrics import bins_of
-from langflow_otel.insights.report.metrics_data import Bins, Known, report_of
 from tests.unit.insights.test_prometheus_source import Server, result, serving
 
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m\u202e" + "x" * 100_000

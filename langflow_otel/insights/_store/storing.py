@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from langflow_otel.insights._reading.growing_files import GrowingFiles
 from langflow_otel.insights._reading.otlp_lines import Problems
 from langflow_otel.insights._reading.span_stream import stream_spans
-from langflow_otel.insights.store.database import Database, PassingError
-from langflow_otel.insights.store.span_rows import rows_of
+from langflow_otel.insights._store.database import Database, PassingError
+from langflow_otel.insights._store.span_rows import rows_of
 
 T = TypeVar("T")
 

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from langflow_otel.insights._report import figures
+from langflow_otel.insights._report.details import interesting_traces, written_traces
+from langflow_otel.insights._report.missing import what_is_missing
+from langflow_otel.insights._report.steps import OnProgress, Steps
+from langflow_otel.insights._report.tables import Strings, columns
 from langflow_otel.insights.components import ComponentShare, component_shares
 from langflow_otel.insights.critical_path import CriticalPaths, critical_paths
 from langflow_otel.insights.errors import ErrorGroup, error_groups
 from langflow_otel.insights.flames import Frame, flame_graph
 from langflow_otel.insights.models import ModelUse, model_use
-from langflow_otel.insights.report import figures
-from langflow_otel.insights.report.details import interesting_traces, written_traces
-from langflow_otel.insights.report.missing import what_is_missing
-from langflow_otel.insights.report.steps import OnProgress, Steps
-from langflow_otel.insights.report.tables import Strings, columns
 from langflow_otel.insights.selection import EVERY_RUN, Selection
 from langflow_otel.insights.sessions import Session, sessions
 from langflow_otel.version import __version__

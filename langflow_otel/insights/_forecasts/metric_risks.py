@@ -1,7 +1,7 @@
 """What grows and does not stop, by a Prometheus: what the spans of runs do not have, too.
 
 Curves are those of :data:`WATCHED`, and of each flow the share of runs that fail and its retries. They are judged by
-:mod:`langflow_otel.insights.risks`.
+:mod:`langflow_otel.insights._forecasts.risks`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from langflow_otel._metrics import catalogue
+from langflow_otel.insights._forecasts.risks import STEPS, WARM_UP, Risks, Watched, risks_in
 from langflow_otel.insights.figures import FLOW
-from langflow_otel.insights.risks import STEPS, WARM_UP, Risks, Watched, risks_in
 
 if TYPE_CHECKING:
     from langflow_otel.insights.prometheus_source import Curve, PrometheusSource
@@ -119,7 +119,7 @@ def _subject(curve: Curve, labels: Sequence[str]) -> str:
 
 
 def _fewer(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most :data:`~langflow_otel.insights.risks.STEPS`: of neighbours the median."""
+    """At most :data:`~langflow_otel.insights._forecasts.risks.STEPS`: of neighbours the median."""
     size = math.ceil(len(points) / STEPS)
     parts = (points[start : start + size] for start in range(0, len(points), size or 1))
     return [(part[-1][0], median(value for _, value in part)) for part in parts]

@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.insights._statistics.attribute_columns import Column, columns_of
+from langflow_otel.insights._statistics.differences import Fact
 from langflow_otel.insights._statistics.robust_regression import Array, Coefficient, independent, regression
-from langflow_otel.insights.differences import Fact
-from langflow_otel.insights.run_facts import RUNNING, own_facts
+from langflow_otel.insights._statistics.run_facts import RUNNING, own_facts
+from langflow_otel.insights._usage.attribute_columns import Column, columns_of
 from langflow_otel.insights.selection import EVERY_RUN, Selection, ask, rows
 
 if TYPE_CHECKING:

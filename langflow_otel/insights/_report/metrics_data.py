@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from langflow_otel._metrics import catalogue
+from langflow_otel.insights._report.build import COMPONENT_COLUMNS, ERROR_COLUMNS, MODEL_COLUMNS, Report
+from langflow_otel.insights._report.figures import MAX_FLOWS
+from langflow_otel.insights._report.tables import Strings, columns, significant
 from langflow_otel.insights.components import ComponentShare, shares_of
 from langflow_otel.insights.figures import (
     FLOW,
@@ -27,9 +30,6 @@ from langflow_otel.insights.figures import (
     quantile,
 )
 from langflow_otel.insights.prometheus_source import Curve
-from langflow_otel.insights.report.build import COMPONENT_COLUMNS, ERROR_COLUMNS, MODEL_COLUMNS, Report
-from langflow_otel.insights.report.figures import MAX_FLOWS
-from langflow_otel.insights.report.tables import Strings, columns, significant
 from langflow_otel.version import __version__
 
 HIGHEST: Final = "highest"

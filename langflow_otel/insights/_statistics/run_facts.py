@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from langflow_otel import _semconv as semconv
+from langflow_otel.insights._statistics.differences import Fact
 from langflow_otel.insights.critical_path import components_around
-from langflow_otel.insights.differences import Fact
 from langflow_otel.insights.trace import TraceSpan
 
 RUNNING = "runs going on at its start"

@@ -7,15 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from langflow_otel.insights._statistics.significance import (
-    ALPHA,
-    Difference,
-    Sample,
-    holm,
-    quantile_difference,
-    share_difference,
-)
-from langflow_otel.insights.baselines import (
+from langflow_otel.insights._baselines.baselines import (
     COST,
     DURATION,
     FAILED,
@@ -23,6 +15,14 @@ from langflow_otel.insights.baselines import (
     OUTPUT_TOKENS,
     Baseline,
     Entry,
+)
+from langflow_otel.insights._statistics.significance import (
+    ALPHA,
+    Difference,
+    Sample,
+    holm,
+    quantile_difference,
+    share_difference,
 )
 
 WORSE: Final = "worse"

@@ -20,15 +20,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from langflow_otel._settings.masking import HIDDEN
-from langflow_otel.insights.store.schema import (
-    RAW_TABLES,
-    SCHEMA_VERSION,
-    daily,
-    days,
-    metadata,
-    version_table,
-)
-from langflow_otel.insights.store.sql import POSTGRESQL, SQLITE, Words, rollups, views
+from langflow_otel.insights._store.schema import RAW_TABLES, SCHEMA_VERSION, daily, days, metadata, version_table
+from langflow_otel.insights._store.sql import POSTGRESQL, SQLITE, Words, rollups, views
 from langflow_otel.redaction.known_secrets import HIDDEN as REDACTED
 from langflow_otel.redaction.known_secrets import without_secrets
 from langflow_otel.redaction.secret_names import may_be_secret_name
@@ -52,7 +45,7 @@ class PassingError(StoreError):
 
 
 class Database:
-    """A database for what :mod:`langflow_otel.insights.store.schema` describes; to be closed.
+    """A database for what :mod:`langflow_otel.insights._store.schema` describes; to be closed.
 
     Args:
         address: Such as ``postgresql://user:password@host/database`` or ``sqlite:///runs.db``.
@@ -85,7 +78,7 @@ class Database:
         """Insert the rows that are not there yet, all of them or none.
 
         Args:
-            rows: By table, as :func:`~langflow_otel.insights.store.span_rows.rows_of` makes them.
+            rows: By table, as :func:`~langflow_otel.insights._store.span_rows.rows_of` makes them.
 
         Returns:
             How many were new, by table.

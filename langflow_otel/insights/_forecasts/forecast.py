@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from statsforecast.models import ARIMA, AutoETS, Naive, SeasonalNaive
 
-from langflow_otel.insights.daily import Series, filled
+from langflow_otel.insights._forecasts.daily import Series, filled
 
 LEAST_DAYS: Final = 21
 LEVEL: Final = 95

@@ -12,9 +12,9 @@ import duckdb
 import pyarrow as pa
 
 from langflow_otel.insights._anomalies.episodes import Anomaly
+from langflow_otel.insights._anomalies.search import STATUSES, UNKNOWN, Watch, executions, resources_around
 from langflow_otel.insights._anomalies.windows import LATENESS_S, NS, Execution, Key, Panes
 from langflow_otel.insights._reading.growing_files import GrowingFiles
-from langflow_otel.insights.anomalies import STATUSES, UNKNOWN, Watch, executions, resources_around
 from langflow_otel.insights.resources import ResourcePoint
 from langflow_otel.insights.traces import NoSpansError, Traces, open_traces
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.insights.report.tables import Strings, columns, significant
+from langflow_otel.insights._report.tables import Strings, columns, significant
 from langflow_otel.insights.selection import Selection, ask, rows
 
 if TYPE_CHECKING:

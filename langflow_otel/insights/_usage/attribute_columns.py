@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from langflow_otel.insights._statistics.differences import Fact
 from langflow_otel.insights._statistics.robust_regression import Array
-from langflow_otel.insights.differences import Fact
 
 LEAST_RUNS: Final = 10
 LEAST_SHARE: Final = 0.02

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langflow_otel import _semconv as semconv
+from langflow_otel.insights._report.tables import Strings
 from langflow_otel.insights.critical_path import critical_path
-from langflow_otel.insights.report.tables import Strings
 from langflow_otel.insights.selection import Selection, ask, rows
 from langflow_otel.insights.trace import TraceSpan, tree_of
 

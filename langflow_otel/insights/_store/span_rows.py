@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from langflow_otel import _semconv as semconv
-from langflow_otel.insights.content import is_content
-from langflow_otel.insights.store.schema import RAW_TABLES, errors, retries
+from langflow_otel.insights._reading.content_attributes import is_content
+from langflow_otel.insights._store.schema import RAW_TABLES, errors, retries
 
 _MOST_COUNTED: Final = 10**10
 """More is no count of anything, and sums of such would not fit into a column."""

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from langflow_otel.insights.report.build import Report
+from langflow_otel.insights._report.build import Report
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("core", "charts", "tables", "overview", "runs", "content", "run", "flame", "components", "others", "app")

@@ -6,12 +6,12 @@ import time
 from typing import Final
 
 from langflow_otel._metrics import catalogue
+from langflow_otel.insights._report.build import Report
+from langflow_otel.insights._report.figures import MAX_BINS, WIDTHS_S
+from langflow_otel.insights._report.metrics_data import GAUGES, HIGHEST, MEDIAN, Bins, Known, report_of
+from langflow_otel.insights._report.steps import OnProgress, Steps
 from langflow_otel.insights.figures import FLOW, LOOP, figures_of
 from langflow_otel.insights.prometheus_source import LEAST_STEP_S, Curve, NoSeriesError, PrometheusSource
-from langflow_otel.insights.report.build import Report
-from langflow_otel.insights.report.figures import MAX_BINS, WIDTHS_S
-from langflow_otel.insights.report.metrics_data import GAUGES, HIGHEST, MEDIAN, Bins, Known, report_of
-from langflow_otel.insights.report.steps import OnProgress, Steps
 
 _OVER_TIME: Final = {
     f"{FLOW}_count": ("flow", "status"),

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from langflow_otel.insights._baselines.baselines import DURATION, FAILED, INPUT_TOKENS, OUTPUT_TOKENS, Baseline, Entry
+from langflow_otel.insights._baselines.comparison import ERROR_RATE, LEAST_DIFFERENCE_S
 from langflow_otel.insights._statistics.level_shifts import Shift, chance_of_shift, least_p_value, level_shifts
 from langflow_otel.insights._statistics.significance import ALPHA, holm
-from langflow_otel.insights.baseline_comparison import ERROR_RATE, LEAST_DIFFERENCE_S
-from langflow_otel.insights.baselines import DURATION, FAILED, INPUT_TOKENS, OUTPUT_TOKENS, Baseline, Entry
 from langflow_otel.insights.components import percentile
 
 MEAN: Final = "mean"
@@ -108,7 +108,8 @@ class FigureHistory:
 
     Attributes:
         component_id: None for the flow itself.
-        measured, statistic: As of :class:`~langflow_otel.insights.baseline_comparison.Change`; of tokens the ``mean``.
+        measured, statistic: As in :class:`~langflow_otel.insights._baselines.comparison.Change`; for tokens
+            the ``mean``.
         steps, values: Of the steps with enough executions.
         changes: Those that are at least as large as asked for.
         is_too_short: There are too few steps to tell anything.

@@ -1,0 +1,1 @@
+"""Baselines: recorded, compared, and their history."""

@@ -1,0 +1,1 @@
+"""Daily figures of flows, their forecast, and risks."""

@@ -1,0 +1,1 @@
+"""Tokens, cost and resources, by flow, user and attribute."""
