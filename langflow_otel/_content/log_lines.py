@@ -44,7 +44,7 @@ EXPORT_BODY: Final = "_otel_export_body"
 
 # What has a field of its own, and what quotes source text.
 _NOT_ATTRIBUTES = frozenset({"event", "level", "timestamp", "trace_id", "span_id", "exc_info", "exception", "stack"})
-# As LangFlow 1.10 and later has it; before, nobody else masks them.
+# As LangFlow 1.10 and later has it; before, LangFlow does not mask them.
 _MASK = "***"
 _INT64 = 2**63
 _READ: Final = MAX_VALUE + 2 * MARGIN

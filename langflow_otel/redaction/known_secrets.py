@@ -1,7 +1,7 @@
 """Removes secrets that are known by their value, in any spelling, from texts.
 
 The values of secret inputs: those of a run for what the run sends, and those that components had lately for texts of
-which nobody knows the run that they belong to, as the log line of a server about a run that has failed, or a span of
+which the run is not known, as the log line of a server about a run that has failed, or a span of
 another instrumentor.
 """
 

@@ -29,7 +29,7 @@ def compile_re2(pattern: str, *, groups: bool = True) -> Any:
     """The pattern as RE2 compiles it.
 
     Args:
-        groups: False if nobody asks what a group matched, which makes a match far cheaper.
+        groups: False if the groups are not read, which makes a match far cheaper.
 
     Raises:
         ValueError: It is not a pattern of RE2.
