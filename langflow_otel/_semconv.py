@@ -307,3 +307,16 @@ LLM_CACHE_WRITE_TOKENS: Final = "llm.token_count.prompt_details.cache_write"
 
 TOKENS_OF_OTHERS: Final = (GEN_AI_USAGE_INPUT_TOKENS, "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
 """Where spans of other instrumentors have tokens: the GenAI conventions, their older name, OpenInference."""
+
+CONTENT_ATTRIBUTES: Final = (
+    GEN_AI_INPUT_MESSAGES,
+    GEN_AI_OUTPUT_MESSAGES,
+    GEN_AI_SYSTEM_INSTRUCTIONS,
+    GEN_AI_TOOL_DEFINITIONS,
+    GEN_AI_TOOL_CALL_ARGUMENTS,
+    GEN_AI_TOOL_CALL_RESULT,
+    GEN_AI_RETRIEVAL_QUERY,
+    GEN_AI_RETRIEVAL_DOCUMENTS,
+    COMPONENT_INPUT,
+    COMPONENT_OUTPUT,
+)

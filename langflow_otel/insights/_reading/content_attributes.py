@@ -9,17 +9,8 @@ from typing import Any, Final
 from langflow_otel import _semconv as semconv
 
 _CONTENT: Final = (
-    semconv.GEN_AI_INPUT_MESSAGES,
-    semconv.GEN_AI_OUTPUT_MESSAGES,
-    semconv.GEN_AI_SYSTEM_INSTRUCTIONS,
-    semconv.GEN_AI_TOOL_DEFINITIONS,
-    semconv.GEN_AI_TOOL_CALL_ARGUMENTS,
-    semconv.GEN_AI_TOOL_CALL_RESULT,
-    semconv.GEN_AI_RETRIEVAL_QUERY,
-    semconv.GEN_AI_RETRIEVAL_DOCUMENTS,
+    *semconv.CONTENT_ATTRIBUTES,
     semconv.GEN_AI_REQUEST_STOP_SEQUENCES,
-    semconv.COMPONENT_INPUT,
-    semconv.COMPONENT_OUTPUT,
     semconv.INPUT_VALUE,
     semconv.OUTPUT_VALUE,
     semconv.RETRIEVAL_DOCUMENT,
