@@ -22,6 +22,7 @@ from langflow_otel._hooks.facts import component_info, loop_index, only_offered_
 from langflow_otel._hooks.kinds import component_kind
 from langflow_otel._hooks.model_facts import usage_from_now_on
 from langflow_otel._hooks.outcomes import outcome_of
+from langflow_otel._hooks.versions import unread_text
 from langflow_otel._runs.component import ComponentRun
 from langflow_otel._runs.facts import CACHED, OK, Outcome
 from langflow_otel._runs.flow import FlowRun
@@ -199,12 +200,9 @@ def _watch_stream(run: ComponentRun, result: Any) -> None:
 
 
 def _unread_stream_of(result: Any) -> Any:
-    """The iterator that a Message carries as its text; ``text_stream`` since LangFlow 1.11."""
     if type(result).__name__ != "Message":
         return None
-    stream = getattr(result, "text_stream", None)
-    if stream is None:
-        stream = result.__dict__.get("text")
+    stream = unread_text(result)
     return stream if hasattr(stream, "__anext__") or hasattr(stream, "__next__") else None
 
 

@@ -25,6 +25,7 @@ from langflow_otel._content.log_lines import SEVERITIES, log_line, log_sink
 from langflow_otel._guard import Guard
 from langflow_otel._hooks.outcomes import root_error
 from langflow_otel._hooks.patching import Hook, Patches
+from langflow_otel._hooks.versions import adds_trace_ids, exports_log_lines
 from langflow_otel._runs.recorder import nearest_context
 from langflow_otel._settings.settings import Settings
 
@@ -191,15 +192,14 @@ def _breaks_lines(logger: logging.Logger) -> bool:
 def is_sent_by_langflow() -> bool:
     """True while LangFlow (1.12 and later) hands its lines to a global SDK provider, of its own or another's. It makes
     its own after us, when a server or ``lfx run`` starts, and never in a plain program: so ask for each line."""
-    if not hasattr(sys.modules.get(MODULE), "emit_to_otel_logs"):
+    if not exports_log_lines(sys.modules.get(MODULE)):
         return False
     sdk = sys.modules.get("opentelemetry.sdk._logs")
     return sdk is not None and isinstance(_logs.get_logger_provider(), sdk.LoggerProvider)
 
 
 def _lacks_ids() -> bool:
-    """True before LangFlow 1.10."""
-    return MODULE in sys.modules and not hasattr(sys.modules[MODULE], "add_otel_trace_context")
+    return MODULE in sys.modules and not adds_trace_ids(sys.modules[MODULE])
 
 
 def _add_ids(event: dict[str, Any]) -> None:

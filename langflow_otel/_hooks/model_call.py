@@ -16,6 +16,7 @@ from langflow_otel._hooks.component_content import may_leave_whole, withheld_too
 from langflow_otel._hooks.model_content import add_answer, model_content
 from langflow_otel._hooks.model_facts import known_to_langflow, model_info, model_response
 from langflow_otel._hooks.outcomes import provider_error
+from langflow_otel._hooks.versions import reports_stream_events
 from langflow_otel._runs.facts import OK, Outcome
 from langflow_otel._runs.foreign_spans import ReportedSpans
 from langflow_otel._runs.model_call import ModelRun
@@ -137,7 +138,7 @@ class _Followed:
             "on_llm_end": self._ended,
             "on_llm_error": self._failed,
         }
-        if hasattr(manager, "on_stream_event"):
+        if reports_stream_events(manager):
             self._ours["on_stream_event"] = self._first_event
         self._before = _set_before(manager, self._ours)
         for name, function in self._ours.items():

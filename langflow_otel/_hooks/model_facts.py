@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import MAX_NAME, chosen, chosen_names
+from langflow_otel._hooks.versions import token_usage
 from langflow_otel._runs.facts import ModelInfo, ModelResponse, ModelUsage, token_count
 from langflow_otel._runs.model_providers import provider_name
 
@@ -261,19 +262,14 @@ def usage_from_now_on(component: Any, *, certain: bool = True) -> Callable[[], M
         component: LangFlow's component, before its code runs.
         certain: False for a component that is no model and no agent: its fields name a model only if it counted tokens.
     """
-    return functools.partial(_usage_since, component, certain, _tokens(component))
+    return functools.partial(_usage_since, component, certain, token_usage(component))
 
 
 def _usage_since(component: Any, certain: bool, tokens_before: Any) -> ModelUsage:
-    tokens = _tokens(component)
+    tokens = token_usage(component)
     if tokens is tokens_before:
         tokens = None
     return ModelUsage() if tokens is None and not certain else model_usage(component, tokens)
-
-
-def _tokens(component: Any) -> Any:
-    # Not by getattr(): where LangFlow has no such field (before lfx 0.4), it searches inputs and outputs for it.
-    return component.__dict__.get("_token_usage")
 
 
 def model_usage(component: Any, usage: Any) -> ModelUsage:

@@ -14,6 +14,7 @@ from langflow_otel import _semconv as semconv
 from langflow_otel._content.limits import chosen
 from langflow_otel._content.plain_values import sendable
 from langflow_otel._guard import Guard
+from langflow_otel._hooks.boundary import Boundary
 from langflow_otel._hooks.component_content import (
     OWNER,
     is_denied_as_tool,
@@ -26,7 +27,7 @@ from langflow_otel._hooks.model_call import watched
 from langflow_otel._hooks.outcomes import outcome_of
 from langflow_otel._runs.facts import OK, Outcome, ToolInfo
 from langflow_otel._runs.foreign_spans import ReportedSpans
-from langflow_otel._runs.recorder import active_recorder
+from langflow_otel._runs.recorder import Recorder, active_recorder
 from langflow_otel._runs.run import current_run
 from langflow_otel._runs.tool import ToolRun
 
@@ -39,46 +40,9 @@ _NOTE = Guard("tool.note")
 _CONTENT = Guard("content.take")
 
 
-async def arun(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
-    """``BaseTool.arun``."""
-    run: ToolRun | None = None
-    with _START:
-        run = _start(tool, args, kwargs)
-    if run is None:
-        return await wrapped(*args, **kwargs)
-    try:
-        result = await wrapped(*args, **kwargs)
-    except BaseException as exc:
-        with _END:
-            run.finish(run.failure or outcome_of(exc))
-        raise
-    with _END:
-        _finish(run, result)
-    return result
-
-
-def run(wrapped: Call, tool: Any, args: Any, kwargs: Any) -> Any:
-    """``BaseTool.run``."""
-    run: ToolRun | None = None
-    with _START:
-        run = _start(tool, args, kwargs)
-    if run is None:
-        return wrapped(*args, **kwargs)
-    try:
-        result = wrapped(*args, **kwargs)
-    except BaseException as exc:
-        with _END:
-            run.finish(run.failure or outcome_of(exc))
-        raise
-    with _END:
-        _finish(run, result)
-    return result
-
-
-def _start(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
-    recorder = active_recorder()
+def _start(recorder: Recorder, tool: Any, args: Any, kwargs: Any) -> ToolRun | None:
     within = current_run()
-    if recorder is None or within is None:
+    if within is None:
         return None
     source = (getattr(tool, "metadata", None) or {}).get("source_id")
     info = ToolInfo(
@@ -132,6 +96,17 @@ def _finish(run: ToolRun, result: Any) -> None:
         outcome = run.failure or _outcome_of_result(result)
     finally:
         run.finish(outcome)
+
+
+def _fail(run: ToolRun, exc: BaseException) -> None:
+    run.finish(run.failure or outcome_of(exc))
+
+
+_CALL = Boundary(_start, _finish, _fail, _START, _END)
+run = _CALL.around_function()
+"""``BaseTool.run``."""
+arun = _CALL.around_coroutine()
+"""``BaseTool.arun``."""
 
 
 def _outcome_of_result(result: Any) -> Outcome:

@@ -148,3 +148,30 @@ def loaded_flow() -> tuple[Mapping[str, Any], Any] | None:
             return None
         frame = frame.f_back
     return None
+
+
+def exports_log_lines(module: Any) -> bool:
+    """True since LangFlow 1.12: ``lfx.log.logger`` has a processor that hands lines to OpenTelemetry."""
+    return hasattr(module, "emit_to_otel_logs")
+
+
+def adds_trace_ids(module: Any) -> bool:
+    """True since LangFlow 1.10: ``lfx.log.logger`` puts the ids of the current span on its lines."""
+    return hasattr(module, "add_otel_trace_context")
+
+
+def reports_stream_events(run_manager: Any) -> bool:
+    """True since LangChain 1.3: chunks are reported by ``on_stream_event`` as well."""
+    return hasattr(run_manager, "on_stream_event")
+
+
+def unread_text(message: Any) -> Any:
+    """The iterator that a message may carry in place of its text: in ``text_stream`` since LangFlow 1.11."""
+    stream = getattr(message, "text_stream", None)
+    return message.__dict__.get("text") if stream is None else stream
+
+
+def token_usage(component: Any) -> Any:
+    """The tokens that a component has counted, since LangFlow 1.9 (lfx 0.4); None before."""
+    # Not by getattr(): where LangFlow has no such field, it searches inputs and outputs for it.
+    return component.__dict__.get("_token_usage")
