@@ -22,7 +22,7 @@ from langflow_otel._hooks.facts import component_info, loop_index, only_offered_
 from langflow_otel._hooks.kinds import component_kind
 from langflow_otel._hooks.model_facts import usage_from_now_on
 from langflow_otel._hooks.outcomes import outcome_of
-from langflow_otel._hooks.versions import unread_text
+from langflow_otel._hooks.versions import unread_stream_of
 from langflow_otel._runs.component import ComponentRun
 from langflow_otel._runs.facts import CACHED, OK, Outcome
 from langflow_otel._runs.flow import FlowRun
@@ -188,7 +188,7 @@ async def stream_message(wrapped: Call, component: Any, args: Any, kwargs: Any) 
 
 def _watch_stream(run: ComponentRun, result: Any) -> None:
     """If a component returns a message that is still a generator, what is read of it later is a run of its own."""
-    stream = _unread_stream_of(result)
+    stream = unread_stream_of(result)
     if stream is None or is_watched(stream):
         return
     recorder = active_recorder()
@@ -197,13 +197,6 @@ def _watch_stream(run: ComponentRun, result: Any) -> None:
     watcher = recorder.open_stream(run)
     if watcher is not None:
         result.text = watch(stream, watcher)
-
-
-def _unread_stream_of(result: Any) -> Any:
-    if type(result).__name__ != "Message":
-        return None
-    stream = unread_text(result)
-    return stream if hasattr(stream, "__anext__") or hasattr(stream, "__next__") else None
 
 
 async def send_error(wrapped: Call, component: Any, args: Any, kwargs: Any) -> Any:

@@ -165,10 +165,14 @@ def reports_stream_events(run_manager: Any) -> bool:
     return hasattr(run_manager, "on_stream_event")
 
 
-def unread_text(message: Any) -> Any:
-    """The iterator that a message may carry in place of its text: in ``text_stream`` since LangFlow 1.11."""
-    stream = getattr(message, "text_stream", None)
-    return message.__dict__.get("text") if stream is None else stream
+def unread_stream_of(result: Any) -> Any:
+    """The iterator that a ``Message`` carries in place of its text, in ``text_stream`` since LangFlow 1.11; else None."""
+    if type(result).__name__ != "Message":
+        return None
+    stream = getattr(result, "text_stream", None)
+    if stream is None:
+        stream = result.__dict__.get("text")
+    return stream if hasattr(stream, "__anext__") or hasattr(stream, "__next__") else None
 
 
 def token_usage(component: Any) -> Any:
