@@ -166,7 +166,7 @@ def reports_stream_events(run_manager: Any) -> bool:
 
 
 def unread_stream_of(result: Any) -> Any:
-    """The iterator that a ``Message`` carries in place of its text, in ``text_stream`` since LangFlow 1.11; else None."""
+    """The iterator that a ``Message`` has instead of its text, since LangFlow 1.11 in ``text_stream``; else None."""
     if type(result).__name__ != "Message":
         return None
     stream = getattr(result, "text_stream", None)
