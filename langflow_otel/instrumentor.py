@@ -39,6 +39,14 @@ from langflow_otel._settings.audit import audit_line
 from langflow_otel._settings.masking import one_line
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 
+__all__ = [
+    "NOTHING_TO_DO",
+    "REFUSED",
+    "LangflowInstrumentor",
+    "instrument",
+    "uninstrument",
+]
+
 logger = logging.getLogger("langflow_otel")
 
 _INSTRUMENT = Guard("instrument")

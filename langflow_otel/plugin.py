@@ -10,6 +10,8 @@ from langflow_otel._guard import Guard
 from langflow_otel._settings.masking import shown_value
 from langflow_otel._settings.otlp_target import spelled_out
 
+__all__ = ["register", "switch_on"]
+
 logger = logging.getLogger("langflow_otel")
 
 _START = Guard("plugin")

@@ -16,6 +16,15 @@ from langflow_otel.insights.trace import TraceSpan
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = [
+    "ComponentShare",
+    "component_shares",
+    "is_component",
+    "percentile",
+    "shares_in_trees",
+    "shares_of",
+]
+
 _PARETO = 0.8
 
 # A component's own time is its duration without the time in which components inside it ran (a loop's body, a flow

@@ -31,6 +31,16 @@ from langflow_otel.insights.trace import TraceSpan, span_of, tree_of
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = [
+    "CriticalPaths",
+    "PathSegment",
+    "PathShare",
+    "components_around",
+    "critical_path",
+    "critical_paths",
+    "path_by_place",
+]
+
 _TOLERANCE = 0.01
 _MAX_RUNS = 2000
 

@@ -11,6 +11,8 @@ from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = ["ErrorGroup", "error_groups"]
+
 # An error passes through the spans above it: it arose where no span below failed. Of an HTTP request the span above it
 # says more, if that failed, too: a type with a category where the request has only 401, and one error for all attempts.
 _ERRORS = f"""

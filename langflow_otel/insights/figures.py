@@ -14,6 +14,31 @@ from typing import Final
 
 from langflow_otel._metrics import catalogue
 
+__all__ = [
+    "COMPONENT",
+    "DETAILS",
+    "EMBEDDINGS",
+    "FLOW",
+    "GROWN",
+    "LOOP",
+    "MODEL",
+    "NOW",
+    "ComponentFigures",
+    "CostFigures",
+    "ErrorFigures",
+    "Figures",
+    "FlowFigures",
+    "Measured",
+    "ModelFigures",
+    "Percentiles",
+    "Value",
+    "WorkerFigures",
+    "figures_of",
+    "of_flow",
+    "percentiles",
+    "quantile",
+]
+
 FLOW: Final = catalogue.FLOW_DURATION.prometheus_name
 COMPONENT: Final = catalogue.COMPONENT_DURATION.prometheus_name
 MODEL: Final = catalogue.MODEL_DURATION.prometheus_name

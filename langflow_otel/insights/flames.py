@@ -10,6 +10,8 @@ from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = ["Frame", "FrameDifference", "flame_difference", "flame_graph"]
+
 _MAX_DEPTH = 100
 
 _FRAMES = f"""

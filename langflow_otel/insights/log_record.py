@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+__all__ = ["LogRecord", "from_sdk"]
+
 
 @dataclass(frozen=True)
 class LogRecord:

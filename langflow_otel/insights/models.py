@@ -10,6 +10,8 @@ from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = ["ModelUse", "model_use"]
+
 # Where calls have no spans, the model is on the component that made them, with the sum of their tokens.
 _MODELS = """
     , calls AS (

@@ -26,6 +26,20 @@ from langflow_otel._metrics import catalogue
 from langflow_otel._settings.secret_files import read_secret
 from langflow_otel.insights.figures import DETAILS, FLOW, GROWN, LOOP, NOW, Figures, Measured, Value, figures_of
 
+__all__ = [
+    "GAUGES_OVER_TIME",
+    "LEAST_STEP_S",
+    "OVER_TIME",
+    "PASSWORD_VARIABLE",
+    "TOKEN_VARIABLE",
+    "USER_VARIABLE",
+    "Curve",
+    "NoSeriesError",
+    "PrometheusAccess",
+    "PrometheusError",
+    "PrometheusSource",
+]
+
 TOKEN_VARIABLE: Final = "PROMETHEUS_TOKEN"  # noqa: S105 - the name of a variable
 USER_VARIABLE: Final = "PROMETHEUS_USER"
 PASSWORD_VARIABLE: Final = "PROMETHEUS_PASSWORD"  # noqa: S105 - the name of a variable

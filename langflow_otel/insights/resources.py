@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from langflow_otel.insights.prometheus_source import PrometheusSource
 
+__all__ = ["ResourcePoint", "resources_from_prometheus", "resources_from_runs"]
+
 
 @dataclass(frozen=True)
 class ResourcePoint:

@@ -11,6 +11,16 @@ from langflow_otel import _semconv as semconv
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = [
+    "EVERY_RUN",
+    "WHOLE_RUNS",
+    "NoFailedRunError",
+    "Selection",
+    "ask",
+    "find_trace",
+    "rows",
+]
+
 
 @dataclass(frozen=True)
 class Selection:

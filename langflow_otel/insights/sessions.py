@@ -10,6 +10,8 @@ from langflow_otel.insights.selection import EVERY_RUN, Selection, ask
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = ["Session", "sessions"]
+
 _SESSIONS = """
     , costs AS (
         SELECT session_id, map_from_entries(list((currency, amount) ORDER BY currency)) AS cost

@@ -15,6 +15,17 @@ from langflow_otel import _semconv as semconv
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+__all__ = [
+    "SpanEvent",
+    "TraceSpan",
+    "build_trees",
+    "from_file",
+    "from_sdk",
+    "span_of",
+    "tree_of",
+    "without_scope",
+]
+
 _OTLP_ERROR = 2
 
 

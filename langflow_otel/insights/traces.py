@@ -27,6 +27,8 @@ from langflow_otel.insights._reading.trace_cache import CacheError, Read, defaul
 from langflow_otel.insights._reading.trace_reader import read_files
 from langflow_otel.insights.trace import SpanEvent, TraceSpan, build_trees
 
+__all__ = ["NoSpansError", "Reading", "Traces", "open_traces"]
+
 
 class NoSpansError(ValueError):
     """There is no span in the files; the message says what is in them instead."""

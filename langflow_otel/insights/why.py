@@ -34,6 +34,18 @@ from langflow_otel.insights.trace import SpanEvent, TraceSpan, span_of, tree_of
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+__all__ = [
+    "MAX_RUNS",
+    "MIN_RUNS",
+    "OUTLIER_Z",
+    "ComponentTime",
+    "Explanation",
+    "Failure",
+    "History",
+    "explain",
+    "robust_z",
+]
+
 MIN_RUNS = 10
 MAX_RUNS = 500
 OUTLIER_Z = 3.5

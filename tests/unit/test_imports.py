@@ -211,6 +211,29 @@ def test_all_is_what_can_be_imported():
     assert found["instrument"] is importlib.import_module("langflow_otel.instrumentor").instrument
 
 
+PUBLIC = [
+    name
+    for name in MODULES
+    if not any(part.startswith("_") for part in name.split(".")[1:]) and room(name) not in ("cli", "redaction", "")
+]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_module_lists_its_names(name: str):
+    """Aliases of types and constants may be left out; classes and functions may not. Ruff checks the order."""
+    tree = ast.parse(module_file(name).read_text("utf-8"))
+    defined = {
+        node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    }
+    public = {each for each in defined if not each.startswith("_")}
+    module = importlib.import_module(name)
+    listed = getattr(module, "__all__", [])
+
+    assert public <= set(listed)
+    assert len(listed) == len(set(listed))
+    assert [each for each in listed if not hasattr(module, each)] == []
+
+
 def test_the_version_is_that_of_the_distribution():
     from importlib.metadata import version
 
