@@ -1,4 +1,4 @@
-"""The connections that the scrape endpoint has open: so many at most, and each for a limited time."""
+"""Open connections of the scrape endpoint, limited in number and in time."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Place:
 
 
 class Places:
-    """Who is connected.
+    """The open connections.
 
     Args:
         number: Of connections at a time.

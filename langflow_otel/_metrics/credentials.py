@@ -1,4 +1,4 @@
-"""What the scrape endpoint needs from files that may change while it runs: its token, its certificate."""
+"""Bearer token and TLS certificate of the scrape endpoint, read again when their files change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the process has in the default registry of ``prometheus_client``, for the page of metrics.
+"""Metrics of the default registry of ``prometheus_client``, rendered for the scrape.
 
 Nodes use it (``Gauge("orders_open", ...)``), and so does LangFlow itself. Collectors are code of others: one that
 fails, or that shows a name twice, must not cost the page its other metrics.

@@ -1,4 +1,4 @@
-"""The gauges that are derived from what was recorded, at the moment when somebody asks.
+"""Gauges computed from recorded series at the time of a scrape or an export.
 
 Over several workers they are computed from the sums of all of them, never averaged.
 """

@@ -28,7 +28,7 @@ logger = logging.getLogger("langflow_otel")
 METRICS_PATH = "/metrics"
 HEALTH_PATH = "/-/healthy"
 _PATIENCE_S = 10.0
-"""For a client that says nothing, or reads nothing."""
+"""Socket timeout for reads and writes, in seconds."""
 _REQUEST_LASTS_S = 30.0
 """At most, from the connection or the answer before: a client may be slow without ever being silent."""
 _PAUSE_S = 0.1

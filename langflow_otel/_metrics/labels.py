@@ -1,4 +1,4 @@
-"""Caps on label values: series are the users' money, and a name must not be able to spend it."""
+"""Caps on the number of distinct label values, which limit the number of series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request for the page of metrics is answered with, whichever server it came to."""
+"""Answers to requests for the metrics page, for the endpoint and for the ASGI app."""
 
 from __future__ import annotations
 

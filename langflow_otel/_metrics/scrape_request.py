@@ -1,4 +1,4 @@
-"""What the scrape endpoint accepts of a request: how it ends, and which host it names."""
+"""Checks of requests to the scrape endpoint: message framing, path and host."""
 
 from __future__ import annotations
 

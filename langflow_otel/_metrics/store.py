@@ -1,4 +1,4 @@
-"""Where measured numbers are kept: each series is a few float64 cells, in memory or in a shared file.
+"""The store of series: each is a few float64 cells, in memory or in a shared file.
 
 Plain cells rather than ``prometheus_client``'s metric objects: the same numbers must be readable by another
 process, and a scrape of 10,000 series must not hold the interpreter for a tenth of a second.

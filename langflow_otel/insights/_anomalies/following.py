@@ -1,4 +1,4 @@
-"""Anomalies as they come: what is appended to trace files goes through the same windows as what is there already."""
+"""Anomalies in growing trace files: appended spans are added to the windows of those already read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When was a flow, or one of its types of components, not as it usually is, and what else was going on then?
+"""Anomalies of flows and component types in a span table, with the resources of the same minutes.
 
 Detection is in :mod:`~langflow_otel.insights._anomalies.detection`; here are the spans that it is fed with, and the
 resources of the same minutes.

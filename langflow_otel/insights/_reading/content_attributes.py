@@ -1,4 +1,4 @@
-"""What of a span is content: messages, inputs, outputs, arguments and results of tools, messages of errors."""
+"""Tells span attributes with content (messages, inputs, outputs, tool arguments, error messages) from others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which flows ran, and which runs there are: what one asks first."""
+"""Lists of flows and of runs, by SQL on the view ``runs``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a run besides its duration: attributes of its spans, counts, and the conditions it ran under."""
+"""Facts of a run for comparison: attributes of its spans, counts, and the conditions during the run."""
 
 from __future__ import annotations
 
