@@ -94,7 +94,7 @@ def living(folder: Path, made: str | None = None) -> Iterator[Live]:
 
     Args:
         folder: Of its files.
-        made: host:port of a page of made series that is scraped as well; see made_series.py.
+        made: host:port of a page of made series that is scraped as well; see board_series.py.
     """
     flows, prometheus, alertmanager, store, nobody = (f"127.0.0.1:{free_port()}" for _ in range(5))
     addresses = {

@@ -3,7 +3,7 @@
     python tests/prometheus/pictures.py FOLDER [DASHBOARD ...]    # by uid, such as langflow-overview; by default all
 
 Needs Debian's prometheus, lfx and matplotlib. Real flows run meanwhile; what is not here, such as Kubernetes, is made
-(made_series.py).
+(board_series.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 
 mpl.use("Agg")
 
+from board_series import served
 from live import living
-from made_series import served
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("promql_parser", reason="reads the dashboards: pip install 'langflow-otel[configs]'")
 pytest.importorskip("matplotlib", reason="draws: pip install 'langflow-otel[configs]'")
 
-from made_series import page
+from board_series import page
 from pictures import draw
 from promql import metrics_in, panel_queries
 from test_queries import EXEMPT
