@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import typer
 from rich import box
@@ -19,14 +21,14 @@ from rich.text import Text
 from langflow_otel._settings.masking import Secrets, shown_problem, shown_value
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted
-from langflow_otel._settings.standard_variables import StandardVariable
+from langflow_otel._settings.standard_variables import STANDARD, StandardVariable
 from langflow_otel._settings.variables import VARIABLES, Variable
-from langflow_otel.cli.config_standard import standard_problems, standard_variables
 from langflow_otel.cli.console import FAILED, give_up, heading, make_console, printable, say
 from langflow_otel.cli.doctor.local import file_problems
 
 _COLUMNS_FROM = 140
 """Narrower terminals have the meaning on a line of its own."""
+_LONGEST_NAME: Final = 100
 
 
 class Format(str, Enum):
@@ -232,3 +234,25 @@ def _yaml(value: str | None) -> str:
 
 def _is_plain(sign: str) -> bool:
     return sign.isprintable() or sign > "\uffff" or "\ud800" <= sign <= "\udfff"
+
+
+def standard_variables(env: Mapping[str, str]) -> list[StandardVariable]:
+    """Those that matter here: the general ones, and of a signal's own forms and the rare ones those that are set."""
+    return [variable for variable in STANDARD if variable.is_listed or env.get(variable.name, "").strip()]
+
+
+def standard_problems(env: Mapping[str, str]) -> list[str]:
+    """What the SDK would refuse, or read as something else, and names that look misspelled."""
+    return [*accepted(env).problems, *_misspelled(env)]
+
+
+def _misspelled(env: Mapping[str, str]) -> Iterator[str]:
+    known = [variable.name for variable in (*VARIABLES, *STANDARD) if variable.name.startswith("OTEL_")]
+    for name in sorted(env):
+        if not name.startswith("OTEL_") or name in known or len(name) > _LONGEST_NAME:
+            continue
+        # More exist than are listed here, none of them this close to one that is.
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.93)
+        if close:
+            shown = name if name.isprintable() else repr(name)
+            yield f"{shown} is not a standard variable; did you mean {close[0]}? It is ignored."

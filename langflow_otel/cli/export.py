@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langflow_otel.cli.choosing import check_flow, note_if_none, since_ns_of, trace_id_of
 from langflow_otel.cli.console import give_up, printable, shortened
-from langflow_otel.cli.opened_traces import opened_traces
-from langflow_otel.cli.progress import steps_bar
+from langflow_otel.cli.trace_input import check_flow, note_if_none, opened_traces, since_ns_of, steps_bar, trace_id_of
 from langflow_otel.insights._exports import TABLE_FORMATS, TEXT_FORMATS
 from langflow_otel.insights.selection import Selection
 

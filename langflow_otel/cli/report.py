@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from langflow_otel.cli.choosing import check_flow, note_if_none, seconds_of, since_ns_of
 from langflow_otel.cli.console import BAD_INPUT, give_up, printable, say, shortened
-from langflow_otel.cli.opened_traces import NEEDS_INSIGHTS, opened_traces
-from langflow_otel.cli.progress import steps_bar
+from langflow_otel.cli.trace_input import (
+    NEEDS_INSIGHTS,
+    check_flow,
+    note_if_none,
+    opened_traces,
+    seconds_of,
+    since_ns_of,
+    steps_bar,
+)
 from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
 
 if TYPE_CHECKING:

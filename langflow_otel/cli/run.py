@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from types import FrameType
+from typing import Any, Final, TextIO
 
 import typer
 from opentelemetry.sdk.metrics import MeterProvider
@@ -26,12 +29,14 @@ from langflow_otel._sdk.otlp import otlp_exporter
 from langflow_otel._sdk.resource import langflow_resource
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.console import BAD_INPUT, FAILED, Warnings, give_up, make_console, shortened
-from langflow_otel.cli.interruption import Interruption
 from langflow_otel.cli.tracing import destinations, tracing
-from langflow_otel.cli.tree_view import tree_view
+from langflow_otel.cli.tree import tree_view
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_sdk, without_scope
 
 _COMPONENT_FAILED = "Error building Component"  # as LangFlow begins such a message, all versions
+PATIENCE_S: Final = 10.0
+"""How long what was interrupted may take to end: a component's thread cannot be stopped."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(flow: Path, input_value: str | None, lfx_options: Sequence[str]) -> None:
@@ -176,3 +181,43 @@ def _report(flow: Path, result: _Result, places: Sequence[str]) -> None:
         give_up("cancelled", result.code)
     if result.code != 0:
         give_up(f"the flow failed: {result.error}", FAILED)
+
+
+class Interruption:
+    """While this is entered, a signal raises :class:`~langflow_otel._runs.facts.Interrupted` in the main thread.
+
+    Args:
+        give_up: Called in another thread when that has not ended the flow in time; the process ends after it.
+    """
+
+    def __init__(self, give_up: Callable[[], object]) -> None:
+        self._give_up = give_up
+        self._before: dict[signal.Signals, Any] = {}
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Interruption:
+        for each in _SIGNALS:
+            self._before[each] = signal.signal(each, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        code = 128 + number  # as shells say it
+        if self._timer is None:
+            self._timer = threading.Timer(PATIENCE_S, self._end, (code,))
+            self._timer.daemon = True
+            self._timer.start()
+        raise Interrupted(code)
+
+    def _end(self, code: int) -> None:
+        try:
+            self._give_up()
+            # LangFlow has replaced sys.stderr.
+            os.write(2, b"langflow-otel: cancelled\n")
+        finally:
+            os._exit(code)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from langflow_otel.cli.console import FAILED, give_up, printable, say
-from langflow_otel.cli.opened_traces import chosen_paths, problem_lines
-from langflow_otel.cli.progress import bytes_bar
+from langflow_otel.cli.trace_input import bytes_bar, chosen_paths, problem_lines
 
 if TYPE_CHECKING:
     from langflow_otel.insights._store.database import Database

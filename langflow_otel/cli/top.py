@@ -13,21 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Protocol
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from langflow_otel._settings.settings import ScrapeSettings, Settings
-from langflow_otel.cli.choosing import seconds_of
 from langflow_otel.cli.console import BAD_INPUT, give_up, make_console, printable, shortened
-from langflow_otel.cli.keyboard import Keys, pressed_keys
-from langflow_otel.cli.live_figures import FromPrometheus, FromScrape, Source
-from langflow_otel.cli.scraping import Scraper
+from langflow_otel.cli.top_source import Source, Wanted, source_of
 from langflow_otel.cli.top_view import top_view
+from langflow_otel.cli.trace_input import seconds_of
 from langflow_otel.insights.figures import Figures
-from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
+from langflow_otel.insights.prometheus_source import PrometheusError
 
 MOST_S = 86_400
 """So many seconds of scraped pages are kept, at most."""
@@ -36,27 +32,6 @@ MOST_OF_PROMETHEUS_S = 366 * 86_400
 _KEYS = "q quits"
 _LEAST_S = 5
 _LOOK_S = 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What was asked for on the command line.
-
-    Attributes:
-        url: Of a scrape endpoint; None for that of the settings.
-        prometheus: Of a Prometheus; None for the scrape endpoint.
-        token_file: For the Prometheus.
-        ca_file: The same.
-        every_s: Seconds from one refresh to the next.
-        window_s: How far back.
-    """
-
-    url: str | None
-    prometheus: str | None
-    token_file: Path | None
-    ca_file: Path | None
-    every_s: float
-    window_s: float
 
 
 def window_of(given: str, *, most_s: int) -> float:
@@ -89,38 +64,6 @@ def top(wanted: Wanted, *, once: bool, as_json: bool) -> None:
     else:
         with _ended_in_order(), pressed_keys() as keys:
             _Screen(console, source, wanted.every_s, keys).show()
-
-
-def source_of(wanted: Wanted) -> Source:
-    """Where the figures come from.
-
-    Raises:
-        PrometheusError: The Prometheus cannot be asked in this way.
-    """
-    if wanted.prometheus is not None:
-        access = PrometheusAccess.of(wanted.prometheus, token_file=wanted.token_file, ca_file=wanted.ca_file)
-        return FromPrometheus(PrometheusSource(access), wanted.window_s)
-    settings = Settings.from_env({**os.environ, "OTEL_METRICS_EXPORTER": "prometheus"}).scrape or ScrapeSettings()
-    return FromScrape(Scraper(_whole_url(wanted.url) if wanted.url else _url_of(settings), settings), wanted.window_s)
-
-
-def _url_of(settings: ScrapeSettings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{'http' if settings.cert_file is None else 'https'}://{host}:{settings.port}/metrics"
-
-
-def _whole_url(url: str) -> str:
-    """With the port and the path that may be left out."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https"):
-        give_up("--url is the address of a scrape endpoint, such as http://localhost:9464/metrics")
-    host = f"[{host}]" if ":" in host else host
-    return parts._replace(netloc=f"{host}:{port}", path=parts.path if parts.path.strip("/") else "/metrics").geturl()
 
 
 def _read_or_end(source: Source) -> Figures:
@@ -254,3 +197,55 @@ class _Screen:
             height=self._console.height,
             keys=_KEYS,
         )
+
+
+class Keys(Protocol):
+    """Asked for keys."""
+
+    def __call__(self, timeout_s: float) -> str:
+        """The next key within so many seconds; empty for none."""
+
+
+@contextmanager
+def pressed_keys() -> Iterator[Keys]:
+    """Keys of the terminal, without Enter and without showing them; none where standard input is no terminal."""
+    if not sys.stdin.isatty():
+        yield _no_keys
+        return
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        yield _windows_key
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield _posix_key
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _no_keys(timeout_s: float) -> str:
+    time.sleep(timeout_s)
+    return ""
+
+
+def _posix_key(timeout_s: float) -> str:
+    import select
+
+    if not select.select([sys.stdin], [], [], timeout_s)[0]:
+        return ""
+    # Not sys.stdin.read: what it buffers, select does not see.
+    return os.read(sys.stdin.fileno(), 1).decode(errors="replace")
+
+
+def _windows_key(timeout_s: float) -> str:
+    msvcrt = __import__("msvcrt")
+    until_s = time.monotonic() + timeout_s
+    while time.monotonic() < until_s:
+        if msvcrt.kbhit():
+            return str(msvcrt.getwch())
+        time.sleep(0.02)
+    return ""

@@ -10,22 +10,37 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from langflow_otel._process.price_file import read_prices
 from langflow_otel._runs.prices import PriceTable
-from langflow_otel.cli import usage_view
-from langflow_otel.cli.choosing import check_flow, counted, note_if_none, since_ns_of
-from langflow_otel.cli.console import FAILED, finite, give_up, make_console, printable, say
-from langflow_otel.cli.opened_traces import opened_traces
-from langflow_otel.insights._usage.usage import TAG, IdleFlow, Usage, first_run_ns, idle_flows, usage
+from langflow_otel.cli.console import FAILED, give_up, in_money, make_console, printable, say
+from langflow_otel.cli.trace_input import check_flow, counted, note_if_none, opened_traces, since_ns_of
+from langflow_otel.insights._usage.usage import OF_CALLS, TAG, IdleFlow, Usage, Use, first_run_ns, idle_flows, usage
 from langflow_otel.insights.selection import Selection
 
 _BUDGET = re.compile(r"(?:(.+)=)?\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Z]{3})?")
 _MAX_MODELS_NAMED = 5
 _DAY_NS = 86_400_000_000_000
+_MAX_ROWS = 30
+_FORMULA = re.compile(r"\s*[=+@-]")
+_COLUMNS = (
+    "runs",
+    "failed",
+    "seconds",
+    "calls",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+)
 
 
 @dataclass(frozen=True)
@@ -101,33 +116,6 @@ def check_alone(chosen: str, **options: object) -> None:
     for name, value in options.items():
         if value is not None:
             give_up(f"{chosen} takes no --{name}")
-
-
-def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | None, output_format: str) -> None:
-    """Print which attribute of a run goes with how much time, CPU and memory."""
-    try:
-        from langflow_otel.cli import resources_view
-        from langflow_otel.insights._usage.resource_use import resource_use
-    except ImportError as exc:
-        package = (exc.name or "").partition(".")[0]
-        give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")
-    selection = Selection(flow=flow, since_ns=since_ns_of(since))
-    with opened_traces(paths) as traces:
-        check_flow(traces, flow)
-        note_if_none(traces, selection, since)
-        found = resource_use(traces.connection, selection)
-    if not any(resource.runs for resource in found):
-        give_up("no such run is in these files")
-    if output_format == "json":
-        typer.echo(json.dumps({"resources": [finite(asdict(resource)) for resource in found]}, indent=2))
-    elif output_format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(resources_view.HEADING)
-        writer.writerows(resources_view.csv_rows(found))
-    else:
-        resources_view.show_resources(found, make_console())
-    if all(resource.problem is not None for resource in found):
-        give_up("there are too few runs to say anything")
 
 
 def _budget(text: str) -> Budget:
@@ -206,7 +194,7 @@ def _exceeded(budget: Budget, found: Usage, prices: Path | None) -> str | None:
     amount = cost.get(currency, 0.0)
     if amount <= budget.amount:
         return None
-    shown, limit = usage_view.money(amount, currency), usage_view.money(budget.amount, currency)
+    shown, limit = money(amount, currency), money(budget.amount, currency)
     return f"budget exceeded: {name} cost {shown}, and {limit} are allowed"
 
 
@@ -215,12 +203,12 @@ def _print(found: Usage, output_format: str) -> None:
         total = {"cost": found.cost, "unpriced_models": found.unpriced_models}
         typer.echo(json.dumps({"by": found.by, **total, "uses": [asdict(use) for use in found.uses]}, indent=2))
     elif output_format == "csv":
-        heading, lines = usage_view.csv_rows(found)
+        heading, lines = csv_rows(found)
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(heading)
         writer.writerows(lines)
     else:
-        make_console().print(usage_view.usage_table(found))
+        make_console().print(usage_table(found))
 
 
 def _print_idle(found: Sequence[IdleFlow], now_ns: int, output_format: str) -> None:
@@ -233,13 +221,116 @@ def _print_idle(found: Sequence[IdleFlow], now_ns: int, output_format: str) -> N
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(("flow", "flow_id", "runs", "last_run", "idle_days"))
         for each, age in zip(found, days, strict=True):
-            name, flow_id = (usage_view.cell(text or "") for text in (each.flow, each.flow_id))
+            name, flow_id = (cell(text or "") for text in (each.flow, each.flow_id))
             writer.writerow((name, flow_id, each.runs, _day(each.last_ns), age))
     elif not found:
         say("every flow ran within that time")
     else:
-        make_console().print(usage_view.idle_table(found, [_day(each.last_ns) for each in found], days))
+        make_console().print(idle_table(found, [_day(each.last_ns) for each in found], days))
 
 
 def _day(at_ns: int) -> str:
     return datetime.fromtimestamp(at_ns / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def usage_table(found: Usage) -> Table:
+    """The first 30 keys, the rest of them as one row, and all together."""
+    what = "calls" if found.by in OF_CALLS else "runs"
+    total = _together("all", found.uses)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_footer=len(found.uses) > 1)
+    table.add_column(found.by.removeprefix(TAG), overflow="fold", footer="all")
+    titles = ("runs", f"failed {what}", "time", "calls", "input", "output", "cached", "reasoning", "cost")
+    is_shown = [bool(getattr(total, title + "_tokens", True)) for title in titles]
+    footers = _cells(total, has_runs=found.by not in OF_CALLS)
+    for title, text in compress(zip(titles, footers, strict=True), is_shown):
+        table.add_column(title, justify="right", no_wrap=True, footer=text)
+    shown, rest = found.uses[:_MAX_ROWS], found.uses[_MAX_ROWS:]
+    for use in shown:
+        table.add_row(Text(printable(use.key) or "(none)"), *compress(_cells(use), is_shown))
+    if rest:
+        cells = _cells(_together("", rest), has_runs=found.by not in OF_CALLS)
+        table.add_row(Text(f"{len(rest):,} more", "dim"), *compress(cells, is_shown))
+    return table
+
+
+def _together(key: str, uses: Sequence[Use]) -> Use:
+    total = Use(key)
+    for use in uses:
+        for name in (*_COLUMNS, "unpriced_calls"):
+            setattr(total, name, getattr(total, name) + getattr(use, name))
+        for currency, amount in use.cost.items():
+            total.cost[currency] = total.cost.get(currency, 0.0) + amount
+    return total
+
+
+def _cells(use: Use, *, has_runs: bool = True) -> list[str]:
+    """A run that called two models is a run of each: their sum is no number of runs."""
+    cost = ", ".join(money(amount, currency) for currency, amount in sorted(use.cost.items()))
+    return [
+        f"{use.runs:,}" if has_runs else "",
+        f"{use.failed:,}",
+        duration(use.seconds),
+        f"{use.calls:,}",
+        tokens(use.input_tokens),
+        tokens(use.output_tokens),
+        tokens(use.cached_tokens),
+        tokens(use.reasoning_tokens),
+        (f"at least {cost}" if cost else "not known") if use.unpriced_calls else cost or "-",
+    ]
+
+
+def tokens(count: int) -> str:
+    """``92,000``, ``458 k``, ``3.44 M``."""
+    if count < 100_000:
+        return f"{count:,}"
+    return f"{count / 1000:.0f} k" if count < 999_500 else f"{count / 1e6:,.2f} M"
+
+
+def duration(seconds: float) -> str:
+    """``12 s``, ``3.5 min``, ``14.2 h``."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def money(amount: float, currency: str) -> str:
+    return f"{in_money(amount)} {printable(currency)}"
+
+
+def csv_rows(found: Usage) -> tuple[list[str], list[list[Any]]]:
+    """A heading, and a row a key; a column for each currency."""
+    currencies = list(found.cost)
+    heading = [cell(found.by), *_COLUMNS, *(cell(f"cost_{currency}") for currency in currencies), "unpriced_calls"]
+    return heading, [
+        [
+            cell(use.key),
+            *(getattr(use, name) for name in _COLUMNS),
+            *(use.cost.get(currency, 0) for currency in currencies),
+            use.unpriced_calls,
+        ]
+        for use in found.uses
+    ]
+
+
+def cell(text: str) -> str:
+    """Without control codes, and nothing that a spreadsheet takes for a formula."""
+    plain = printable(text)
+    return f"'{plain}" if _FORMULA.match(plain) else plain
+
+
+def idle_table(found: Sequence[IdleFlow], days: Sequence[str], ages: Sequence[float]) -> Table:
+    """Flows by their last run."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("flow")
+    table.add_column("id")
+    for title in ("runs", "last run", "days ago"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for each, day, age in zip(found, days, ages, strict=True):
+        table.add_row(
+            Text(printable(each.flow) or "(none)"),
+            Text(printable(each.flow_id or "")),
+            f"{each.runs:,}",
+            day,
+            f"{age:,.1f}",
+        )
+    return table

@@ -23,7 +23,7 @@ from langflow_otel._metrics import catalogue
 from langflow_otel._sdk.rotating_file import why_not_regular
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli.console import FAILED, Warnings, give_up, heading, make_console
-from langflow_otel.cli.metrics_view import Figures
+from langflow_otel.cli.demo.report import Figures
 from langflow_otel.cli.scraping import ScrapedPage, Scraper, with_free_port
 from langflow_otel.version import __version__
 

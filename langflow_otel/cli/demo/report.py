@@ -8,20 +8,36 @@ import shlex
 import shutil
 import statistics
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from langflow_otel import _semconv as semconv
+from langflow_otel._metrics import catalogue
 from langflow_otel._settings.settings import Settings
-from langflow_otel.cli.console import FAILED, give_up, heading, make_console
-from langflow_otel.cli.metrics_view import Figures, metrics_view
-from langflow_otel.cli.stats_view import stats_view
+from langflow_otel.cli.console import (
+    FAILED,
+    fitted,
+    give_up,
+    glyphs_of,
+    heading,
+    in_bytes,
+    in_percent,
+    in_words,
+    make_console,
+    printable,
+)
+from langflow_otel.cli.scraping import ScrapedPage
 from langflow_otel.cli.tracing import metric_destinations, trace_destinations
-from langflow_otel.cli.tree_view import tree_view
-from langflow_otel.insights.components import shares_in_trees
+from langflow_otel.cli.tree import tree_view
+from langflow_otel.insights.components import ComponentShare, shares_in_trees
 from langflow_otel.insights.trace import TraceSpan, build_trees, from_file, without_scope
 
 _PICTURE_WIDTH = 110
@@ -32,6 +48,10 @@ NEXT_STEPS = (
     ("scrape your own server", "OTEL_METRICS_EXPORTER=prometheus langflow run"),
     ("see inside your own node", "from langflow_otel import traced, then @traced above any method"),
 )
+_SHARE_BAR_WIDTH = 12
+_RUNS = f"{catalogue.FLOW_DURATION.prometheus_name}_count"
+_GAPS = 6
+_LEAST_WORDS = 20
 
 
 @dataclass(frozen=True)
@@ -162,3 +182,152 @@ def _pairs(rows: tuple[tuple[str, str], ...], width: int) -> Text:
     return Text("\n").join(
         Text(f"  {left:<{left_width if in_two_columns else 0}}{gap}").append(right, "cyan") for left, right in rows
     )
+
+
+def stats_view(stats: Sequence[ComponentShare], console: Console) -> Table:
+    """One row for each component; those that never ran are dim."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("Component", no_wrap=True)
+    for title in ("Runs", "Errors", "Skipped", "P50", "P95"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("Share of time", no_wrap=True)
+    bar = glyphs_of(console).bar
+    for each in stats:
+        table.add_row(
+            Text(printable(each.name)),
+            str(each.count),
+            Text(str(each.errors), "bold red" if each.errors else "dim"),
+            str(each.skipped) if each.skipped else "",
+            in_words(each.p50_s),
+            in_words(each.p95_s),
+            _share(each.share, bar),
+            style=None if each.count else "dim",
+        )
+    return table
+
+
+def _share(share: float, bar: str) -> Text:
+    part = "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+    return Text(f"{part:>4} ").append(bar * round(share * _SHARE_BAR_WIDTH), "blue")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What scrapes said.
+
+    Attributes:
+        page: The last one.
+        busiest: The highest CPU saturation of all of them; it is 0 as soon as the runs have ended.
+        window_s: What rates are over.
+    """
+
+    page: ScrapedPage
+    busiest: float | None
+    window_s: float
+
+    @property
+    def runs(self) -> int:
+        return int(self.page.total(_RUNS) or 0)
+
+    @property
+    def failed_runs(self) -> int:
+        return int(self.page.total(_RUNS, status="error") or 0)
+
+    @property
+    def throughput(self) -> str:
+        """Runs a second."""
+        return f"{self.page.total(catalogue.THROUGHPUT.prometheus_name) or 0:.2f}"
+
+    @property
+    def error_percent(self) -> float:
+        return self.page.total(catalogue.ERROR_RATE.prometheus_name) or 0.0
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    value: str
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+    bad: bool = False
+
+    @property
+    def selector(self) -> str:
+        """The series as PromQL names it."""
+        escaped = ((key, told.replace("\\", "\\\\").replace('"', '\\"')) for key, told in self.labels.items())
+        pairs = ",".join(f'{key}="{told}"' for key, told in escaped)
+        return printable(f"{self.name}{{{pairs}}}" if pairs else self.name)
+
+
+def metrics_view(figures: Figures, console: Console) -> Table:
+    """One row for each figure, with the series that it is read from as far as there is room."""
+    rows = list(_rows(figures))
+    values = _aligned([row.value for row in rows])
+    room = console.width - _GAPS - _widest(values)
+    names = _names(rows, room)
+    label_width = room - _widest(names)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for title in ("Metric", "Value", *(["In the scrape"] if names else [])):
+        table.add_column(title, no_wrap=True)
+    for row, value, name in zip_longest(rows, values, names):
+        label = fitted(Text(printable(row.label)), label_width, glyphs_of(console))
+        cells = [label, Text(value, "bold red" if row.bad else ""), Text(name or "", "dim")]
+        table.add_row(*cells[: len(table.columns)])
+    return table
+
+
+def _names(rows: Sequence[_Row], room: int) -> list[str]:
+    """With labels, or without those that are too long, or none at all: what leaves enough of the room to the words."""
+    selectors, names = [row.selector for row in rows], [row.name for row in rows]
+    if _widest(selectors) + _widest([row.label for row in rows]) <= room:
+        return selectors
+    fitting = [name if cell_len(name) + _LEAST_WORDS <= room else "" for name in names]
+    return fitting if 2 * fitting.count("") < len(names) else []
+
+
+def _widest(texts: Sequence[str]) -> int:
+    return max(map(cell_len, texts), default=0)
+
+
+def _rows(figures: Figures) -> Iterator[_Row]:
+    page, window = figures.page, f"last {figures.window_s:g} s"
+    yield _Row("Flow runs", f"{figures.runs:,}", _RUNS)
+    failed, errors = figures.failed_runs, figures.error_percent
+    yield _Row("Flow runs that failed", f"{failed:,}", _RUNS, {"status": "error"}, bad=failed > 0)
+    yield _Row(f"Throughput, {window}", f"{figures.throughput} runs/s", catalogue.THROUGHPUT.prometheus_name)
+    yield _Row(f"Error rate, {window}", in_percent(errors), catalogue.ERROR_RATE.prometheus_name, bad=errors > 0)
+    yield from _flow_and_component_rows(page)
+    if figures.busiest is not None:
+        busiest = f"{figures.busiest:.2f} runs/core"
+        yield _Row("CPU saturation, highest", busiest, catalogue.CPU_SATURATION.prometheus_name)
+    for metric, word in ((catalogue.MODEL_INPUT_TOKENS, "in"), (catalogue.MODEL_OUTPUT_TOKENS, "out")):
+        tokens = page.total(metric.prometheus_name)
+        if tokens is not None:
+            yield _Row(f"Tokens {word}", f"{tokens:,.0f}", metric.prometheus_name)
+    memory = page.total(catalogue.PROCESS_MEMORY_USAGE.prometheus_name)
+    if memory is not None:
+        yield _Row("Memory", in_bytes(memory), catalogue.PROCESS_MEMORY_USAGE.prometheus_name)
+    unused = page.total(catalogue.MEMORY_FRAGMENTATION.prometheus_name)
+    if unused is not None:
+        yield _Row("Heap held but unused", in_percent(100 * unused), catalogue.MEMORY_FRAGMENTATION.prometheus_name)
+
+
+def _flow_and_component_rows(page: ScrapedPage) -> Iterator[_Row]:
+    for each in page.series(catalogue.FLOW_DURATION_EMA.prometheus_name):
+        yield _Row(_of("Run time", each.labels, "flow"), f"{in_words(each.value)} avg", each.name, each.labels)
+    ratios = page.series(catalogue.COMPONENT_FAILURE_RATIO.prometheus_name)
+    for each in sorted(ratios, key=lambda ratio: -ratio.value):
+        if each.value > 0:
+            label = _of("Failures", each.labels, "component_type")
+            yield _Row(label, in_percent(100 * each.value), each.name, each.labels, bad=True)
+
+
+def _of(what: str, labels: dict[str, str], name: str) -> str:
+    return f"{what}, {labels[name]}" if labels.get(name) else what
+
+
+def _aligned(values: Sequence[str]) -> list[str]:
+    """Numbers end, and their units begin, in one column."""
+    parts = [value.partition(" ") for value in values]
+    width = max(len(number) for number, _, _ in parts)
+    return [f"{number:>{width}} {unit}".rstrip() for number, _, unit in parts]

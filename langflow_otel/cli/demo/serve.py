@@ -16,7 +16,7 @@ from rich.text import Text
 
 from langflow_otel._settings.settings import ScrapeSettings
 from langflow_otel.cli.console import fitted, glyphs_of, heading, in_percent
-from langflow_otel.cli.metrics_view import Figures
+from langflow_otel.cli.demo.report import Figures
 from langflow_otel.cli.scraping import Scraper, scrape_config
 
 _LOOK_S = 0.1

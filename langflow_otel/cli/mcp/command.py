@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langflow_otel.cli.console import give_up, printable, say
-from langflow_otel.cli.opened_traces import chosen_paths
+from langflow_otel.cli.trace_input import chosen_paths
 
 if TYPE_CHECKING:
-    from langflow_otel.cli.mcp.asked import Given
+    from langflow_otel.cli.mcp.context import Given
 
 NEEDS_MCP = "{} is not installed; this needs: pip install 'langflow-otel[mcp]'"
 
@@ -39,8 +39,8 @@ def mcp(paths: Sequence[Path], beside: Beside, *, content: bool) -> None:
     """Serve until stdin ends."""
     chosen = chosen_paths(paths)
     try:
+        from langflow_otel.cli.mcp.context import Source
         from langflow_otel.cli.mcp.server import serve
-        from langflow_otel.cli.mcp.source import Source
         from langflow_otel.cli.mcp.toolbox import Toolbox
     except ImportError as exc:
         give_up(NEEDS_MCP.format(exc.name))
@@ -54,9 +54,9 @@ def mcp(paths: Sequence[Path], beside: Beside, *, content: bool) -> None:
 
 def _given(beside: Beside) -> Given:
     """What cannot be used ends the command with exit code 2."""
-    from langflow_otel.cli.baseline import loaded
+    from langflow_otel.cli.baseline.command import loaded
     from langflow_otel.cli.estimate import loaded_flow
-    from langflow_otel.cli.mcp.asked import Given
+    from langflow_otel.cli.mcp.context import Given
     from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusError, PrometheusSource
 
     kept = None if beside.baseline is None else loaded(beside.baseline)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from langflow_otel.cli import baseline_view
+from langflow_otel.cli.baseline import comparison_view
 from langflow_otel.cli.mcp.answers import AnswerError, cut, page, present
-from langflow_otel.cli.mcp.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since, TimeAgo, ns_ago
+from langflow_otel.cli.mcp.context import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since, TimeAgo, ns_ago
 from langflow_otel.insights._baselines.baselines import Baseline, baseline_of_traces, baselines_of_steps, holds_runs_of
 from langflow_otel.insights._baselines.comparison import Change, NothingToCompareError, compare
 from langflow_otel.insights.selection import Selection
@@ -76,7 +76,7 @@ def baseline_history(
     """When durations, errors or tokens of a flow or component changed for good, over many days or versions, as far as
     chance does not explain it. Two or three weeks of history are needed."""
     try:
-        from langflow_otel.cli import history_view
+        from langflow_otel.cli.baseline.history import figure_name, sentences, too_short
         from langflow_otel.insights._baselines.history import Step, history
     except ImportError as exc:
         raise AnswerError(NEEDS_FORECAST.format((exc.name or "").partition(".")[0])) from None
@@ -85,12 +85,10 @@ def baseline_history(
         raise AnswerError("no run has a langflow.flow.version")
     found = history([Step(name, baseline) for name, baseline in found_steps], over=at_least / 100)
     if not found.judged:
-        raise AnswerError(f"too short a history: {history_view.too_short(found)}")
-    changed = [
-        _lasting(history_view.figure_name(figure), figure, each) for figure in found.figures for each in figure.changes
-    ]
+        raise AnswerError(f"too short a history: {too_short(found)}")
+    changed = [_lasting(figure_name(figure), figure, each) for figure in found.figures for each in figure.changes]
     return {
-        "summary": " ".join(history_view.sentences(found, at_least / 100)),
+        "summary": " ".join(sentences(found, at_least / 100)),
         "changes": page(changed, limit, "raise limit, or name one flow"),
     }
 
@@ -129,10 +127,10 @@ def _compared(before: Baseline, after: Baseline, fail_over: float, limit: int) -
         [each for each in found.changes if each.verdict in ("worse", "better")], key=lambda each: not each.fails
     )
     return {
-        "summary": " ".join(baseline_view.sentences(found)),
+        "summary": " ".join(comparison_view.sentences(found)),
         "runs_before_and_after": dict(list(found.executions.items())[:_MAX_NAMED]),
         "changes": page([_change(each) for each in changed], limit, "raise limit, or name one flow"),
-        **present(components_changed=[cut(line) for line in baseline_view.graph_lines(found.graph)][:limit]),
+        **present(components_changed=[cut(line) for line in comparison_view.graph_lines(found.graph)][:limit]),
     }
 
 

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from langflow_otel import _semconv as semconv
 from langflow_otel.cli.mcp.answers import AnswerError, cut, moment, page, present
-from langflow_otel.cli.mcp.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Trace, Version
-from langflow_otel.cli.opened_traces import reading_lines
-from langflow_otel.cli.why_view import sentences
+from langflow_otel.cli.mcp.context import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Trace, Version
+from langflow_otel.cli.trace_input import reading_lines
+from langflow_otel.cli.why import sentences
 from langflow_otel.insights._reading.content_attributes import is_content
 from langflow_otel.insights._reading.run_lists import ListedRun, flow_summaries, list_runs
 from langflow_otel.insights._statistics.differences import Differences, Fact

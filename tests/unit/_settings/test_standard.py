@@ -44,7 +44,7 @@ from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.standard import accepted, accepted_environment
 from langflow_otel._settings.standard_variables import STANDARD, names_for
 from langflow_otel._settings.variables import VARIABLES
-from langflow_otel.cli.config_standard import standard_problems
+from langflow_otel.cli.config import standard_problems
 from tests.support.broken_collectors import make_pem
 
 LONG = bool(os.environ.get("LONG_TESTS"))

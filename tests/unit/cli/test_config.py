@@ -32,7 +32,7 @@ from langflow_otel._settings.masking import (
 from langflow_otel._settings.settings import Settings
 from langflow_otel._settings.variables import VARIABLES
 from langflow_otel.cli import config
-from langflow_otel.cli.config_standard import _misspelled, standard_problems, standard_variables
+from langflow_otel.cli.config import _misspelled, standard_problems, standard_variables
 from langflow_otel.cli.console import Warnings
 from langflow_otel.cli.doctor import command, local
 from langflow_otel.cli.main import app

@@ -29,9 +29,9 @@ from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.workers import WorkerGroup
 from langflow_otel._settings.settings import ScrapeSettings, Settings
 from langflow_otel.cli.doctor import command as doctor
+from langflow_otel.cli.doctor import destinations, listener
 from langflow_otel.cli.doctor import hooks as doctor_hooks
 from langflow_otel.cli.doctor import installed as doctor_installed
-from langflow_otel.cli.doctor import listener, probe
 from langflow_otel.cli.doctor.hooks import hooks_section
 from langflow_otel.cli.doctor.report import Finding, Section
 from langflow_otel.cli.main import app
@@ -117,10 +117,10 @@ def test_a_healthy_collector_gets_one_item_of_each_signal(receiver):
 
     assert result.code == 0, result.stdout
     assert "All is well." in result.stdout
-    assert list(receiver.spans) == [probe.NAME]
-    assert receiver.metrics()[probe.METRIC].sum.data_points[0].as_int == 1
+    assert list(receiver.spans) == [destinations.NAME]
+    assert receiver.metrics()[destinations.METRIC].sum.data_points[0].as_int == 1
     ((scope, record),) = receiver.logs()
-    assert (scope, record.body.string_value) == ("langflow_otel", probe.NAME)
+    assert (scope, record.body.string_value) == ("langflow_otel", destinations.NAME)
     assert len(receiver.requests) == len(receiver.metric_requests) == len(receiver.log_requests) == 1
 
 

@@ -28,12 +28,11 @@ from langflow_otel._metrics.scrape import Scrape
 from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._settings.settings import ScrapeSettings
 from langflow_otel.cli.console import Warnings, in_bytes, in_percent, in_words
+from langflow_otel.cli.demo.report import Figures, metrics_view, stats_view
 from langflow_otel.cli.main import app
-from langflow_otel.cli.metrics_view import Figures, metrics_view
-from langflow_otel.cli.progress import bytes_bar, steps_bar
 from langflow_otel.cli.scraping import ScrapedPage, Scraper, scrape_config, with_free_port
-from langflow_otel.cli.stats_view import stats_view
-from langflow_otel.cli.tree_view import tree_view
+from langflow_otel.cli.trace_input import bytes_bar, steps_bar
+from langflow_otel.cli.tree import tree_view
 from langflow_otel.insights.components import shares_in_trees
 from langflow_otel.insights.trace import SpanEvent, TraceSpan
 
@@ -384,7 +383,7 @@ def test_a_progress_bar_is_for_terminals(bar: Any, monkeypatch: pytest.MonkeyPat
     assert capsys.readouterr() == ("", "")
 
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    monkeypatch.setattr("langflow_otel.cli.progress.make_console", lambda *, stderr: console)
+    monkeypatch.setattr("langflow_otel.cli.trace_input.make_console", lambda *, stderr: console)
     with bar("reading") as on_progress:
         on_progress(5, 10)
         on_progress(10, 10)

@@ -245,7 +245,7 @@ def test_without_the_extra_it_says_what_to_install(spans, monkeypatch):
     monkeypatch.setitem(sys.modules, "ruptures", None)
     for name in ("_baselines.history", "_statistics.level_shifts"):
         monkeypatch.delitem(sys.modules, f"langflow_otel.insights.{name}")
-    monkeypatch.delitem(sys.modules, "langflow_otel.cli.history_view", raising=False)
+    monkeypatch.delitem(sys.modules, "langflow_otel.cli.baseline.history", raising=False)
 
     assert "ruptures is not installed; this needs: pip install" in cli("history", spans, code=2).stderr
 

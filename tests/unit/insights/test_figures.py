@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 from langflow_otel._settings.settings import ScrapeSettings
-from langflow_otel.cli import live_figures, top
-from langflow_otel.cli.live_figures import FromScrape, measured_between
+from langflow_otel.cli import top, top_source
 from langflow_otel.cli.main import app
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
+from langflow_otel.cli.top_source import FromScrape, measured_between
 from langflow_otel.cli.top_view import top_view
 from langflow_otel.insights.figures import Figures, Percentiles, Value, figures_of, percentiles
 
@@ -346,11 +346,11 @@ def test_an_address_that_is_none_is_one_line(capsys):
 def test_the_settings_say_where_the_endpoint_is(monkeypatch, tmp_path):
     monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_HOST", "::1")
     monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", "9999")
-    wanted = top.Wanted(None, None, None, None, 2.0, 60.0)
-    assert top.source_of(wanted).url == "http://[::1]:9999/metrics"
+    wanted = top_source.Wanted(None, None, None, None, 2.0, 60.0)
+    assert top_source.source_of(wanted).url == "http://[::1]:9999/metrics"
 
     monkeypatch.setenv("LANGFLOW_OTEL_SCRAPE_CERT_FILE", str(tmp_path / "cert.pem"))
-    assert top.source_of(wanted).url == "https://[::1]:9999/metrics"
+    assert top_source.source_of(wanted).url == "https://[::1]:9999/metrics"
 
 
 def screen(pages: Pages, looks: int = 0, every_s: float = 0.0) -> str:
@@ -395,4 +395,4 @@ def test_scraper_knows_https_without_a_certificate_of_its_own():
     scraper = Scraper("https://langflow.example:443/metrics", ScrapeSettings())
 
     assert type(scraper._connection()).__name__ == "HTTPSConnection"
-    assert live_figures.FromScrape(scraper, 60.0).url == "https://langflow.example:443/metrics"
+    assert top_source.FromScrape(scraper, 60.0).url == "https://langflow.example:443/metrics"

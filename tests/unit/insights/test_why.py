@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
-from langflow_otel.cli.why_view import as_json, sentences, show
+from langflow_otel.cli.why import explanation_as_json, sentences, show_explanation
 from langflow_otel.insights.selection import find_trace
 from langflow_otel.insights.why import Explanation, explain, robust_z
 from tests.support.made_spans import START_NS, MadeSpan, MadeTraces
@@ -391,7 +391,7 @@ def test_lines_fit_the_terminal(width):
         run = history.run(llm_s=4, model="a-model-with-a-very-long-name-" * 6)
     console = Console(width=width, record=True, file=io.StringIO())
 
-    show(history.explain(run), console)
+    show_explanation(history.explain(run), console)
 
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= width
@@ -428,7 +428,7 @@ def test_no_line_hides_a_single_component(components, told):
             run.add(f"component C{number}", number * seconds, seconds)
     console = Console(width=100, record=True, file=io.StringIO())
 
-    show(explain(made.connect(), run.trace_id), console)
+    show_explanation(explain(made.connect(), run.trace_id), console)
 
     text = console.export_text()
     assert ("more (--json has all)" in text) == (told is not None)
@@ -441,7 +441,7 @@ def test_infinite_values_are_null_in_json():
         made.run(1)
     run = made.run(2)
 
-    data = as_json(explain(made.connect(), run.trace_id))
+    data = explanation_as_json(explain(made.connect(), run.trace_id))
 
     assert data["history"]["robust_z"] is None
     json.dumps(data, allow_nan=False)

@@ -15,8 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
-from langflow_otel.cli.mcp.asked import Given
-from langflow_otel.cli.mcp.source import Source
+from langflow_otel.cli.mcp.context import Given, Source
 from langflow_otel.cli.mcp.toolbox import Toolbox
 from langflow_otel.insights._estimates.flow_graph import flow_graph
 from langflow_otel.insights.prometheus_source import PrometheusError
@@ -157,7 +156,7 @@ def test_wrong_questions_get_a_clear_line(source, tool, arguments, problem):
 )
 def test_missing_extra_is_said(source, monkeypatch, tool, package, module):
     monkeypatch.setitem(sys.modules, package, None)
-    for name in (module, "langflow_otel.insights._baselines.history", "langflow_otel.cli.history_view"):
+    for name in (module, "langflow_otel.insights._baselines.history", "langflow_otel.cli.baseline.history"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     said = refused(Toolbox(source), tool)

@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 
 from langflow_otel.cli.main import app
 from langflow_otel.cli.mcp.answers import MAX_ANSWER, AnswerError, text_of
-from langflow_otel.cli.mcp.asked import Given
+from langflow_otel.cli.mcp.context import Given, Source
 from langflow_otel.cli.mcp.server import make_server
-from langflow_otel.cli.mcp.source import Source
 from langflow_otel.cli.mcp.toolbox import Toolbox
 from langflow_otel.insights._baselines.baselines import baseline_of_traces
 from langflow_otel.insights._reading.content_attributes import is_content
@@ -399,7 +398,7 @@ def test_files_that_grow_are_read_again(tmp_path):
 def test_only_the_files_given_at_start_are_read(folder, source, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "langflow_otel.cli.mcp.source.trace_files", lambda paths: read.append(list(paths)) or trace_files(paths)
+        "langflow_otel.cli.mcp.context.trace_files", lambda paths: read.append(list(paths)) or trace_files(paths)
     )
     source._not_before = 0.0
     Toolbox(source).call("overview", {})

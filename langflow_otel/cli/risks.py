@@ -1,18 +1,24 @@
-"""What grows and does not stop, as a table and as JSON."""
+"""``langflow-otel forecast --risk``: figures that grow without stopping, and when they reach a limit."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import heading, in_bytes, in_percent, printable
+from langflow_otel.cli.console import BAD_INPUT, give_up, heading, in_bytes, in_percent, make_console, printable
+from langflow_otel.cli.forecast import Wanted, check_history, limits_of, metrics_source
+from langflow_otel.cli.trace_input import check_flow, opened_traces
 from langflow_otel.insights._forecasts.risks import KINDS, Risk, Risks
 from langflow_otel.insights._statistics.differences import in_short
 
@@ -31,6 +37,51 @@ _NAMES = {
     "gpu slowed": "GPU slowed down",
     "gpu errors": "corrected ECC errors an hour",
 }
+
+_RISK_DAYS = 7
+_RISK_LIMITS = {"memory": "memory", "disk": "disk", "descriptors": "descriptors", "queue": "queue"} | {
+    "temperature": "gpu temperature"
+}
+
+
+def risks(paths: Sequence[Path], wanted: Wanted, *, as_json: bool) -> None:
+    """What grows and does not stop; with limits, when they are reached."""
+    given = limits_of(wanted.limits)
+    if wanted.prometheus is None and set(given) - {"memory"}:
+        give_up("--risk of trace files takes a limit of memory, and no other: --prometheus knows more")
+    if set(given) - _RISK_LIMITS.keys():
+        give_up(f"--risk takes limits of {', '.join(_RISK_LIMITS)}, and no others")
+    check_history(wanted)
+    limits = {_RISK_LIMITS[name]: value for name, value in given.items()}
+    found = _risks_of_traces(paths, wanted.flow) if wanted.prometheus is None else _risks_of_metrics(wanted, paths)
+    if as_json:
+        typer.echo(json.dumps(risks_as_json(found, limits), indent=2))
+    else:
+        show_risks(found, limits, make_console())
+    if not found.compared and not found.uncorrected:
+        give_up("too short a history to say what grows: 20 minutes at least are needed, with runs in each")
+
+
+def _risks_of_traces(paths: Sequence[Path], flow: str | None) -> Risks:
+    with opened_traces(paths) as traces:
+        from langflow_otel.insights._forecasts.risks import find_risks
+        from langflow_otel.insights.selection import Selection
+
+        if flow is not None:
+            check_flow(traces, flow)
+        return find_risks(traces.connection, Selection(flow=flow))
+
+
+def _risks_of_metrics(wanted: Wanted, paths: Sequence[Path]) -> Risks:
+    from langflow_otel.insights._forecasts.metric_risks import find_risks_of_metrics
+    from langflow_otel.insights.prometheus_source import PrometheusError
+
+    end_s = int(time.time())
+    history_s = (wanted.history_days or _RISK_DAYS) * _DAY_S
+    try:
+        return find_risks_of_metrics(metrics_source(wanted, paths), end_s - history_s, end_s)
+    except PrometheusError as exc:
+        give_up(str(exc), BAD_INPUT)
 
 
 def show_risks(risks: Risks, limits: Mapping[str, float], console: Console) -> None:
@@ -112,7 +163,7 @@ def _moment(at_s: float | None, risk: Risk) -> str:
     return f"{datetime.fromtimestamp(at_s, timezone.utc):%Y-%m-%d %H:%M}"
 
 
-def as_json(risks: Risks, limits: Mapping[str, float]) -> dict[str, Any]:
+def risks_as_json(risks: Risks, limits: Mapping[str, float]) -> dict[str, Any]:
     """One object; times are Unix seconds, slopes in a second."""
     data = dataclasses.asdict(risks)
     for said, risk in zip(data["found"], risks.found, strict=True):

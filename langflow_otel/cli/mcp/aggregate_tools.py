@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from langflow_otel.cli import anomalies_view
+from langflow_otel.cli.anomalies import in_unit, lasted, resource_lines
 from langflow_otel.cli.mcp.answers import moment, page, present
-from langflow_otel.cli.mcp.asked import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Version, ns_ago
+from langflow_otel.cli.mcp.context import LEFT_OUT, NARROWER, Answer, Asked, Flow, Limit, Since, Version, ns_ago
 from langflow_otel.insights._anomalies.search import find_anomalies
 from langflow_otel.insights._usage.usage import Use, usage
 from langflow_otel.insights.components import component_shares
@@ -150,14 +150,14 @@ def anomalies(asked: Asked, flow: Flow = None, since: Since = None, limit: Limit
     shown = [
         present(
             since=moment(anomaly.since_s * _NS),
-            lasted=anomalies_view.lasted(anomaly),
+            lasted=lasted(anomaly),
             flow=anomaly.key.flow,
             component_type=anomaly.key.component_type,
             figure=anomaly.figure,
-            value=anomalies_view.in_unit(anomaly.figure, anomaly.value),
-            usually=anomalies_view.in_unit(anomaly.figure, anomaly.usual),
+            value=in_unit(anomaly.figure, anomaly.value),
+            usually=in_unit(anomaly.figure, anomaly.usual),
             sigmas=anomaly.sigmas,
-            in_the_same_minutes=list(anomalies_view.resource_lines(around)),
+            in_the_same_minutes=list(resource_lines(around)),
         )
         for anomaly, around in reversed(found.found)
     ]

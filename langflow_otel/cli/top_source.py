@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from prometheus_client.samples import Sample
 
 from langflow_otel._metrics import catalogue
+from langflow_otel._settings.settings import ScrapeSettings, Settings
+from langflow_otel.cli.console import give_up
 from langflow_otel.cli.scraping import ScrapedPage, Scraper
 from langflow_otel.insights.figures import GROWN, NOW, Figures, Measured, Value, figures_of
-from langflow_otel.insights.prometheus_source import PrometheusSource
+from langflow_otel.insights.prometheus_source import PrometheusAccess, PrometheusSource
 
 _START = catalogue.START_TIME.prometheus_name
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for on the command line.
+
+    Attributes:
+        url: Of a scrape endpoint; None for that of the settings.
+        prometheus: Of a Prometheus; None for the scrape endpoint.
+        token_file: For the Prometheus.
+        ca_file: The same.
+        every_s: Seconds from one refresh to the next.
+        window_s: How far back.
+    """
+
+    url: str | None
+    prometheus: str | None
+    token_file: Path | None
+    ca_file: Path | None
+    every_s: float
+    window_s: float
 
 
 class Source(Protocol):
@@ -83,6 +110,38 @@ class FromScrape:
         while len(self._pages) > 1 and self._pages[1][0] <= now_s - self._window_s:
             self._pages.popleft()
         return self._pages[0] if self._pages else None
+
+
+def source_of(wanted: Wanted) -> Source:
+    """Where the figures come from.
+
+    Raises:
+        PrometheusError: The Prometheus cannot be asked in this way.
+    """
+    if wanted.prometheus is not None:
+        access = PrometheusAccess.of(wanted.prometheus, token_file=wanted.token_file, ca_file=wanted.ca_file)
+        return FromPrometheus(PrometheusSource(access), wanted.window_s)
+    settings = Settings.from_env({**os.environ, "OTEL_METRICS_EXPORTER": "prometheus"}).scrape or ScrapeSettings()
+    return FromScrape(Scraper(_whole_url(wanted.url) if wanted.url else _url_of(settings), settings), wanted.window_s)
+
+
+def _url_of(settings: ScrapeSettings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'http' if settings.cert_file is None else 'https'}://{host}:{settings.port}/metrics"
+
+
+def _whole_url(url: str) -> str:
+    """With the port and the path that may be left out."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        give_up("--url is the address of a scrape endpoint, such as http://localhost:9464/metrics")
+    host = f"[{host}]" if ":" in host else host
+    return parts._replace(netloc=f"{host}:{port}", path=parts.path if parts.path.strip("/") else "/metrics").geturl()
 
 
 def measured_between(before: ScrapedPage | None, page: ScrapedPage, seconds: float) -> Measured:

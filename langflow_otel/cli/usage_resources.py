@@ -1,19 +1,29 @@
-"""Which attribute goes with how much time, CPU and memory, as tables and as rows for spreadsheets."""
+"""``langflow-otel usage --resources``: time, CPU and memory of runs by their attributes, as tables, CSV or JSON."""
 
 from __future__ import annotations
 
+import csv
+import json
+import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langflow_otel.cli.console import heading, in_bytes, in_words, printable
-from langflow_otel.cli.usage_view import cell
+from langflow_otel.cli.console import finite, give_up, heading, in_bytes, in_words, make_console, printable
+from langflow_otel.cli.trace_input import check_flow, note_if_none, opened_traces, since_ns_of
+from langflow_otel.cli.usage import cell
 from langflow_otel.insights._statistics.differences import in_short
-from langflow_otel.insights._usage.resource_use import Effect, Resource
+from langflow_otel.insights.selection import Selection
+
+if TYPE_CHECKING:
+    from langflow_otel.insights._usage.resource_use import Effect, Resource
 
 _TITLES = {
     "time": "Time of a run",
@@ -37,6 +47,32 @@ HEADING = (
     "p_value",
     "is_certain",
 )
+
+
+def show_resource_use(paths: Sequence[Path], *, flow: str | None, since: str | None, output_format: str) -> None:
+    """Print which attribute of a run goes with how much time, CPU and memory."""
+    try:
+        from langflow_otel.insights._usage.resource_use import resource_use
+    except ImportError as exc:
+        package = (exc.name or "").partition(".")[0]
+        give_up(f"{package} is not installed; this needs: pip install 'langflow-otel[forecast]'")
+    selection = Selection(flow=flow, since_ns=since_ns_of(since))
+    with opened_traces(paths) as traces:
+        check_flow(traces, flow)
+        note_if_none(traces, selection, since)
+        found = resource_use(traces.connection, selection)
+    if not any(resource.runs for resource in found):
+        give_up("no such run is in these files")
+    if output_format == "json":
+        typer.echo(json.dumps({"resources": [finite(asdict(resource)) for resource in found]}, indent=2))
+    elif output_format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(HEADING)
+        writer.writerows(csv_rows(found))
+    else:
+        show_resources(found, make_console())
+    if all(resource.problem is not None for resource in found):
+        give_up("there are too few runs to say anything")
 
 
 def show_resources(resources: Sequence[Resource], console: Console) -> None:

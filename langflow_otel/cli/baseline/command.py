@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from langflow_otel.cli import baseline_view
-from langflow_otel.cli.choosing import check_flow, check_version, counted, seconds_of
+from langflow_otel.cli.baseline import comparison_view
 from langflow_otel.cli.console import FAILED, give_up, make_console, printable, say
-from langflow_otel.cli.opened_traces import opened_traces
+from langflow_otel.cli.trace_input import check_flow, check_version, counted, opened_traces, seconds_of
 from langflow_otel.insights._baselines import baselines
 from langflow_otel.insights._baselines.baselines import PROMETHEUS, Baseline, BaselineError
 from langflow_otel.insights._baselines.comparison import Comparison, NothingToCompareError
@@ -211,9 +210,9 @@ def _show(comparison: Comparison, *, every: bool, as_json: bool) -> None:
             more = f" and {len(flows) - _MAX_NAMED} more" if len(flows) > _MAX_NAMED else ""
             say(f"note: not compared, since {what}: {names}{more}")
     if as_json:
-        typer.echo(json.dumps(baseline_view.as_json(comparison), indent=2))
+        typer.echo(json.dumps(comparison_view.as_json(comparison), indent=2))
     else:
-        baseline_view.show(comparison, make_console(), every=every)
+        comparison_view.show(comparison, make_console(), every=every)
 
 
 def _end(comparison: Comparison) -> None:

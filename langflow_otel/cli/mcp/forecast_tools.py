@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field
 
-from langflow_otel.cli import estimate_view
+from langflow_otel.cli.estimate import sentences
 from langflow_otel.cli.mcp.answers import AnswerError, cut, moment, page, present
-from langflow_otel.cli.mcp.asked import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since
+from langflow_otel.cli.mcp.context import NEEDS_FORECAST, Answer, Asked, Flow, Limit, Since
 from langflow_otel.insights._estimates.estimate import NoHistoryError
 from langflow_otel.insights._estimates.estimate import estimate as estimate_of
 from langflow_otel.insights._estimates.execution_history import past_runs
@@ -60,7 +60,7 @@ def forecast(
 
 def _forecast(found: Forecast) -> dict[str, Any]:
     # Not at the top: it needs the packages of the extra "forecast".
-    from langflow_otel.cli.forecast_view import SHOWN_DAYS, back_test_line, crossing_line
+    from langflow_otel.cli.forecast import SHOWN_DAYS, back_test_line, crossing_line
 
     series, count = found.series, len(found.days)
     shown = (found.days[ahead - 1] for ahead in sorted({each for each in SHOWN_DAYS if each <= count} | {count}))
@@ -113,7 +113,7 @@ def estimate(
             for each in found.figures
         ],
         "components": page(components, limit, "raise limit"),
-        "notes": [cut(each, 500) for each in estimate_view.sentences(found)],
+        "notes": [cut(each, 500) for each in sentences(found)],
     }
 
 

@@ -1,0 +1,1 @@
+"""``langflow-otel baseline``: save figures of flows, compare runs with them, and find lasting changes."""
