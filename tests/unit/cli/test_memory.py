@@ -16,7 +16,7 @@ import pytest
 from langflow_otel.cli import main as command_line
 from tests.support.made_spans import MadeTraces
 
-OUT_OF_MEMORY = "langflow-otel: out of memory: fewer files, or fewer runs by --flow and --since, need less\n"
+OUT_OF_MEMORY = "langflow-otel: out of memory: select fewer files, or fewer runs with --flow and --since\n"
 ERRORS = (
     MemoryError(),
     duckdb.OutOfMemoryException("failed to allocate data of size 8 MiB"),

@@ -119,7 +119,7 @@ def test_kept_budgets_pass(path):
         (["--idle", "5", "--flow", "shop"], "--idle takes no --flow"),
         (["--idle", "5", "--budget", "3"], "--idle takes no --budget"),
         (["--resources", "--by", "model"], "--resources takes no --by"),
-        (["--json", "--csv"], "it is --json or --csv"),
+        (["--json", "--csv"], "only one of --json and --csv is accepted"),
         (["--prices", "nowhere.json"], "--prices nowhere.json cannot be read: No such file"),
         (["--idle", "long"], "Invalid value for '--idle'"),
         (["--idle", "30"], "the files hold the runs of the last 10.0 days only: none can be known to be idle for 30"),
