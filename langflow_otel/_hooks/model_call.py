@@ -69,8 +69,8 @@ def watched(manager: Any) -> ReportedSpans:
     """Around what a callback manager does at the start of a call: which spans other instrumentors make of it."""
     try:
         recorder = active_recorder()
-        if recorder is not None and recorder.watch_others is not None and current_run() is not None:
-            recorder.watch_others(manager.handlers)
+        if recorder is not None and recorder.other_instrumentors is not None and current_run() is not None:
+            recorder.other_instrumentors.watch(manager.handlers)
     except Exception as exc:  # noqa: BLE001
         _WATCH.contain(exc)
     return ReportedSpans()

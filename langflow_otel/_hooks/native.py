@@ -95,8 +95,8 @@ def http_clients_disabled(wrapped: Callable[..., Any], _: Any, args: Any, kwargs
     result = wrapped(*args, **kwargs)
     with _CLIENTS:
         recorder = active_recorder()
-        if recorder is not None and recorder.restore_clients is not None:
-            recorder.restore_clients()
+        if recorder is not None and recorder.other_instrumentors is not None:
+            recorder.other_instrumentors.restore()
     return result
 
 

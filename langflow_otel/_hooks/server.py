@@ -24,6 +24,7 @@ from langflow_otel._guard import Guard
 from langflow_otel._hooks.facts import request_entry_point
 from langflow_otel._hooks.native import requests_are_pushed
 from langflow_otel._hooks.versions import entry_point_of_path
+from langflow_otel._runs.interfaces import Lifecycle
 from langflow_otel._runs.parent_context import with_caller
 from langflow_otel._runs.recorder import Recorder, active_recorder
 from langflow_otel._runs.request import RequestInfo, RequestRun
@@ -237,8 +238,8 @@ def _stop() -> None:
     global _stops
     _stops += 1
     recorder = active_recorder()
-    if recorder is not None and recorder.on_stop is not None:
-        recorder.on_stop(FLUSH_S)
+    if recorder is not None and recorder.lifecycle is not None:
+        recorder.lifecycle.stop(FLUSH_S)
 
 
 async def shut_down(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
@@ -249,8 +250,8 @@ async def shut_down(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any)
     stops = _stops
     with _LIFESPAN:
         recorder = active_recorder()
-        if recorder is not None and recorder.on_give_up is not None:
-            timer = asyncio.get_running_loop().call_later(GIVE_UP_S, _give_up, recorder)
+        if recorder is not None and recorder.lifecycle is not None:
+            timer = asyncio.get_running_loop().call_later(GIVE_UP_S, _give_up, recorder.lifecycle)
     try:
         result = await wrapped(*args, **kwargs)
     finally:
@@ -266,8 +267,8 @@ async def _flush() -> None:
     flushing: threading.Thread | None = None
     with _LIFESPAN:
         recorder = active_recorder()
-        if recorder is not None and recorder.flush is not None:
-            flushing = recorder.flush()
+        if recorder is not None and recorder.lifecycle is not None:
+            flushing = recorder.lifecycle.flush()
     if flushing is None:
         return
     until_s = time.monotonic() + FLUSH_S
@@ -275,10 +276,9 @@ async def _flush() -> None:
         await asyncio.sleep(0.01)
 
 
-def _give_up(recorder: Recorder) -> None:
+def _give_up(lifecycle: Lifecycle) -> None:
     with _LIFESPAN:
-        if recorder.on_give_up is not None:
-            recorder.on_give_up()
+        lifecycle.give_up()
 
 
 def watch_app(app: Any, server: str = "langflow") -> None:

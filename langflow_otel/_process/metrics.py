@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from opentelemetry.metrics import MeterProvider
@@ -28,6 +27,7 @@ from langflow_otel._metrics.store import MemoryStore
 from langflow_otel._metrics.system import SystemReader, heap_fragmentation, usable_cores
 from langflow_otel._metrics.workers import WorkerGroup, common_process
 from langflow_otel._process.conditions import RunConditions
+from langflow_otel._process.fork import ForkAware
 from langflow_otel._process.price_file import PriceFile
 from langflow_otel._runs.measuring import RunMetrics
 from langflow_otel._runs.process_watch import ProcessWatch
@@ -49,31 +49,32 @@ _KEEP = Guard("metrics.keep")
 _READ = Guard("metrics.read")
 _CLOSE = Guard("metrics.close")
 _PRICES = Guard("prices.read")
-_FORK = Guard("metrics.fork")
 
 ReadHost = Callable[[], Iterable[Reading]]
 
 
-class MetricsPipeline:
+class MetricsPipeline(ForkAware):
     """Metrics of this process, from the first record call to the last export.
 
     Args:
         settings: Which destinations, window, caps.
         read_host: Readings of LangFlow's own queues.
         already_pushed: Names of metrics that LangFlow itself pushes at the moment.
-        given: A meter provider that was passed in.
+        passed_in: A meter provider that the caller of ``instrument()`` passed in.
     """
+
+    fork_guard = Guard("metrics.fork")
 
     def __init__(
         self,
         settings: Settings,
         read_host: ReadHost,
         already_pushed: Callable[[], Collection[str]],
-        given: MeterProvider | None = None,
+        passed_in: MeterProvider | None = None,
     ) -> None:
         self.settings = settings
         self._already_pushed = already_pushed
-        self._given = given
+        self._passed_in = passed_in
         self.watch = ProcessWatch()
         self._read_host = read_host
         self._cores = usable_cores()
@@ -86,7 +87,7 @@ class MetricsPipeline:
         self._warn_once = WarnOnce()
         self._hopeless = False
         self._open()
-        _open_pipelines.add(self)
+        self.register_for_forks()
 
     @property
     def url(self) -> str | None:
@@ -103,7 +104,7 @@ class MetricsPipeline:
         self._gpu = GpuReader()
         self._conditions = RunConditions(self._gpu)
         store = self._make_store()
-        self.choice = unless_refused("METRICS", lambda: choose_meter_provider(self.settings, self._given, store))
+        self.choice = unless_refused("METRICS", lambda: choose_meter_provider(self.settings, self._passed_in, store))
         instruments = Instruments(store, None)
         if self.choice is not None:
             meter = self.choice.provider.get_meter(semconv.SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
@@ -152,7 +153,7 @@ class MetricsPipeline:
 
     def close(self) -> None:
         """Push what is there, free the port, stop the threads."""
-        _open_pipelines.discard(self)
+        self.unregister_for_forks()
         self._stopped.set()
         self.run_metrics.probe.stop()
         self._thread.join()
@@ -268,9 +269,8 @@ class MetricsPipeline:
                 self._group = None
             self.scrape.group = self._group
 
-    def let_go(self) -> None:
-        """In the child: leave the parent's to the parent. What the child needs it gets with its first flow run, which
-        many never have. Little may be called in here: other modules have not got over the fork yet."""
+    def after_fork_in_child(self) -> None:
+        """Abandon what is the parent's. The child opens its own with its first flow run, which many never have."""
         self.watch.forget()
         if self._endpoint is not None:
             self._endpoint.abandon()
@@ -278,7 +278,7 @@ class MetricsPipeline:
         if self._group is not None:
             self._group.forked()
         self.run_metrics.instruments.store.close()
-        # What another thread of the parent held, nobody would ever release in the child.
+        # What another thread of the parent held, nothing would ever release in the child.
         self.run_metrics.instruments.store.lock._at_fork_reinit()  # type: ignore[attr-defined]
         self._stopped = threading.Event()
         self.scrape = self._make_scrape(MemoryStore())
@@ -288,34 +288,15 @@ class MetricsPipeline:
         self.choice = None
         recorder = process_recorder()
         if recorder is not None and recorder.metrics is self.run_metrics:
-            recorder.metrics = None
-            recorder.prepare_with(functools.partial(self._revive, recorder))
+            recorder.use_metrics(None, self.watch)
+            recorder.prepare_with(functools.partial(self._reopen, recorder))
 
-    def _revive(self, recorder: Recorder) -> None:
-        with _FORK:
+    def _reopen(self, recorder: Recorder) -> None:
+        with self.fork_guard:
             self._open()
-            recorder.metrics = self.run_metrics
+            recorder.use_metrics(self.run_metrics, self.watch)
 
 
 def _target_info(settings: Settings) -> dict[str, str]:
     attributes = langflow_resource(settings).attributes
     return {name: str(attributes[name]) for name in _TARGET_INFO if name in attributes}
-
-
-_open_pipelines: weakref.WeakSet[MetricsPipeline] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for pipeline in tuple(_open_pipelines):
-        with _FORK:
-            pipeline.before_fork()
-
-
-def _after_fork_in_child() -> None:
-    for pipeline in tuple(_open_pipelines):
-        with _FORK:
-            pipeline.let_go()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -1,7 +1,7 @@
-"""What one process sends with: its providers, its scrape endpoint, the other instrumentors that it loaded.
+"""Telemetry of one process: its providers, its scrape endpoint, the other instrumentors that it loaded.
 
-All of it belongs to the process that uses it, down to ``service.instance.id``: a child that is forked lets go
-of its parent's, and makes its own when it has something to record.
+All of it belongs to the process that uses it, down to ``service.instance.id``: a forked child abandons its parent's,
+and opens its own with its first run.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,11 +19,12 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langflow_otel._guard import Guard
+from langflow_otel._process.fork import ForkAware
 from langflow_otel._process.metrics import MetricsPipeline, ReadHost
 from langflow_otel._runs.recorder import Recorder, process_recorder
 from langflow_otel._sdk.destinations import Passes, reaches_same_backend
 from langflow_otel._sdk.ended_span import EndedSpans
-from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans, watch_other_tracers
+from langflow_otel._sdk.instrumentor_spans import watch_nested_model_spans
 from langflow_otel._sdk.instrumentors import OtherInstrumentors
 from langflow_otel._sdk.logs import LogsPipeline
 from langflow_otel._sdk.providers import Choice, choose_tracer_provider, unless_refused
@@ -36,11 +35,10 @@ logger = logging.getLogger("langflow_otel")
 
 _CLOSE = Guard("stop.close")
 _FLUSH = Guard("stop.flush")
-_FORK = Guard("fork")
 
 
 @dataclass(frozen=True)
-class Given:
+class PassedIn:
     """Providers that the caller passed in; the rest is made from the settings."""
 
     tracer_provider: TracerProvider | None = None
@@ -48,12 +46,12 @@ class Given:
     logger_provider: Any = None
 
 
-class ProcessTelemetry:
+class ProcessTelemetry(ForkAware):
     """Everything that is open while telemetry leaves this process.
 
     Args:
         settings: Where it goes.
-        given: Providers to use instead.
+        passed_in: Providers to use instead.
         read_host: See :class:`~langflow_otel._process.metrics.MetricsPipeline`.
         already_pushed: The same.
         passes: See :func:`~langflow_otel._sdk.destinations.reaches_same_backend`.
@@ -65,23 +63,23 @@ class ProcessTelemetry:
     def __init__(
         self,
         settings: Settings,
-        given: Given,
+        passed_in: PassedIn,
         read_host: ReadHost,
         already_pushed: Callable[[], Collection[str]],
         passes: Passes = lambda processor, scope: True,
     ) -> None:
         self._settings = settings
         self._passes = passes
-        self._given = given
+        self._passed_in = passed_in
         self._traces: Choice[TracerProvider] | None = None
         self._others: OtherInstrumentors | None = None
         self._logs: LogsPipeline | None = None
         with ExitStack() as undo:
             undo.callback(self._close_traces_and_logs)
             self._open_traces_and_logs()
-            self.metrics = MetricsPipeline(settings, read_host, already_pushed, given.meter_provider)
+            self.metrics = MetricsPipeline(settings, read_host, already_pushed, passed_in.meter_provider)
             undo.pop_all()
-        _open.add(self)
+        self.register_for_forks()
 
     @property
     def wanted(self) -> bool:
@@ -103,11 +101,11 @@ class ProcessTelemetry:
         return [choice for choice in (self._traces, self.metrics.choice, logs) if choice is not None]
 
     def _open_traces_and_logs(self) -> None:
-        settings, given = self._settings, self._given
-        self._traces = unless_refused("TRACES", lambda: choose_tracer_provider(settings, given.tracer_provider))
+        settings, passed_in = self._settings, self._passed_in
+        self._traces = unless_refused("TRACES", lambda: choose_tracer_provider(settings, passed_in.tracer_provider))
         if self._traces is not None:
             watch_nested_model_spans(self._traces.provider)
-        self._logs = LogsPipeline(settings, given.logger_provider)
+        self._logs = LogsPipeline(settings, passed_in.logger_provider)
 
     def serve(self, recorder: Recorder) -> None:
         """Let the recorder's spans and measurements leave from here; the log lines do so since they can."""
@@ -123,20 +121,19 @@ class ProcessTelemetry:
         if self._traces is not None:
             self._others = OtherInstrumentors(self._settings, self._traces.provider, gated=own is not None)
             self._others.load()
-            recorder.restore_clients = self._others.restore
-            recorder.watch_others = watch_other_tracers
+            recorder.other_instrumentors = self._others
 
-    def flush_meanwhile(self) -> threading.Thread:
-        """Send what is there, in a thread of its own."""
+    def start_flush(self) -> threading.Thread:
+        """Send what has ended, in the thread that this returns."""
         own = [choice.own for choice in self._choices() if choice.own is not None]
         flushing = threading.Thread(target=_flush, args=(own,), name="langflow-otel-flush", daemon=True)
         flushing.start()
         return flushing
 
     def close(self) -> None:
-        """Send what is there and close what is ours. Metrics go last: what is lost on the way is counted, and
-        the last push tells."""
-        _open.discard(self)
+        """Send what has ended, and close the providers that are ours. Metrics are closed last: spans that are lost
+        on the way are counted in the last push."""
+        self.unregister_for_forks()
         with ExitStack() as closing:
             closing.callback(self.metrics.close)
             self._close_traces_and_logs()
@@ -168,21 +165,19 @@ class ProcessTelemetry:
         with _CLOSE:
             self.close()
 
-    # In a child of a process that forks. The metrics have their own way: they may share a scrape.
-
-    def let_go(self) -> None:
-        """Leave the parent's providers to the parent: another thread of it may be in the middle of an export."""
+    def after_fork_in_child(self) -> None:
+        """Abandon the parent's providers: another thread of the parent may be in the middle of an export."""
         for choice in self._choices():
             if choice.own is not None:
                 atexit.unregister(choice.own.shutdown)
         recorder = process_recorder()
         if recorder is not None:
             recorder.use_tracer_provider(None)
-            recorder.prepare_with(functools.partial(self._revive, recorder))
+            recorder.prepare_with(functools.partial(self._reopen, recorder))
         self._traces = self._logs = None
 
-    def _revive(self, recorder: Recorder) -> None:
-        with _FORK:
+    def _reopen(self, recorder: Recorder) -> None:
+        with self.fork_guard:
             if self._others is not None:
                 self._others.unload()
             self._open_traces_and_logs()
@@ -193,16 +188,3 @@ def _flush(providers: Sequence[Any]) -> None:
     for provider in providers:
         with _FLUSH:
             provider.force_flush()
-
-
-_open: weakref.WeakSet[ProcessTelemetry] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for telemetry in tuple(_open):
-        with _FORK:
-            telemetry.let_go()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

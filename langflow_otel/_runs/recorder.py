@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -33,6 +32,7 @@ from langflow_otel._runs.buffered_spans import HeldSpan, Send, new_span_context
 from langflow_otel._runs.component import ComponentRun
 from langflow_otel._runs.facts import ComponentInfo, FlowInfo, ModelInfo, ToolInfo
 from langflow_otel._runs.flow import FlowRun
+from langflow_otel._runs.interfaces import Lifecycle, OtherInstrumentors
 from langflow_otel._runs.measuring import FlowMetrics, RunMetrics
 from langflow_otel._runs.model_call import ModelRun
 from langflow_otel._runs.parent_context import (
@@ -72,12 +72,8 @@ class Recorder:
         content: Decides what content may leave; None if none may.
         gate: The same, also where no content but other texts may leave, such as messages of errors: what is denied does
             not leave in them either. None if no text may.
-        on_stop: Called when the server stops, with the seconds that there are to send the rest.
-        on_give_up: Called when the server has waited so long for what it is answering that it may be killed.
-        flush: Sends what is there, in the thread that it returns.
-        restore_clients: Instruments HTTP clients again that others have uninstrumented.
-        watch_others: Called with LangChain's handlers before it reports a call to them: notices the spans that other
-            instrumentors make of it.
+        lifecycle: Sends or closes the telemetry of this process at its end; None where another program does.
+        other_instrumentors: Those of other projects that the library has loaded; None without any.
     """
 
     def __init__(
@@ -88,13 +84,8 @@ class Recorder:
         watch: ProcessWatch | None = None,
     ) -> None:
         self.settings = settings
-        self.metrics = metrics
-        self._watch = watch
-        self.on_stop: Callable[[float], None] | None = None
-        self.on_give_up: Callable[[], None] | None = None
-        self.flush: Callable[[], threading.Thread | None] | None = None
-        self.restore_clients: Callable[[], None] | None = None
-        self.watch_others: Callable[[Sequence[object]], None] | None = None
+        self.lifecycle: Lifecycle | None = None
+        self.other_instrumentors: OtherInstrumentors | None = None
         self._preparations = Preparations()
         self._components_on = settings.detail != "flow"
         self._models_on = settings.shows_models
@@ -103,6 +94,7 @@ class Recorder:
         self.gate = ContentGate(settings) if has_texts else None
         self.content = self.gate if settings.captures_content else None
         self.use_tracer_provider(provider)
+        self.use_metrics(metrics, watch)
 
     def use_tracer_provider(
         self,
@@ -130,8 +122,13 @@ class Recorder:
 
     def use_metrics(self, metrics: RunMetrics | None, watch: ProcessWatch | None) -> None:
         """Measure with these from now on; None for no metrics."""
-        self.metrics = metrics
+        self._metrics = metrics
         self._watch = watch
+
+    @property
+    def metrics(self) -> RunMetrics | None:
+        """What measures the runs; None without metrics. :meth:`use_metrics` changes it."""
+        return self._metrics
 
     @property
     def traces(self) -> bool:
@@ -175,10 +172,10 @@ class Recorder:
             return None
         if self._preparations.pending:
             self.prepare()
-        if self.metrics is not None:
-            self.metrics.probe.watch_running_loop()
+        if self._metrics is not None:
+            self._metrics.probe.watch_running_loop()
         if not self._traces:
-            run = FlowRun(None, context, self.settings, info, graph, sampled=False, metrics=self.metrics)
+            run = FlowRun(None, context, self.settings, info, graph, sampled=False, metrics=self._metrics)
             run.enter()
             return run
         if current_run() is None and _scope_of(trace.get_current_span(context)) == semconv.LANGFLOW_SCOPE:
@@ -206,7 +203,7 @@ class Recorder:
             graph,
             sampled=sampled,
             held=held,
-            metrics=self.metrics,
+            metrics=self._metrics,
             watch=self._watch,
         )
         run.enter()
@@ -226,10 +223,10 @@ class Recorder:
             return None
         if self._preparations.pending:
             self.prepare()
-        if not self._traces and self.metrics is None:
+        if not self._traces and self._metrics is None:
             return None
         tracer = self.tracer if self._traces else None
-        return RequestRun.start(tracer, self._sampling, info, context, self.settings, self.metrics, self.reaches)
+        return RequestRun.start(tracer, self._sampling, info, context, self.settings, self._metrics, self.reaches)
 
     def start_component(self, info: ComponentInfo, within: Run | None) -> ComponentRun:
         """A component starts; its run is current from here on.
@@ -418,7 +415,7 @@ class Recorder:
     def _measures_for(self, flow: FlowRun | None) -> FlowMetrics | None:
         if flow is not None:
             return flow.measures
-        return None if self.metrics is None else self.metrics.flow(None)
+        return None if self._metrics is None else self._metrics.flow(None)
 
 
 def _no_sender() -> None:

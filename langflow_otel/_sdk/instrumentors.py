@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -19,7 +19,7 @@ from opentelemetry.trace import TracerProvider
 from langflow_otel._guard import Guard
 from langflow_otel._sdk import http_clients
 from langflow_otel._sdk.http_clients import HttpClients
-from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns
+from langflow_otel._sdk.instrumentor_spans import TracersBelowRuns, watch_other_tracers
 from langflow_otel._sdk.versions import (
     AUTO_INSTRUMENTATION,
     OPENINFERENCE_CONTENT,
@@ -88,6 +88,10 @@ class OtherInstrumentors:
         """Load the HTTP clients' instrumentors again that other code has uninstrumented meanwhile."""
         if _spans.makes_spans is self._provider:
             self._http.restore()
+
+    def watch(self, handlers: Sequence[object]) -> None:
+        """See :func:`~langflow_otel._sdk.instrumentor_spans.watch_other_tracers`."""
+        watch_other_tracers(handlers)
 
     def unload(self) -> None:
         """Undo :meth:`load`; what was active before stays so."""

@@ -27,6 +27,7 @@ import langflow_otel
 from langflow_otel import LangflowInstrumentor, instrumentor
 from langflow_otel._hooks import versions
 from langflow_otel._hooks.patching import Hook, Patches
+from langflow_otel._process.lifecycle import NOTHING_TO_DO
 from langflow_otel._process.process import ProcessTelemetry
 from langflow_otel._runs.facts import ComponentInfo, FlowInfo
 from langflow_otel._runs.flow import FlowRun
@@ -36,7 +37,6 @@ from langflow_otel._runs.request import RequestInfo
 from langflow_otel._settings.settings import Settings
 from langflow_otel.cli.doctor import installed
 from langflow_otel.insights.trace import from_file
-from langflow_otel.instrumentor import NOTHING_TO_DO
 from tests.support.recording import at_once
 
 CHECK = LangflowInstrumentor._check_dependency_conflicts
@@ -633,7 +633,7 @@ def test_put_off_an_error_of_ours_costs_no_flow(host, caplog, monkeypatch, spans
 def test_stopped_everything_is_sent_and_what_comes_after_all_starts_it_again(host, spans_file, caplog):
     langflow_otel.instrument(deferred=True)
     record()
-    active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+    active_recorder().lifecycle.stop(5.0)  # type: ignore[union-attr]
     assert not is_open()
     assert spans_file.read_text().count("spanId") == 1
     record()
@@ -648,7 +648,7 @@ def test_stopped_before_anything_was_recorded_there_is_nothing_to_do(host, spans
     langflow_otel.instrument(deferred=True)
     recorder = active_recorder()
     for _ in range(2):
-        recorder.on_stop(5.0)  # type: ignore[union-attr,misc]
+        recorder.lifecycle.stop(5.0)  # type: ignore[union-attr]
 
     assert not is_open()
     record()
@@ -658,7 +658,7 @@ def test_stopped_before_anything_was_recorded_there_is_nothing_to_do(host, spans
 def test_stopped_twice_it_starts_again_once(host, spans_file):
     langflow_otel.instrument()
     for _ in range(2):
-        active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+        active_recorder().lifecycle.stop(5.0)  # type: ignore[union-attr]
     record()
     langflow_otel.uninstrument()
 
@@ -671,7 +671,7 @@ def test_stopped_a_provider_that_was_passed_in_goes_on(host):
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     langflow_otel.instrument(tracer_provider=provider)
-    active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+    active_recorder().lifecycle.stop(5.0)  # type: ignore[union-attr]
     record()
 
     assert len(exporter.get_finished_spans()) == 1
@@ -714,7 +714,7 @@ def test_open_spans_end_after_uninstrument_with_a_given_provider(host):
 def test_code_of_a_run_records_nothing_after_the_stop(host, spans_file):
     langflow_otel.instrument()
     run = started()
-    active_recorder().on_stop(5.0)  # type: ignore[union-attr,misc]
+    active_recorder().lifecycle.stop(5.0)  # type: ignore[union-attr]
     with langflow_otel.span("late"):
         assert active_recorder() is None
     assert not is_open()

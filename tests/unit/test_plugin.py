@@ -17,6 +17,7 @@ from langflow_otel import LangflowInstrumentor, instrumentor, plugin, uninstrume
 from langflow_otel import _guard as guard
 from langflow_otel._hooks.patching import Hook, Patches
 from langflow_otel._hooks.server import ServerMiddleware
+from langflow_otel._process import lifecycle
 from langflow_otel._runs.recorder import active_recorder
 from langflow_otel.plugin import register, switch_on
 
@@ -118,11 +119,11 @@ def test_switched_off_nothing_is_wrapped(host, app, caplog, name: str, text: str
 
 
 def test_asked_for_without_a_destination_the_warning_says_what_to_set(host, app, caplog, monkeypatch):
-    monkeypatch.setattr(instrumentor, "ProcessTelemetry", lambda *_: SimpleNamespace(wanted=False, close=lambda: None))
+    monkeypatch.setattr(lifecycle, "ProcessTelemetry", lambda *_: SimpleNamespace(wanted=False, close=lambda: None))
     os.environ["LANGFLOW_OTEL_ENABLED"] = "true"
     register(Wrapper(app))
 
-    assert lines(caplog) == [("WARNING", instrumentor.NOTHING_TO_DO)]
+    assert lines(caplog) == [("WARNING", lifecycle.NOTHING_TO_DO)]
     assert is_off(host, app)
 
 

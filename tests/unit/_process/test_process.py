@@ -17,7 +17,7 @@ from otlp_receiver import Receiver, Request, otlp_receiver
 
 from langflow_otel import LangflowInstrumentor, instrument, instrumentor, traced, uninstrument
 from langflow_otel._hooks.patching import Patches
-from langflow_otel._process.process import Given, ProcessTelemetry
+from langflow_otel._process.process import PassedIn, ProcessTelemetry
 from langflow_otel._runs.facts import FlowInfo
 from langflow_otel._runs.recorder import Recorder, active_recorder
 from langflow_otel._settings.settings import Settings
@@ -327,7 +327,7 @@ def test_first_flows_at_once_are_all_recorded(family, receiver, in_child):
 
 def test_closed_in_time_says_so_and_closes_once(tmp_path):
     telemetry = ProcessTelemetry(
-        Settings(trace_file=tmp_path / "spans.jsonl", metrics_default=False), Given(), list, tuple
+        Settings(trace_file=tmp_path / "spans.jsonl", metrics_default=False), PassedIn(), list, tuple
     )
     recorder = Recorder(None, Settings())
     telemetry.serve(recorder)
@@ -344,7 +344,7 @@ def test_closed_in_time_says_so_and_closes_once(tmp_path):
 def test_a_provider_that_was_passed_in_stays_open(monkeypatch):
     provider = TracerProvider(shutdown_on_exit=False)
     monkeypatch.setattr(TracerProvider, "shutdown", lambda _: pytest.fail("not ours"))
-    telemetry = ProcessTelemetry(Settings(), Given(tracer_provider=provider), list, tuple)
+    telemetry = ProcessTelemetry(Settings(), PassedIn(tracer_provider=provider), list, tuple)
 
     assert telemetry.reasons == ["the tracer provider that was passed in"]
     assert telemetry.close_within(10)
@@ -356,7 +356,7 @@ def test_what_fails_half_way_leaves_nothing_open(tmp_path, monkeypatch):
     monkeypatch.setattr(TracerProvider, "shutdown", lambda self: (closed.append("traces"), shutdown(self))[1])
     monkeypatch.setattr("langflow_otel._process.process.MetricsPipeline", _broken)
     with pytest.raises(ValueError, match="canary"):
-        ProcessTelemetry(Settings(trace_file=tmp_path / "spans.jsonl"), Given(), list, tuple)
+        ProcessTelemetry(Settings(trace_file=tmp_path / "spans.jsonl"), PassedIn(), list, tuple)
 
     assert closed == ["traces"]
 
