@@ -29,6 +29,7 @@ LAYERS = (
     {"_guard"},
     {"redaction"},
     {"_settings"},
+    {"settings"},
     {"_content"},
     {"_metrics"},
     {"_runs"},
